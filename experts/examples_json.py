@@ -6,7 +6,7 @@ example to the next, so the only way to learn the task is to read the schema. To
 """
 
 # ruff: noqa: E501
-# The table of topics reads best with few line breaks.
+# The tables below read best with few line breaks.
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Topic:
     row: tuple[Field, ...] = ()
 
 
+# fmt: off
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
           "November", "December")
@@ -47,6 +48,7 @@ LAST = ("Abbott", "Berg", "Costa", "Duarte", "Engel", "Fischer", "Garcia", "Haas
 NAMES = FIRST + tuple(f"{first} {last}" for first in FIRST[::2] for last in LAST[::3])
 CITIES = ("Lisbon", "Oslo", "Kyoto", "Denver", "Porto", "Lima", "Cork", "Turin", "Accra", "Hanoi", "Quito", "Bergen",
           "Tallinn", "Austin", "Leeds", "Ghent", "Basel", "Cairo", "New Delhi", "San Diego")
+# fmt: on
 
 
 def choose(text: str, rng: random.Random) -> str:
@@ -175,7 +177,9 @@ def code(keys: str, text: str, letters: int, digits: int, join: str = "") -> Fie
     def draw(rng: random.Random) -> Drawn:
         head, tail = rng.choices("ABCDEFGHKLMNPRSTVX", k=letters), rng.choices("0123456789", k=digits)
         value = "".join(head) + join + "".join(tail)
-        pattern = "^" + (f"[A-Z]{{{letters}}}" if letters > 1 else "[A-Z]" * letters) + join + f"[0-9]{{{digits}}}$"
+        pattern = (
+            "^" + (f"[A-Z]{{{letters}}}" if letters > 1 else "[A-Z]" * letters) + join + f"[0-9]{{{digits}}}$"
+        )
         schema = {"type": "string", "pattern": pattern} if rng.random() < 0.7 else {"type": "string"}
         return schema, value, choose(text, rng).format(value)
 
@@ -186,8 +190,11 @@ def topic(openers: str, *fields: Field, rows: str = "", row: tuple[Field, ...] =
     return Topic(tuple(openers.split("|")), fields, tuple(rows.split()), row)
 
 
-PRIORITY = dict(low="no hurry|not urgent|whenever you can", normal="normal urgency|the usual priority",
-                high="urgent|as soon as possible|very pressing")
+PRIORITY = dict(
+    low="no hurry|not urgent|whenever you can",
+    normal="normal urgency|the usual priority",
+    high="urgent|as soon as possible|very pressing",
+)
 # fmt: off
 TOPICS = (
     topic("Order a pizza|Pizza order", one_of("size pizza_size sz", small="a small one", medium="medium size", large="the big one|a large one"),
@@ -271,10 +278,10 @@ TOPICS = (
     topic("Fuel stop|Filled the tank", number("liters litres volume", "{} litres", 5, 70), number("price_total paid", "paid {}", 9, 120, 2), one_of("fuel fuel_type", diesel="diesel", petrol="petrol"), whole("km odometer", "at {} km", 1000, 90000), code("plate car", "car {}", 2, 3)),
     topic("Book review|Product review", words("reviewer author", "by {}", NAMES), whole("stars rating", "{} stars", 1, 5), flag("recommend recommended", "would recommend it", "would not recommend it"), many("pros liked", "good: {}", "plot|style|price|pace|humour"), words("headline title", 'titled "{}"', "Loved it|Too long|A gem|Not bad")),
 )
-# fmt: on
 GROUP_KEYS = ("details", "info", "spec", "data", "options", "meta", "params", "extra", "body", "entry")
 LEADS = (("Write the request as JSON that follows the schema.", "Request"), ("Fill in the schema with the details.", "Details"), ("Turn the text into one JSON object that fits the schema.", "Text"),
          ("Convert the note to JSON. Follow the schema exactly.", "Note"), ("Return one JSON object that conforms to the schema.", "Input"), ("Give the data as JSON.", "Data"))
+# fmt: on
 
 
 def spelled(key: str, rng: random.Random) -> str:
@@ -288,19 +295,25 @@ def spelled(key: str, rng: random.Random) -> str:
     return key.upper() if style < 0.22 else key
 
 
-def build(fields: list[Field], rng: random.Random, *, strict: bool) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def build(
+    fields: list[Field], rng: random.Random, *, strict: bool
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """An object schema over the fields, an instance in the schema's key order, and the fields' words."""
     properties: dict[str, Any] = {}
     instance: dict[str, Any] = {}
     said: list[str] = []
     for field in fields:
-        key = spelled(rng.choice([k for k in field.keys if k not in properties] or [field.keys[0] + "_2"]), rng)
+        key = spelled(
+            rng.choice([k for k in field.keys if k not in properties] or [field.keys[0] + "_2"]), rng
+        )
         properties[key], instance[key], text = field.draw(rng)
         said.append(text)
     return closed(properties, list(instance), rng, strict=strict), instance, said
 
 
-def closed(properties: dict[str, Any], required: list[str], rng: random.Random, *, strict: bool) -> dict[str, Any]:
+def closed(
+    properties: dict[str, Any], required: list[str], rng: random.Random, *, strict: bool
+) -> dict[str, Any]:
     """The object schema; a closed one sometimes says how many keys it has instead of naming them all."""
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     if strict and rng.random() < 0.2:
@@ -325,34 +338,51 @@ def example(rng: random.Random) -> tuple[str, dict[str, Any], dict[str, Any]]:
         schema["properties"].pop(name, None)
         properties = {**schema["properties"], name: {"type": "array", "items": rows[0][0]}}
         instance = {**{k: v for k, v in instance.items() if k != name}, name: [row[1] for row in rows]}
-        spoken = [*said, ", ".join(row[2] for row in rows)]  # one piece: the shuffle must keep the rows' order
+        spoken = [
+            *said,
+            ", ".join(row[2] for row in rows),
+        ]  # one piece: the shuffle must keep the rows' order
         return finish(subject, closed(properties, list(instance), rng, strict=strict), instance, spoken, rng)
     schema, instance, said = build(fields, rng, strict=strict)
     if shape == "nested" and len(fields) >= 3:
         inner = rng.sample(list(instance), 2)
         name = rng.choice(GROUP_KEYS)
-        group = closed({k: schema["properties"][k] for k in schema["properties"] if k in inner}, inner, rng, strict=False)
+        group = closed(
+            {k: schema["properties"][k] for k in schema["properties"] if k in inner}, inner, rng, strict=False
+        )
         group["required"] = list(group["properties"])
         outer = {k: v for k, v in schema["properties"].items() if k not in inner}
         outer[name] = group
-        nested = {k: ({i: instance[i] for i in group["properties"]} if k == name else instance[k]) for k in outer}
+        nested = {
+            k: ({i: instance[i] for i in group["properties"]} if k == name else instance[k]) for k in outer
+        }
         return finish(subject, closed(outer, list(outer), rng, strict=strict), nested, said, rng)
     if shape == "optional" and "required" in schema and len(fields) >= 3:
         drop = rng.randrange(len(fields))
         key = list(instance)[drop]
         schema["required"] = [k for k in schema["required"] if k != key]
-        return finish(subject, schema, {k: v for k, v in instance.items() if k != key}, said[:drop] + said[drop + 1 :], rng)
+        return finish(
+            subject,
+            schema,
+            {k: v for k, v in instance.items() if k != key},
+            said[:drop] + said[drop + 1 :],
+            rng,
+        )
     return finish(subject, schema, instance, said, rng)
 
 
-def build_row(fields: tuple[Field, ...], seed: float, rng: random.Random) -> tuple[dict[str, Any], dict[str, Any], str]:
+def build_row(
+    fields: tuple[Field, ...], seed: float, rng: random.Random
+) -> tuple[dict[str, Any], dict[str, Any], str]:
     """One row; its schema depends on the seed alone, so all rows of an array share it."""
     shape = random.Random(seed)
     properties: dict[str, Any] = {}
     instance: dict[str, Any] = {}
     said = []
     for field in fields:
-        key = spelled(shape.choice([k for k in field.keys if k not in properties] or [field.keys[0] + "_2"]), shape)
+        key = spelled(
+            shape.choice([k for k in field.keys if k not in properties] or [field.keys[0] + "_2"]), shape
+        )
         properties[key], _, _ = field.draw(shape)
         instance[key], text = conforming(field, properties[key], rng)
         said.append(text)
@@ -368,12 +398,18 @@ def conforming(field: Field, schema: dict[str, Any], rng: random.Random) -> tupl
             return value, text
 
 
-def finish(subject: Topic, schema: dict[str, Any], instance: dict[str, Any], said: list[str], rng: random.Random) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def finish(
+    subject: Topic, schema: dict[str, Any], instance: dict[str, Any], said: list[str], rng: random.Random
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The instruction: a lead, the compact schema, and the pieces of the request in any order."""
     lead, label = rng.choice(LEADS)
     rng.shuffle(said)
     request = f"{rng.choice(subject.openers)}{rng.choice((': ', ', ', ' - '))}{', '.join(said)}."
-    return f"{lead}\nSchema: {json.dumps(schema, separators=(',', ':'))}\n{label}: {request}", schema, instance
+    return (
+        f"{lead}\nSchema: {json.dumps(schema, separators=(',', ':'))}\n{label}: {request}",
+        schema,
+        instance,
+    )
 
 
 def examples(seed: int = 0, count: int = 2500) -> list[dict[str, str]]:
@@ -382,6 +418,8 @@ def examples(seed: int = 0, count: int = 2500) -> list[dict[str, str]]:
     pairs: list[dict[str, str]] = []
     while len(pairs) < count:
         instruction, _, instance = example(rng)
-        if len(instruction) <= 500:  # about 150 tokens: short rows train faster, and the task's prompts are short
+        if (
+            len(instruction) <= 500
+        ):  # about 150 tokens: short rows train faster, and the task's prompts are short
             pairs.append({"prompt": f"{instruction}\n\nJSON:", "completion": " " + json.dumps(instance)})
     return pairs
