@@ -38,10 +38,8 @@ PARAMETERS = {
     "D": ("dict", ("d", "mapping", "dictionary", "prices")),
 }
 LOOP_VARIABLES = {"_v": ("x", "n", "num", "value", "v"), "_w": ("word", "w"), "_c": ("c", "char", "ch")}
-NUMBER_WORDS = {
-    **{1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"},
-    **{10: "ten", 11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen", 15: "fifteen"},
-}
+ONE_TO_FIFTEEN = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+NUMBER_WORDS = dict(enumerate(ONE_TO_FIFTEEN.split(), 1))
 HEADER = re.compile(r"(?P<names>\S+)\((?P<tokens>[A-Z, ]+)\)(?: k=(?P<constants>.+))?")
 TOKEN = re.compile(r"\b(?:[" + "".join(PARAMETERS) + r"]|_[vwc])\b")
 
