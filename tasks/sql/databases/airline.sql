@@ -1,0 +1,15 @@
+CREATE TABLE flights (flight_number TEXT, origin TEXT, destination TEXT, distance INTEGER, price REAL, passengers INTEGER);
+INSERT INTO flights VALUES ('AX101', 'London', 'Rome', 1435, 129.5, 148);
+INSERT INTO flights VALUES ('AX102', 'Paris', 'Athens', 2098, 179.0, 132);
+INSERT INTO flights VALUES ('AX205', 'London', 'Athens', 2391, 210.25, 171);
+INSERT INTO flights VALUES ('BK310', 'Berlin', 'Rome', 1181, 98.0, 90);
+INSERT INTO flights VALUES ('BK311', 'Berlin', 'Cairo', 2894, 305.0, 118);
+INSERT INTO flights VALUES ('CN420', 'Paris', 'Cairo', 3210, 342.5, 165);
+INSERT INTO flights VALUES ('CN421', 'London', 'Helsinki', 1823, 155.75, 101);
+INSERT INTO flights VALUES ('DL550', 'Rome', 'Tunis', 598, 74.5, 64);
+INSERT INTO flights VALUES ('DL551', 'Paris', 'Rome', 1106, 110.0, 177);
+INSERT INTO flights VALUES ('EM600', 'Berlin', 'Helsinki', 1105, 121.0, 83);
+INSERT INTO flights VALUES ('EM601', 'Athens', 'Tunis', 1290, 140.0, 58);
+INSERT INTO flights VALUES ('FG777', 'London', 'Dubai', 5476, 489.0, 186);
+INSERT INTO flights VALUES ('FG778', 'Paris', 'Dubai', 5247, 455.5, 180);
+INSERT INTO flights VALUES ('FG779', 'Rome', 'Dubai', 4337, 402.0, 139);

@@ -1,0 +1,15 @@
+CREATE TABLE cakes (name TEXT, flavor TEXT, price REAL, slices INTEGER, vegan TEXT);
+INSERT INTO cakes VALUES ('Black Forest', 'cherry', 32.5, 12, 'no');
+INSERT INTO cakes VALUES ('Lemon Dream', 'lemon', 24.0, 8, 'yes');
+INSERT INTO cakes VALUES ('Midnight', 'chocolate', 36.0, 14, 'no');
+INSERT INTO cakes VALUES ('Cocoa Cloud', 'chocolate', 29.5, 10, 'yes');
+INSERT INTO cakes VALUES ('Sunny Tart', 'lemon', 18.75, 6, 'no');
+INSERT INTO cakes VALUES ('Red Velvet', 'vanilla', 34.0, 13, 'no');
+INSERT INTO cakes VALUES ('Nutty Ring', 'hazelnut', 21.0, 9, 'yes');
+INSERT INTO cakes VALUES ('Angel Cake', 'vanilla', 19.5, 11, 'no');
+INSERT INTO cakes VALUES ('Mocha Tower', 'coffee', 41.0, 16, 'no');
+INSERT INTO cakes VALUES ('Citrus Bomb', 'lemon', 27.25, 7, 'yes');
+INSERT INTO cakes VALUES ('Dark Matter', 'chocolate', 38.5, 15, 'yes');
+INSERT INTO cakes VALUES ('Carrot Classic', 'carrot', 22.5, 12, 'yes');
+INSERT INTO cakes VALUES ('Berry Bliss', 'cherry', 26.0, 10, 'no');
+INSERT INTO cakes VALUES ('Vanilla Sky', 'vanilla', 23.5, 8, 'no');

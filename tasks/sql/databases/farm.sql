@@ -1,0 +1,15 @@
+CREATE TABLE crops (crop TEXT, field TEXT, hectares REAL, harvest INTEGER, season TEXT);
+INSERT INTO crops VALUES ('wheat', 'North', 12.5, 88, 'summer');
+INSERT INTO crops VALUES ('barley', 'North', 7.0, 41, 'summer');
+INSERT INTO crops VALUES ('corn', 'South', 15.0, 132, 'autumn');
+INSERT INTO crops VALUES ('potatoes', 'East', 4.5, 97, 'autumn');
+INSERT INTO crops VALUES ('carrots', 'East', 2.0, 36, 'autumn');
+INSERT INTO crops VALUES ('lettuce', 'West', 1.5, 14, 'spring');
+INSERT INTO crops VALUES ('spinach', 'West', 1.0, 9, 'spring');
+INSERT INTO crops VALUES ('sunflowers', 'South', 9.0, 27, 'autumn');
+INSERT INTO crops VALUES ('rye', 'North', 5.5, 30, 'summer');
+INSERT INTO crops VALUES ('onions', 'East', 3.0, 52, 'summer');
+INSERT INTO crops VALUES ('cabbage', 'West', 2.5, 61, 'winter');
+INSERT INTO crops VALUES ('kale', 'West', 1.25, 12, 'winter');
+INSERT INTO crops VALUES ('peas', 'East', 3.5, 18, 'spring');
+INSERT INTO crops VALUES ('oats', 'South', 6.0, 33, 'summer');

@@ -1,0 +1,15 @@
+CREATE TABLE albums (title TEXT, band TEXT, genre TEXT, year INTEGER, songs INTEGER, sales REAL);
+INSERT INTO albums VALUES ('First Light', 'The Foxes', 'rock', 1994, 11, 2.4);
+INSERT INTO albums VALUES ('Neon Hearts', 'Cassette', 'pop', 2012, 13, 5.1);
+INSERT INTO albums VALUES ('Low Tide', 'Blue Harbor', 'jazz', 2001, 8, 0.7);
+INSERT INTO albums VALUES ('Thunder Road', 'The Foxes', 'rock', 1997, 12, 3.8);
+INSERT INTO albums VALUES ('Slow Burn', 'Mira Lane', 'soul', 2008, 10, 1.9);
+INSERT INTO albums VALUES ('Static', 'Cassette', 'pop', 2015, 14, 4.2);
+INSERT INTO albums VALUES ('Back Alley', 'Blue Harbor', 'jazz', 2006, 9, 0.9);
+INSERT INTO albums VALUES ('Iron Sky', 'Steel Ravens', 'metal', 1989, 7, 1.5);
+INSERT INTO albums VALUES ('Black Feather', 'Steel Ravens', 'metal', 1992, 6, 2.1);
+INSERT INTO albums VALUES ('Golden Days', 'Mira Lane', 'soul', 2014, 15, 2.9);
+INSERT INTO albums VALUES ('Paper Planes', 'The Foxes', 'rock', 2003, 16, 1.2);
+INSERT INTO albums VALUES ('Sugar Rush', 'Lola Bright', 'pop', 2019, 18, 6.3);
+INSERT INTO albums VALUES ('Blue Hour', 'Blue Harbor', 'jazz', 2017, 5, 0.4);
+INSERT INTO albums VALUES ('Wild River', 'Tom Ashby', 'folk', 1978, 20, 1.1);

@@ -1,0 +1,17 @@
+CREATE TABLE animals (name TEXT, species TEXT, habitat TEXT, age INTEGER, weight REAL);
+INSERT INTO animals VALUES ('Zuri', 'giraffe', 'savanna', 9, 820.5);
+INSERT INTO animals VALUES ('Tembo', 'elephant', 'savanna', 24, 4850.0);
+INSERT INTO animals VALUES ('Raja', 'tiger', 'jungle', 7, 190.0);
+INSERT INTO animals VALUES ('Kiko', 'monkey', 'jungle', 4, 8.5);
+INSERT INTO animals VALUES ('Frosty', 'penguin', 'polar', 3, 12.4);
+INSERT INTO animals VALUES ('Nanook', 'polar bear', 'polar', 15, 455.0);
+INSERT INTO animals VALUES ('Sheera', 'lion', 'savanna', 11, 178.5);
+INSERT INTO animals VALUES ('Leo', 'lion', 'savanna', 6, 201.0);
+INSERT INTO animals VALUES ('Pip', 'penguin', 'polar', 2, 10.9);
+INSERT INTO animals VALUES ('Waddle', 'penguin', 'polar', 5, 13.2);
+INSERT INTO animals VALUES ('Mango', 'parrot', 'jungle', 19, 1.1);
+INSERT INTO animals VALUES ('Duma', 'cheetah', 'savanna', 8, 52.0);
+INSERT INTO animals VALUES ('Bali', 'tiger', 'jungle', 13, 165.0);
+INSERT INTO animals VALUES ('Ziggy', 'zebra', 'savanna', 10, 310.0);
+INSERT INTO animals VALUES ('Chip', 'monkey', 'jungle', 12, 7.6);
+INSERT INTO animals VALUES ('Sandy', 'camel', 'desert', 17, 540.0);
