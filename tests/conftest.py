@@ -1,0 +1,111 @@
+"""Tiny models and adapters, made on the spot: two layers, hidden size 32, random weights, a real byte-level tokenizer."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+TOKENIZER_LINES = (
+    "CREATE TABLE employees (id INTEGER, name TEXT, salary REAL);",
+    "Question: How many employees earn more than 100?",
+    "SQL: SELECT COUNT(*) FROM employees WHERE salary > 100",
+    "def add(a, b):\n    return a + b",
+    '{"name": "Ada", "age": 36, "tags": ["x", "y"]}',
+)
+LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE of 300 tokens: any text round-trips; eos and pad are ``<|im_end|>`` (id 0)."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TOKENIZER_LINES, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>", padding_side="left"
+    )
+
+
+@pytest.fixture(scope="session")
+def pico_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Factory ``pico_model(seed=0, dtype="bfloat16", tied=True, **config) -> Path``: a Llama folder with a tokenizer.
+
+    Calls with equal arguments share one folder, so a test must not write into it.
+    """
+    tokenizer = build_tokenizer()
+    made: dict[str, Path] = {}
+
+    def make(seed: int = 0, dtype: str = "bfloat16", tied: bool = True, **config: Any) -> Path:
+        key = repr((seed, dtype, tied, sorted(config.items())))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("pico") / "model"
+            settings: dict[str, Any] = {
+                "vocab_size": len(tokenizer),
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "max_position_embeddings": 1024,
+                "tie_word_embeddings": tied,
+                "initializer_range": 0.1,
+                "bos_token_id": tokenizer.eos_token_id,
+                "eos_token_id": tokenizer.eos_token_id,
+                "pad_token_id": tokenizer.pad_token_id,
+            }
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                model = LlamaForCausalLM(LlamaConfig(**(settings | config))).to(getattr(torch, dtype))
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            made[key] = folder
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pico_adapter(tmp_path_factory: pytest.TempPathFactory, pico_model: Callable[..., Path]) -> Callable[..., Path]:
+    """Factory ``pico_adapter(seed=1, base=None, r=4, size=0.3, **lora) -> Path``: a LoRA made and saved by peft.
+
+    Both factors are random with standard deviation ``size`` (peft's own start is the zero update);
+    ``base`` defaults to ``pico_model()``; ``lora`` goes to ``peft.LoraConfig`` (``use_rslora=True``, ``target_modules=[...]``).
+    """
+    made: dict[str, Path] = {}
+
+    def make(seed: int = 1, base: Path | None = None, r: int = 4, size: float = 0.3, **lora: Any) -> Path:
+        base = base or pico_model()
+        key = repr((seed, base, r, size, sorted(lora.items())))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("adapter") / f"lora{seed}"
+            settings: dict[str, Any] = {"r": r, "lora_alpha": 2 * r, "target_modules": list(LINEAR_LAYERS)}
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                model = get_peft_model(
+                    AutoModelForCausalLM.from_pretrained(base), LoraConfig(task_type="CAUSAL_LM", **(settings | lora))
+                )
+                for name, parameter in model.named_parameters():
+                    if "lora_" in name:
+                        torch.nn.init.normal_(parameter, std=size)
+            model.save_pretrained(folder)
+            made[key] = folder
+        return made[key]
+
+    return make
