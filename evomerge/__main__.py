@@ -1,0 +1,96 @@
+"""Compose the configuration, pick the job, run it: the only place that exits."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from evomerge.config import Config, register, to_config
+from evomerge.errors import UserError, nearest
+from evomerge.weights.package_data import data_dir
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main() -> None:
+    """Exit code 0: done. 1: the job failed. 2: asked for something that cannot be. 130: interrupted."""
+    # Hydra prints its errors and exits with 1 by itself, unless told to raise.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    # Spinning OpenMP threads of several workers slow each other down tenfold; must be set before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    register()
+    failures: list[BaseException] = []
+
+    def run(composed: DictConfig) -> None:
+        try:
+            _run(composed)
+        except (Exception, KeyboardInterrupt) as error:  # Hydra would print a line of its own for each
+            failures.append(error)
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(run)()
+        if failures:
+            raise failures[0]
+    except UserError as error:
+        _exit(str(error), 2)
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(_one_line(error), 2)
+    except KeyboardInterrupt:
+        _exit("interrupted; what is finished is kept, the same command goes on", 130)
+
+
+def _run(composed: DictConfig) -> None:
+    config = to_config(composed)
+    importlib.import_module(f"evomerge.jobs.{config.job}").run(config)
+
+
+def _exit(message: str, code: int) -> None:
+    print(f"evomerge: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _one_line(error: Exception) -> str:
+    """Hydra's and OmegaConf's texts run over several lines and name no cure; say key, value and nearest known name."""
+    text = str(error)
+    cause = error
+    while cause.__cause__ is not None and isinstance(cause.__cause__, OmegaConfBaseException):
+        cause = cause.__cause__  # type: ignore[assignment]
+    unknown_key = re.search(r"Key '([^']+)' (?:is )?not in '(\w+)'", str(cause)) or re.search(
+        r"Key '([^']+)' (?:is )?not in '(\w+)'", text
+    )
+    if unknown_key:
+        key, owner = unknown_key.groups()
+        return f"unknown setting '{_overridden(f'{text} {cause}', key)}': {nearest(key, _fields(owner))}"
+    unknown_choice = re.search(r"Could not (?:find|load) '([\w-]+)/([^']+)'", text)
+    if unknown_choice:
+        group, name = unknown_choice.groups()
+        names = [path.stem for path in (Path(data_dir("conf")) / group).glob("*.yaml")]
+        return f"unknown {group} '{name}': {nearest(name, names)}"
+    first = [line.strip() for line in (text if text else str(cause)).splitlines() if line.strip()]
+    reason = str(cause).splitlines()[0].strip() if str(cause) else ""
+    return first[0] if not reason or reason in first[0] else f"{first[0]}: {reason}"
+
+
+def _overridden(text: str, key: str) -> str:
+    """The dotted key as it was typed, where Hydra quotes it."""
+    match = re.search(rf"full_key: ([\w.]*{re.escape(key)})", text)
+    return match.group(1) if match else key
+
+
+def _fields(owner: str) -> list[str]:
+    schema = getattr(sys.modules["evomerge.config"], owner, Config)
+    return list(schema.__dataclass_fields__)
+
+
+if __name__ == "__main__":
+    main()

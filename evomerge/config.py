@@ -1,0 +1,185 @@
+"""The typed configuration: what a person may set, with defaults and cross-field checks.
+
+Hydra composes ``conf/`` into these dataclasses; below the jobs nobody sees them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from evomerge.errors import UserError, nearest
+
+JOBS = ("search", "merge", "evaluate", "extract_lora", "report", "methods")
+SPLITS = ("search", "selection", "test")
+
+
+@dataclass
+class ModelsConfig:
+    """A base and its experts, each a model name: a folder, a hub id, ``pypi:...`` or ``evomerge:...``."""
+
+    base: str = MISSING
+    experts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class SpaceConfig:
+    """What is searched. ``methods`` empty: every registered method that fits the experts."""
+
+    layer_groups: int = 4
+    methods: list[str] = field(default_factory=list)
+    weight_low: float = 0.0
+    weight_high: float = 1.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.layer_groups < 1:
+            raise UserError(f"space.layer_groups must be at least 1, got {self.layer_groups}")
+        if not self.weight_low < self.weight_high:
+            raise UserError(
+                f"space.weight_low must be below space.weight_high, got {self.weight_low} and {self.weight_high}"
+            )
+
+
+@dataclass
+class SearchConfig:
+    """``budget`` counts scored candidates, the anchors among them."""
+
+    sampler: str = "gp"
+    budget: int = 40
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.budget < 1:
+            raise UserError(f"search.budget must be at least 1, got {self.budget}")
+
+
+@dataclass
+class LimitConfig:
+    """At most so many items of a task in each split; empty: all."""
+
+    search: int | None = None
+    selection: int | None = None
+    test: int | None = None
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            value = getattr(self, split)
+            if value is not None and value < 1:
+                raise UserError(f"limit.{split} must be at least 1, got {value}")
+
+
+@dataclass
+class TaskConfig:
+    """One task.
+
+    Attributes:
+        task: name of an lm-eval task under ``tasks/``.
+        expert: the expert whose score is the reference of this task's retention.
+        objective: whether the task is searched for; otherwise it is only reported, for base, expert and winner.
+        data: a JSONL file of the user's, instead of the task's own data.
+        max_new_tokens: longest answer, instead of the task's own bound.
+    """
+
+    task: str = MISSING
+    expert: str | None = None
+    objective: bool = True
+    data: str | None = None
+    max_new_tokens: int | None = None
+    limit: LimitConfig = field(default_factory=LimitConfig)
+
+
+@dataclass
+class ClusterConfig:
+    """Where candidates run. ``workers`` empty: one per GPU, else one per ``threads`` CPU cores."""
+
+    kind: str = "ray"
+    workers: int | None = None
+    threads: int = 1
+    address: str | None = None
+    timeout: float = 1800.0  # seconds, one evaluation
+
+
+@dataclass
+class BackendConfig:
+    """What generates. ``device`` empty: cuda where there is one, else cpu."""
+
+    kind: str = "hf"
+    batch_size: int = 64
+    device: str | None = None
+    dtype: str = "bfloat16"
+
+
+@dataclass
+class SandboxConfig:
+    """``allow_weak`` accepts plain resource limits where the machine offers no namespaces."""
+
+    allow_weak: bool = False
+
+
+@dataclass
+class Config:
+    """The whole of it. ``model`` ... ``rank`` belong to single jobs and say so in ``--help``."""
+
+    job: str = "search"
+    name: str = "default"
+    outputs: str = "outputs"
+    model: str | None = None
+    adapter: str | None = None
+    base: str | None = None
+    recipe: str | None = None
+    out: str | None = None
+    run: str | None = None
+    split: str = "test"
+    rank: int = 16
+    seed: int = 0
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    space: SpaceConfig = field(default_factory=SpaceConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+
+    def __post_init__(self) -> None:
+        if self.job not in JOBS:
+            raise UserError(f"unknown job '{self.job}': {nearest(self.job, JOBS)}")
+        if self.split not in SPLITS:
+            raise UserError(f"unknown split '{self.split}': {nearest(self.split, SPLITS)}")
+        if self.job == "search":
+            self._check_search()
+
+    def _check_search(self) -> None:
+        if not self.models.experts:
+            raise UserError("a search needs experts: set models.experts, for example models.experts.sql=FOLDER")
+        if not any(task.objective for task in self.tasks.values()):
+            raise UserError("a search needs a task with objective=true, got none; for example tasks=[sql,json]")
+        for name, task in self.tasks.items():
+            if task.expert is not None and task.expert not in self.models.experts:
+                hint = nearest(task.expert, self.models.experts)
+                raise UserError(f"tasks.{name}.expert names no expert, got '{task.expert}': {hint}")
+
+
+def register() -> None:
+    """Enter the schema that ``conf/config.yaml`` starts from."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Typed objects from Hydra's composition; a mandatory value left as ``???`` is the user's error."""
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise UserError(f"{missing[0]} has to be set: add {missing[0]}=VALUE")
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    return config
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Plain containers, for ``config.yaml`` of the run folder."""
+    values = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}

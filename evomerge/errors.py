@@ -1,0 +1,27 @@
+"""The one exception that is the user's to cure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something asked for cannot be; the message says what was wanted, what came and how to cure it, in one line.
+
+    ``__main__`` prints the message without a traceback and exits with code 2.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest known one, or the list of all.
+
+    >>> nearest("sqll", ["sql", "json"])
+    "did you mean 'sql'? (known: json, sql)"
+    >>> nearest("x", ["sql", "json"])
+    'known: json, sql'
+    """
+    names = sorted(known)
+    listed = ", ".join(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'? (known: {listed})" if close else f"known: {listed}"

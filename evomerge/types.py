@@ -1,0 +1,207 @@
+"""The values that travel between the layers. All frozen, none needs torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Expert:
+    """A specialist: a LoRA adapter or a full checkpoint fine-tuned from the recipe's base.
+
+    ``source`` is a model name as :mod:`evomerge.weights.sources` understands it.
+    """
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines a merged model.
+
+    Attributes:
+        base: model name of the base.
+        experts: T experts.
+        method: name of a registered merge method.
+        weights: shape (G, T): weight of expert t in layer group g; the G groups cut the layers into equal runs.
+        expert_parameters: per-expert parameters of the method, each of length T, for example ``{"density": (0.5, 1.0)}``.
+        parameters: the method's global parameters, for example ``{"scale": 1.0}``.
+        seed: seed of random masks.
+        dtype: dtype of the merged model, a torch dtype name.
+    """
+
+    base: str
+    experts: tuple[Expert, ...]
+    method: str
+    weights: tuple[tuple[float, ...], ...]
+    expert_parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    dtype: str = "bfloat16"
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the canonical form; equal recipes have equal fingerprints, whatever the order of their keys."""
+        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()
+
+    def canonical(self) -> dict[str, Any]:
+        """Plain JSON values; numbers rounded to 1e-6, so that a YAML round trip keeps the fingerprint."""
+        return {
+            "base": self.base,
+            "experts": [[expert.name, expert.source] for expert in self.experts],
+            "method": self.method,
+            "weights": [[round(float(w), 6) for w in row] for row in self.weights],
+            "expert_parameters": {k: [round(float(x), 6) for x in v] for k, v in self.expert_parameters.items()},
+            "parameters": {k: round(float(v), 6) for k, v in self.parameters.items()},
+            "seed": self.seed,
+            "dtype": self.dtype,
+        }
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A model as a folder on disk: a full model, or a base with a PEFT adapter on top."""
+
+    model: str
+    adapter: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(f"{self.model}\0{self.adapter or ''}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ItemScore:
+    """What one answer was worth. ``outcome`` is in [0, 1]; ``metrics`` holds further per-item metrics (``sql_valid``)."""
+
+    task: str
+    item: str
+    outcome: float
+    answer: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean outcome with a 95 % Wilson score interval."""
+
+    mean: float
+    low: float
+    high: float
+    items: int
+
+
+def wilson(outcomes: Sequence[float], z: float = 1.959964) -> Score:
+    """Mean of outcomes in [0, 1] and its Wilson score interval (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+
+    >>> score = wilson([1, 1, 0, 1])
+    >>> round(score.mean, 2), round(score.low, 2), round(score.high, 2), score.items
+    (0.75, 0.3, 0.95, 4)
+    """
+    n = len(outcomes)
+    if n == 0:
+        return Score(math.nan, 0.0, 1.0, 0)
+    p = sum(outcomes) / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Score(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)
+
+
+def scores_by_task(items: Sequence[ItemScore]) -> dict[str, Score]:
+    """Score of each task, in order of first appearance."""
+    outcomes: dict[str, list[float]] = {}
+    for item in items:
+        outcomes.setdefault(item.task, []).append(item.outcome)
+    return {task: wilson(values) for task, values in outcomes.items()}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A task's score as an objective. ``reference`` is its specialist's score: retention = score / reference."""
+
+    task: str
+    expert: str | None = None
+    reference: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Proposed, not yet scored. ``label`` names anchors (``"uniform"``); searched candidates have none."""
+
+    number: int
+    recipe: Recipe
+    params: Mapping[str, Any]
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One evaluation for a worker: what to load and which split of which tasks to score.
+
+    ``split`` is ``search``, ``selection`` or ``test``. ``tasks`` are names known to the worker's tasks.
+    """
+
+    key: str
+    subject: Recipe | Artefact
+    split: str
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A worker's answer. ``error`` is one line when the evaluation failed; ``items`` is then empty."""
+
+    key: str
+    items: tuple[ItemScore, ...]
+    seconds: float
+    isolation: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One durable record: a candidate with what it scored on the search split."""
+
+    number: int
+    recipe: Recipe
+    params: Mapping[str, Any]
+    label: str | None
+    items: tuple[ItemScore, ...]
+    seconds: float
+    isolation: str
+    error: str | None = None
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        return scores_by_task(self.items)
+
+
+class Worker(Protocol):
+    """Holds a model and tasks, and scores one subject after another."""
+
+    def evaluate(self, work: Work) -> Done:
+        """Score ``work``. A failing candidate is a ``Done`` with an error, never an exception."""
+        ...
+
+
+class Pool(Protocol):
+    """Where work runs: in this process or on Ray actors. Work queues up; done work comes in any order."""
+
+    @property
+    def size(self) -> int:
+        """Number of workers."""
+        ...
+
+    def submit(self, work: Work) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> list[Done]:
+        """Finished work; blocks until at least one is finished or ``timeout`` seconds have passed (then [])."""
+        ...
+
+    def close(self) -> None: ...
