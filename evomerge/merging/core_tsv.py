@@ -1,0 +1,101 @@
+"""TSV-M (arXiv:2412.00081, sec. 3.2) on core matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from evomerge.merging.base import Range, merge_method
+
+# Singular values below this share of the largest one are rounding, not directions of the expert.
+_NOTHING = 1e-5
+
+
+@dataclass(frozen=True)
+class SingularVectors:
+    """Singular triplets of each expert and, for all experts together, their vectors made orthonormal.
+
+    Attributes:
+        cores: shape (*N, T, R, R).
+        left, right: singular vectors as columns, shape (*N, T, R, k); 0 beyond an expert's rank.
+        values: singular values, shape (*N, T, k).
+        left_joint, right_joint: the experts' vectors side by side, made orthonormal, shape (*N, R, T k).
+    """
+
+    cores: Tensor
+    left: Tensor
+    right: Tensor
+    values: Tensor
+    left_joint: Tensor
+    right_joint: Tensor
+
+
+def prepare(cores: Tensor) -> SingularVectors:
+    """Everything of TSV-M that the weights do not change; cores (*N, T, R, R)."""
+    left, values, right = torch.linalg.svd(cores)
+    real = values > _NOTHING * values.amax((-1, -2), keepdim=True)
+    k = max(1, int(real.sum(-1).max()))
+    real, values = real[..., :k], values[..., :k]
+    left = left[..., :k] * real[..., None, :]
+    right = right[..., :k, :].mT * real[..., None, :]
+    values = values * real
+    left_joint, right_joint = (nearest_orthonormal(_side_by_side(vectors)) for vectors in (left, right))
+    return SingularVectors(cores, left, right, values, left_joint, right_joint)
+
+
+@merge_method(paper="arXiv:2412.00081; core space: arXiv:2509.17786", space="core", prepare=prepare)
+def core_tsv(
+    state: SingularVectors, weights: Tensor, *, scale: Annotated[float, Range(0.3, 2.0)] = 1.0
+) -> Tensor:
+    """TSV-M: make the experts' singular vectors orthogonal to each other, then add up.
+
+    Experts of weight 0 are not part of the merge, so their vectors push nobody's aside: one expert at
+    weight 1 is that expert.
+
+    Args:
+        state: from :func:`prepare`, for cores of shape (*N, T, R, R).
+        weights: shape (T,) or (*N, T).
+        scale: factor on the whole update, alpha in the paper.
+
+    Returns:
+        Merged cores, shape (*N, R, R).
+    """
+    *batch, experts, size, _ = state.cores.shape
+    weights = weights.expand(*batch, experts).reshape(-1, experts)
+    flat = SingularVectors(
+        *(
+            getattr(state, name).reshape(len(weights), *getattr(state, name).shape[len(batch) :])
+            for name in state.__dataclass_fields__
+        )
+    )
+    merged = torch.zeros(len(weights), size, size, dtype=state.cores.dtype, device=state.cores.device)
+    patterns, membership = torch.unique(weights != 0, dim=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        rows, members = (membership == number).nonzero().squeeze(1), pattern.nonzero().squeeze(1)
+        if len(members) == 1:
+            t = int(members)
+            merged[rows] = weights[rows, t, None, None] * flat.cores[rows, t]
+        elif len(members) > 1:
+            if len(members) == experts:
+                left, right = flat.left_joint[rows], flat.right_joint[rows]
+            else:
+                left = nearest_orthonormal(_side_by_side(flat.left[rows][:, members]))
+                right = nearest_orthonormal(_side_by_side(flat.right[rows][:, members]))
+            stretched = (flat.values[rows][:, members] * weights[rows][:, members, None]).flatten(-2)
+            merged[rows] = (left * stretched[:, None, :]) @ right.mT
+    return scale * merged.reshape(*batch, size, size)
+
+
+def nearest_orthonormal(matrix: Tensor) -> Tensor:
+    """Orthogonal polar factor of (*N, R, K); directions that the matrix does not have stay 0."""
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    real = values > _NOTHING * values[..., :1]
+    return (left * real[..., None, :]) @ right
+
+
+def _side_by_side(vectors: Tensor) -> Tensor:
+    """(*N, T, R, k) -> (*N, R, T k)."""
+    return vectors.transpose(-3, -2).flatten(-2)

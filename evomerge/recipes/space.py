@@ -1,0 +1,279 @@
+"""The space of recipes that is searched: ordered, named parameters of fixed number, and what they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evomerge.errors import UserError, nearest
+from evomerge.merging.base import METHODS, MergeMethod, Range
+from evomerge.recipes.validate import check
+from evomerge.types import Expert, Recipe
+
+WEIGHT_STEP = 1e-3
+PARAMETER_STEP = 1e-2
+_FOR_ADAPTERS = ("core_task_arithmetic", "core_tsv", "linear", "ties", "dare_linear", "dare_ties", "slerp")
+_FOR_ANY = ("task_arithmetic", "linear", "ties", "dare_linear", "dare_ties", "slerp")
+
+
+def default_methods(adapters: bool) -> tuple[str, ...]:
+    """Methods searched by default; ``adapters``: all experts are LoRA adapters, so that core space exists.
+
+    core_task_arithmetic then stands for task_arithmetic, which would be a second name of the same model.
+    """
+    return _FOR_ADAPTERS if adapters else _FOR_ANY
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One searched dimension: ``float`` with low, high, step (None: continuous), or ``categorical`` with choices."""
+
+    name: str
+    kind: Literal["float", "categorical"]
+    default: float | str
+    low: float = 0.0
+    high: float = 0.0
+    step: float | None = None
+    log: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Recipes over fixed experts: the method, a weight per layer group and expert, and the methods' parameters.
+
+    Attributes:
+        base: model name of the base.
+        experts: T experts.
+        methods: methods to choose from; those that cannot merge T experts are left out.
+        layer_groups: G, the number of equal runs of layers that have their own weights.
+        weight_range: smallest and largest weight, multiples of 0.001.
+        seed: seed of random masks, in every recipe.
+        dtype: dtype of the merged model.
+    """
+
+    base: str
+    experts: tuple[Expert, ...]
+    methods: tuple[str, ...]
+    layer_groups: int = 1
+    weight_range: tuple[float, float] = (0.0, 1.0)
+    seed: int = 0
+    dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if not self.experts:
+            raise UserError("a search space needs at least one expert, got none (space: experts)")
+        names = [expert.name for expert in self.experts]
+        if len(set(names)) != len(names):
+            raise UserError(f"experts need different names, got {', '.join(names)} (space: experts)")
+        if isinstance(self.layer_groups, bool) or self.layer_groups < 1:
+            raise UserError(f"layer_groups must be at least 1, got {self.layer_groups} (space: layer_groups)")
+        low, high = self.weight_range
+        if not low < high or any(abs(w / WEIGHT_STEP - round(w / WEIGHT_STEP)) > 1e-6 for w in (low, high)):
+            raise UserError(
+                f"weight_range must be [low, high], low < high, multiples of {WEIGHT_STEP:g},"
+                f" got [{low:g}, {high:g}] (space: weight_range)"
+            )
+        chosen = tuple(name for name in dict.fromkeys(self.methods) if METHODS[name].takes(len(names)))
+        if not chosen:
+            asked = ", ".join(self.methods) or "none"
+            fitting = ", ".join(name for name in METHODS if METHODS[name].takes(len(names)))
+            raise UserError(
+                f"no method can merge {len(names)} experts, got {asked}: choose from {fitting} (space: methods)"
+            )
+        for name in chosen:
+            if low < 0 and METHODS[name].relative_weights:
+                raise UserError(
+                    f"{name} divides by the sum of the weights, so weight_range must start at 0 or above,"
+                    f" got [{low:g}, {high:g}]: leave {name} out (space: methods) or change space: weight_range"
+                )
+        object.__setattr__(self, "methods", chosen)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The dimensions, always in the same order: method, weights, parameters per expert, shared parameters."""
+        low, high = self.weight_range
+        middle = _on_grid((low + high) / 2, low, high, WEIGHT_STEP)
+        found: list[Parameter] = []
+        if len(self.methods) > 1:
+            found.append(Parameter("method", "categorical", self.methods[0], choices=self.methods))
+        found += [
+            Parameter(f"weight.g{group}.{expert.name}", "float", middle, low, high, WEIGHT_STEP)
+            for group in range(self.layer_groups)
+            for expert in self.experts
+        ]
+        for name, (bounds, default) in self._schema("expert_parameters").items():
+            found += [_float(f"{name}.{expert.name}", bounds, default) for expert in self.experts]
+        for name, (bounds, default) in self._schema("parameters").items():
+            found.append(_float(name, bounds, default))
+        return tuple(found)
+
+    def decode(self, params: Mapping[str, Any]) -> Recipe:
+        """The recipe that ``params`` (parameter name -> value) stand for.
+
+        What does not change the model is dropped or brought to one form, so that equal models have equal
+        fingerprints: parameters the method does not have, those of experts of weight 0, and the common factor of
+        relative weights.
+
+        Raises:
+            UserError: a parameter is missing, unknown or out of range.
+        """
+        values = self._checked(params)
+        method = METHODS[values.get("method", self.methods[0])]
+        weights = tuple(
+            self._canonical(
+                tuple(values[f"weight.g{group}.{expert.name}"] for expert in self.experts), method
+            )
+            for group in range(self.layer_groups)
+        )
+        present = [any(row[t] for row in weights) for t in range(len(self.experts))]
+        recipe = Recipe(
+            base=self.base,
+            experts=self.experts,
+            method=method.name,
+            weights=weights,
+            expert_parameters={
+                name: tuple(
+                    values[f"{name}.{expert.name}"] if here else default
+                    for expert, here in zip(self.experts, present, strict=True)
+                )
+                for name, (_, default) in method.expert_parameters.items()
+            },
+            parameters={name: values[name] for name in method.parameters},
+            seed=self.seed,
+            dtype=self.dtype,
+        )
+        return check(recipe, "space")
+
+    def encode(self, recipe: Recipe) -> dict[str, Any]:
+        """Parameters, on the grid, that stand for ``recipe``; those its method does not have get their defaults.
+
+        Raises:
+            UserError: its experts, method or layer groups are not those of the space, or a value is out of range.
+        """
+        if [expert.name for expert in recipe.experts] != [expert.name for expert in self.experts]:
+            asked, here = (", ".join(e.name for e in experts) for experts in (recipe.experts, self.experts))
+            raise UserError(f"the recipe's experts must be those of the search space ({here}), got {asked}")
+        if recipe.method not in self.methods:
+            raise UserError(
+                f"method '{recipe.method}' is not searched: {nearest(recipe.method, self.methods)}"
+            )
+        if len(recipe.weights) not in (1, self.layer_groups):
+            groups = f"1 or {self.layer_groups}" if self.layer_groups > 1 else "1"
+            raise UserError(f"the recipe must have {groups} layer groups, got {len(recipe.weights)}")
+        rows = recipe.weights * (self.layer_groups // len(recipe.weights))
+        given: dict[str, Any] = {"method": recipe.method, **recipe.parameters}
+        for t, expert in enumerate(self.experts):
+            given |= {f"weight.g{group}.{expert.name}": row[t] for group, row in enumerate(rows)}
+            given |= {f"{name}.{expert.name}": values[t] for name, values in recipe.expert_parameters.items()}
+        return self._checked({p.name: _snap(p, given.get(p.name, p.default)) for p in self.parameters})
+
+    def anchors(self) -> list[tuple[str, Recipe]]:
+        """Labelled recipes that every search starts from; those that the space does not hold are left out.
+
+        The base, each expert alone, the uniform average, TIES at density 0.1 and 0.5 (weight 1 each: its mean
+        divides by the number of experts) and DARE at 0.5 (weight 1/T each: it adds up). Each is a point of the
+        space: ``encode`` gives the parameters to enqueue.
+        """
+        count = len(self.experts)
+        additive = next((n for n in ("core_task_arithmetic", "task_arithmetic") if n in self.methods), None)
+        averaging = additive or ("linear" if "linear" in self.methods else None)
+        # By law every method gives the base at weights 0 and an expert at its weight 1.
+        alone = averaging or self.methods[0]
+        wanted: list[tuple[str, str, tuple[float, ...], float | None]]
+        wanted = [("base", alone, (0.0,) * count, None)]
+        wanted += [
+            (f"expert:{expert.name}", alone, tuple(float(i == t) for i in range(count)), None)
+            for t, expert in enumerate(self.experts)
+        ]
+        if averaging and count > 1:
+            wanted.append(("uniform", averaging, (1 / count,) * count, None))
+        if count > 1:
+            wanted += [
+                ("ties 0.1", "ties", (1.0,) * count, 0.1),
+                ("ties 0.5", "ties", (1.0,) * count, 0.5),
+                ("dare 0.5", "dare_linear", (1 / count,) * count, 0.5),
+            ]
+        low, high = self.weight_range
+        return [
+            (label, self.decode(self.encode(self._plain(method, row, density))))
+            for label, method, row, density in wanted
+            if method in self.methods and all(low <= weight <= high for weight in row)
+        ]
+
+    def _canonical(self, row: tuple[float, ...], method: MergeMethod) -> tuple[float, ...]:
+        """Of relative weights the one representative of their ratio: the largest on the grid and in the range."""
+        units = [round(weight / WEIGHT_STEP) for weight in row]
+        common = math.gcd(*units)
+        if not method.relative_weights or common == 0:
+            return row
+        most = round(self.weight_range[1] / WEIGHT_STEP) // (max(units) // common)
+        return tuple(round(unit // common * most * WEIGHT_STEP, 9) for unit in units)
+
+    def _plain(self, name: str, row: Sequence[float], density: float | None) -> Recipe:
+        """A recipe with one row of weights for all layers; what is not given has the method's defaults."""
+        method = METHODS[name]
+        return Recipe(
+            base=self.base,
+            experts=self.experts,
+            method=name,
+            weights=(tuple(row),) * self.layer_groups,
+            expert_parameters={
+                key: (default if density is None else density,) * len(self.experts)
+                for key, (_, default) in method.expert_parameters.items()
+            },
+            parameters={key: default for key, (_, default) in method.parameters.items()},
+            seed=self.seed,
+            dtype=self.dtype,
+        )
+
+    def _schema(self, which: Literal["expert_parameters", "parameters"]) -> dict[str, tuple[Range, float]]:
+        """Parameters of all methods to choose from; methods share a parameter of one name."""
+        merged: dict[str, tuple[Range, float]] = {}
+        for method in self.methods:
+            for name, entry in getattr(METHODS[method], which).items():
+                assert merged.setdefault(name, entry) == entry, f"methods disagree about {name}"
+        return merged
+
+    def _checked(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters, floats on the grid; unknown, missing or out of range is a UserError."""
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in params:
+            if name not in known:
+                raise UserError(f"unknown search parameter '{name}': {nearest(name, known)}")
+        values: dict[str, Any] = {}
+        for name, parameter in known.items():
+            if name not in params:
+                raise UserError(
+                    f"search parameter '{name}' is missing; this space has {len(known)} parameters"
+                )
+            value = params[name]
+            if parameter.kind == "categorical":
+                if value not in parameter.choices:
+                    raise UserError(f"{name} must be one of {', '.join(parameter.choices)}, got '{value}'")
+                values[name] = value
+            else:
+                if not parameter.low - 1e-9 <= value <= parameter.high + 1e-9:
+                    raise UserError(
+                        f"{name} must be in [{parameter.low:g}, {parameter.high:g}], got {value:g}"
+                    )
+                values[name] = _snap(parameter, value)
+        return values
+
+
+def _float(name: str, bounds: Range, default: float) -> Parameter:
+    step = None if bounds.log else PARAMETER_STEP
+    return Parameter(name, "float", default, bounds.low, bounds.high, step, bounds.log)
+
+
+def _snap(parameter: Parameter, value: Any) -> Any:
+    """``value`` on the parameter's grid, when it is in range; anything else as it is."""
+    if parameter.step is None or not parameter.low <= value <= parameter.high:
+        return value
+    return _on_grid(value, parameter.low, parameter.high, parameter.step)
+
+
+def _on_grid(value: float, low: float, high: float, step: float) -> float:
+    return min(high, round(low + round((value - low) / step) * step, 9))

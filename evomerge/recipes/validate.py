@@ -1,0 +1,58 @@
+"""Whether a recipe's values are valid for its method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from evomerge.errors import UserError, nearest
+from evomerge.merging.base import METHODS, Range
+from evomerge.types import Recipe
+
+Schema = Mapping[str, tuple[Range, float]]
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+def check(recipe: Recipe, where: str = "recipe") -> Recipe:
+    """``recipe`` itself, or a UserError that names the key; ``where`` is the file it came from."""
+    method = METHODS[recipe.method]
+    names = [expert.name for expert in recipe.experts]
+    if not method.takes(len(names)):
+        most = f"to {method.max_experts}" if method.max_experts else "or more"
+        raise UserError(
+            f"{method.name} takes {method.min_experts} {most} experts, got {len(names)} ({where}: experts)"
+        )
+    if len(set(names)) != len(names):
+        raise UserError(f"experts need different names, got {', '.join(names)} ({where}: experts)")
+    if recipe.dtype not in DTYPES:
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got '{recipe.dtype}' ({where}: dtype)")
+    for group, row in enumerate(recipe.weights):
+        if len(row) != len(names):
+            raise UserError(
+                f"weights need {len(names)} values a layer group, got {len(row)} ({where}: weights[{group}])"
+            )
+        for name, weight in zip(names, row, strict=True):
+            if not math.isfinite(weight):
+                raise UserError(f"weight must be a finite number, got {weight:g} ({where}: weight of {name})")
+        if method.relative_weights and any(row) and abs(sum(row)) < 1e-6 * sum(map(abs, row)):
+            raise UserError(
+                f"{method.name} divides by the sum of the weights, got {list(row)} which sum to 0:"
+                f" use task_arithmetic ({where}: weights of layer group {group})"
+            )
+    for name, values in recipe.expert_parameters.items():
+        bounds, _ = _known(name, method.expert_parameters, method.name, f"{where}: experts")
+        if len(values) != len(names):
+            raise UserError(f"{name} needs {len(names)} values, got {len(values)} ({where}: experts)")
+        for number, value in enumerate(values):
+            bounds.check(name, value, f"{where}: experts[{number}].{name}")
+    for name, value in recipe.parameters.items():
+        bounds, _ = _known(name, method.parameters, method.name, f"{where}: parameters")
+        bounds.check(name, value, f"{where}: parameters.{name}")
+    return recipe
+
+
+def _known(name: str, known: Schema, method: str, where: str) -> tuple[Range, float]:
+    if name not in known:
+        hint = nearest(name, known) if known else "it has none here"
+        raise UserError(f"{method} has no parameter '{name}': {hint} ({where})")
+    return known[name]
