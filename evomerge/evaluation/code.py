@@ -1,0 +1,143 @@
+"""Code answers in HumanEval's format (arXiv:2107.03374): the tests and the tested code run in two processes.
+
+Tested code shares no process with the tests, so nothing it does there can turn into a verdict: not ``sys.exit(0)``, printing,
+patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It only answers calls, with plain values. The process
+that runs the tests never executes a line the model wrote, and alone decides.
+
+Standard library only: this runs in the judge.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+from evomerge.evaluation import frames, plain_values
+from evomerge.evaluation.plain_values import NotPlain
+
+PASSED, FAILED, NOT_STARTED = b"p", b"f", b"n"
+
+
+def answer_calls(fd: int) -> None:
+    """Run a program that came through ``fd`` and answer calls of its functions until the other side hangs up.
+
+    Runs in a sandboxed process of its own. The first message back says that the sandbox stood before the program ran.
+    """
+    frames.send(fd, b"ready")
+    program = frames.receive(fd)
+    if program is None:
+        return
+    namespace: dict[str, Any] = {"__name__": "answer"}
+    try:
+        exec(compile(program.decode(), "answer.py", "exec", dont_inherit=True), namespace)
+    except BaseException as error:
+        _reply(fd, {"error": type(error).__name__})
+        return
+    functions = [name for name, value in namespace.items() if callable(value) and isinstance(name, str)]
+    _reply(fd, {"functions": functions})
+    while (message := frames.receive(fd)) is not None:
+        call = plain_values.loads(message)
+        arguments, keywords = list(call["args"]), dict(call["kwargs"])
+        before = [plain_values.dumps(argument) for argument in arguments]
+        try:
+            result = namespace[call["name"]](*arguments, **keywords)
+            reply = {"result": result, "changed": _changed(arguments, before)}
+            _reply(fd, reply)
+        except BaseException as error:
+            _reply(fd, {"error": type(error).__name__})
+
+
+def _reply(fd: int, message: dict[str, Any]) -> None:
+    try:
+        text = plain_values.dumps(message)
+    except NotPlain as error:
+        text = plain_values.dumps({"error": f"NotPlain: {error}"})
+    frames.send(fd, text.encode())
+
+
+def _changed(arguments: list[Any], before: list[str]) -> dict[int, Any]:
+    """Arguments changed in place, as sorting functions do: the tests shall see that too."""
+    return {
+        position: argument
+        for position, argument in enumerate(arguments)
+        if isinstance(argument, (list, dict, set, bytearray)) and plain_values.dumps(argument) != before[position]
+    }
+
+
+def run_tests(fd: int, item: dict[str, str], answer: str) -> bytes:
+    """Send program ``prompt + answer`` to the process behind ``fd`` and run the item's tests on it.
+
+    Args:
+        item: ``prompt``, ``test`` (defines ``check(candidate)``) and ``entry_point``, as HumanEval has them.
+
+    Returns:
+        PASSED, FAILED or NOT_STARTED (the other process died before it ran anything: the judge's fault).
+    """
+    if frames.receive(fd, 64) != b"ready":
+        return NOT_STARTED
+    try:
+        frames.send(fd, (item["prompt"] + answer).encode("utf-8", "surrogatepass"))
+        started = _receive(fd)
+        namespace = _trusted_namespace(item["prompt"])
+        for name in started.get("functions", ()):
+            # Helpers that only the answer defines; what the prompt or Python defines is never taken from the answer.
+            if isinstance(name, str) and name not in namespace and not hasattr(builtins, name):
+                namespace[name] = _Remote(fd, name)
+        namespace[item["entry_point"]] = _Remote(fd, item["entry_point"])
+        exec(compile(item["test"], "test.py", "exec", dont_inherit=True), namespace)
+        namespace["check"](namespace[item["entry_point"]])
+    except BaseException:
+        return FAILED
+    return PASSED
+
+
+def _trusted_namespace(prompt: str) -> dict[str, Any]:
+    """What the prompt defines by itself: imports and helper functions that tests call."""
+    for text in (prompt, prompt + "\n    pass\n"):
+        namespace: dict[str, Any] = {"__name__": "tests"}
+        try:
+            exec(compile(text, "prompt.py", "exec", dont_inherit=True), namespace)
+        except Exception:
+            continue
+        return namespace
+    return {"__name__": "tests"}
+
+
+def _receive(fd: int) -> dict[str, Any]:
+    message = frames.receive(fd, 2 * plain_values.MAX_CHARACTERS)
+    if message is None:
+        raise RuntimeError("the answer's process is gone")
+    reply = plain_values.loads(message)
+    if "error" in reply:
+        kind = getattr(builtins, str(reply["error"]), None)
+        # An AssertionError raised by the answer fails the test like any other; only Exceptions may be tested for.
+        raise (kind if isinstance(kind, type) and issubclass(kind, Exception) else RuntimeError)("raised by the answer")
+    return dict(reply)
+
+
+class _Remote:
+    """A function of the answer, called in its process."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self._fd = fd
+        self.__name__ = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        frames.send(self._fd, plain_values.dumps({"name": self.__name__, "args": args, "kwargs": kwargs}).encode())
+        reply = _receive(self._fd)
+        for position, value in dict(reply["changed"]).items():
+            _overwrite(args[position], value)
+        return reply["result"]
+
+
+def _overwrite(argument: Any, value: Any) -> None:
+    if isinstance(argument, (list, bytearray)) and type(value) is type(argument):
+        argument[:] = value
+    elif isinstance(argument, (dict, set)) and type(value) is type(argument):
+        argument.clear()
+        argument.update(value)
+
+
+def metrics(verdict: bytes) -> dict[str, float]:
+    """Metrics of one answer; greedy decoding gives one sample, so pass@1 is 0 or 1."""
+    return {"pass@1": float(verdict == PASSED)}

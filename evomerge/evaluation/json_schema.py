@@ -1,0 +1,110 @@
+"""JSON answers: strict RFC 8259, then the item's JSON Schema (draft 2020-12). Runs in the judge."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from referencing import Registry
+
+_MAX_DEPTH = 64
+_MAX_DIGITS = 1000
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_FENCED = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL | re.IGNORECASE)
+# RFC 8259 knows four white-space characters; str.strip() would also take others away.
+_WHITE_SPACE = " \t\n\r"
+
+
+class NotJSON(ValueError):
+    """Text that is not one JSON value."""
+
+
+def parse(text: str) -> Any:
+    """The value of a text that is exactly one JSON value.
+
+    Stricter than ``json.loads``: no NaN or Infinity, no repeated key, no lone surrogate, bounded depth and number length.
+
+    Raises:
+        NotJSON: it is not.
+    """
+    try:
+        value = json.loads(
+            text.strip(_WHITE_SPACE),
+            object_pairs_hook=_object,
+            parse_constant=_refuse,
+            parse_int=lambda digits: int(_short(digits)),
+            parse_float=lambda digits: float(_short(digits)),
+        )
+        _check(value, _MAX_DEPTH)
+    except (ValueError, RecursionError) as error:
+        raise NotJSON(str(error)) from None
+    return value
+
+
+def conforms(value: Any, schema: Any) -> bool:
+    """Whether ``value`` conforms to ``schema``. References lead nowhere outside the schema."""
+    try:
+        return Draft202012Validator(schema, registry=Registry()).is_valid(value)
+    # A reference that leads nowhere, a number too large to divide, a pattern that is no regular expression: jsonschema
+    # raises errors of many libraries, and none of them is an answer that conforms.
+    except Exception:
+        return False
+
+
+def check_schema(schema: Any) -> str | None:
+    """What is wrong with a schema, in one line; None if it is one."""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        return str(error.message)
+    return None
+
+
+def judge(answer: str, schema: Any, strip_fence: bool = False) -> dict[str, float]:
+    """Metrics of one answer: ``json_schema`` (parses and conforms) and ``json_valid`` (parses).
+
+    Args:
+        strip_fence: take a Markdown fence around the whole answer away before.
+    """
+    text = answer.strip(_WHITE_SPACE)
+    if strip_fence and (fenced := _FENCED.match(text)):
+        text = fenced.group(1)
+    try:
+        value = parse(text)
+    except NotJSON:
+        return {"json_schema": 0.0, "json_valid": 0.0}
+    return {"json_schema": float(conforms(value, schema)), "json_valid": 1.0}
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise NotJSON("a key is repeated")
+    return result
+
+
+def _refuse(constant: str) -> Any:
+    raise NotJSON(f"{constant} is not JSON")
+
+
+def _short(digits: str) -> str:
+    if len(digits) > _MAX_DIGITS:
+        raise NotJSON("a number is too long")
+    return digits
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth < 0:
+        raise NotJSON("nested too deeply")
+    if isinstance(value, str) and _SURROGATE.search(value):
+        raise NotJSON("a lone surrogate")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check(key, depth)
+            _check(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth - 1)

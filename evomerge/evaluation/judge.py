@@ -1,0 +1,209 @@
+"""Client of the judge's process: sends batches of answers, keeps verdicts, restarts it when it is gone."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import evomerge.evaluation
+from evomerge.errors import UserError
+from evomerge.evaluation import frames
+from evomerge.evaluation.sandbox import LEVELS, SandboxSettings, bwrap_command
+
+Metrics = dict[str, float]
+
+_START = "import json, sys; a = json.loads(sys.argv[1]); sys.path[:0] = a['path']; \
+from evomerge.evaluation import judge_server; judge_server.main(sys.argv[1])"
+
+
+class JudgeFailed(Exception):
+    """The judge itself failed; nothing is known about the answers."""
+
+
+class Judge:
+    """Verdicts on answers, from a warm sandboxed process. A context manager; ``close`` ends the process.
+
+    The first use starts it (0.3 s). Verdicts are kept: equal answers to an item, frequent between candidates, are judged once.
+
+    Args:
+        settings: limits, and whether a weak sandbox is acceptable.
+    """
+
+    def __init__(self, settings: SandboxSettings = SandboxSettings()) -> None:
+        if settings.level is not None and settings.level not in LEVELS:
+            raise UserError(f"sandbox.level must be one of {', '.join(LEVELS)}, got {settings.level}")
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: str | None = None
+        self._level = ""
+        self._verdicts: dict[str, Metrics] = {}
+
+    @property
+    def level(self) -> str:
+        """Isolation level in force, one of ``sandbox.LEVELS``.
+
+        Raises:
+            UserError: only a weak level is available and it was not asked for.
+        """
+        self._start()
+        return self._level
+
+    def judge(self, kind: str, answers: Sequence[tuple[str, str]]) -> list[Metrics]:
+        """Metrics of answers, in order.
+
+        Args:
+            kind: ``sql``, ``json`` or ``code``.
+            answers: pairs of an item's JSON text (see :mod:`evomerge.evaluation.data`) and the model's text.
+
+        Raises:
+            JudgeFailed: an item or the judge is at fault, never an answer.
+        """
+        keys = [_key(kind, item, answer) for item, answer in answers]
+        missing = {key: pair for key, pair in zip(keys, answers, strict=True) if key not in self._verdicts}
+        if missing:
+            items = [[json.loads(item), answer] for item, answer in missing.values()]
+            for key, verdict in zip(missing, self._ask({"kind": kind, "items": items}), strict=True):
+                if "error" in verdict:
+                    raise JudgeFailed(f"{kind} item cannot be judged: {verdict['error']} ({missing[key][0][:200]})")
+                self._verdicts[key] = verdict
+        return [dict(self._verdicts[key]) for key in keys]
+
+    def close(self) -> None:
+        """End the judge's process and all that belongs to it."""
+        if self._process is not None:
+            assert self._process.stdin and self._process.stdout
+            self._process.stdin.close()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process.stdout.close()
+            self._process = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _ask(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        for _ in range(2):
+            self._start()
+            assert self._process and self._process.stdin and self._process.stdout
+            try:
+                frames.send(self._process.stdin.fileno(), json.dumps(request).encode())
+                reply = frames.receive(self._process.stdout.fileno())
+            except OSError:
+                reply = None
+            if reply is not None:
+                return list(json.loads(reply))
+            self.close()
+        raise JudgeFailed("the judge's process died twice on one batch")
+
+    def _start(self) -> None:
+        if self._process is not None:
+            return
+        reasons = []
+        for level in [self._settings.level] if self._settings.level else LEVELS:
+            if level == "rlimits" and not self._settings.allow_weak:
+                reasons.append("rlimits: too weak")
+                continue
+            reason = self._start_at(level)
+            if reason is None:
+                return
+            reasons.append(f"{level}: {reason}")
+        raise UserError(
+            f"running a model's code needs a sandbox, and this system offers none ({'; '.join(reasons)}): allow user "
+            "namespaces, install bubblewrap, or accept code running with resource limits only by sandbox.allow_weak=true"
+        )
+
+    def _start_at(self, level: str) -> str | None:
+        """Start the process at ``level``; None, or why it cannot be."""
+        self._folder = tempfile.mkdtemp(prefix="evomerge-judge-")
+        path = [os.path.abspath(entry or ".") for entry in sys.path if not entry or os.path.exists(entry)]
+        package = str(Path(evomerge.evaluation.__path__[0]).resolve().parent.parent)
+        path = [package, *(entry for entry in path if entry != package)]
+        options = {
+            "level": level,
+            "folder": self._folder,
+            "path": path,
+            "settings": dataclasses.asdict(self._settings),
+        }
+        command = [sys.executable, "-I", "-S", "-B", "-c", _START, json.dumps(options)]
+        if level == "bwrap":
+            bwrap = shutil.which("bwrap")
+            if bwrap is None:
+                self.close()
+                return "not installed"
+            interpreter = [sys.base_prefix, sys.prefix, str(Path(sys.executable).resolve().parent)]
+            visible = [entry for entry in {*path, *interpreter} if os.path.isdir(entry) and entry != os.path.sep]
+            command = bwrap_command(bwrap, visible) + command
+        log = open(f"{self._folder}.log", "w+b")  # noqa: SIM115
+        try:
+            os.unlink(log.name)
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                # No variable of ours, so no token in one; Python needs none.
+                env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+                cwd=self._folder,
+                start_new_session=True,
+            )
+            assert self._process.stdout
+            reply = frames.receive(self._process.stdout.fileno())
+            if reply is None:
+                log.seek(0)
+                lines = log.read().decode(errors="replace").strip().splitlines()
+                reason = lines[-1] if lines else "the process died"
+            else:
+                hello = json.loads(reply)
+                if "level" in hello:
+                    self._level = hello["level"]
+                    return None
+                reason = hello["failed"]
+        finally:
+            log.close()
+        self.close()
+        return reason
+
+
+def _key(kind: str, item: str, answer: str) -> str:
+    return hashlib.sha256(f"{kind}\0{item}\0{answer}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# lm-eval finds scoring functions by name in YAML and calls them with (doc, results) alone: the judge they ask can only be found
+# in a module variable. It is this one, and `use` sets it; the `lm_eval` command gets a judge of its own at first use.
+_current: Judge | None = None
+
+
+def use(judge: Judge | None) -> None:
+    """Make ``judge`` the one that lm-eval's scoring functions ask in this process."""
+    global _current
+    _current = judge
+
+
+def current() -> Judge:
+    """The judge in use; a new one with default settings, closed at exit, if nobody called ``use``."""
+    if _current is None:
+        judge = Judge()
+        atexit.register(judge.close)
+        use(judge)
+    assert _current is not None
+    return _current
