@@ -58,21 +58,6 @@ class SearchConfig:
 
 
 @dataclass
-class LimitConfig:
-    """At most so many items of a task in each split; empty: all."""
-
-    search: int | None = None
-    selection: int | None = None
-    test: int | None = None
-
-    def __post_init__(self) -> None:
-        for split in SPLITS:
-            value = getattr(self, split)
-            if value is not None and value < 1:
-                raise UserError(f"limit.{split} must be at least 1, got {value}")
-
-
-@dataclass
 class TaskConfig:
     """One task.
 
@@ -82,6 +67,7 @@ class TaskConfig:
         objective: whether the task is searched for; otherwise it is only reported, for base, expert and winner.
         data: a JSONL file of the user's, instead of the task's own data.
         max_new_tokens: longest answer, instead of the task's own bound.
+        limit: at most so many items per split, spread evenly; empty: all.
     """
 
     task: str = MISSING
@@ -89,7 +75,7 @@ class TaskConfig:
     objective: bool = True
     data: str | None = None
     max_new_tokens: int | None = None
-    limit: LimitConfig = field(default_factory=LimitConfig)
+    limit: int | None = None
 
 
 @dataclass

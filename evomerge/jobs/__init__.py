@@ -1,0 +1,1 @@
+"""The jobs of the command line, each a short plain function ``run(config)``."""

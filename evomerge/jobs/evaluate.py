@@ -1,0 +1,61 @@
+"""Score a model, or a base with an adapter, on tasks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from evomerge.config import Config
+from evomerge.errors import UserError
+from evomerge.jobs.setup import model_source, open_pool, required, worker_spec
+from evomerge.types import Artefact, Done, Score, Work, scores_by_task
+from evomerge.weights.adapter import Adapter
+from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.files import write_text
+from evomerge.weights.sources import resolve
+
+
+def run(config: Config) -> None:
+    """Prints score and 95 % interval of each task; ``out=FILE`` keeps them as JSON.
+
+    Each task is a unit of work, as when a search measures its winner, so the same model gets the same numbers.
+    """
+    source = model_source(required(config, "model")[0])
+    folder = resolve(source)
+    adapter = None if config.adapter is None else resolve(model_source(config.adapter))
+    if adapter is not None:
+        Adapter(adapter).on_base(Checkpoint(folder))
+    subject = Artefact(str(folder.resolve()), None if adapter is None else str(adapter.resolve()))
+    pool = open_pool(config, worker_spec(config, str(folder.resolve()), ()))
+    try:
+        for task in config.tasks:
+            pool.submit(Work(task, subject, config.split, (task,)))
+        finished: dict[str, Done] = {}
+        while len(finished) < len(config.tasks):
+            finished.update({done.key: done for done in pool.wait()})
+    finally:
+        pool.close()
+    if failed := [f"{done.key}: {done.error}" for done in finished.values() if done.error]:
+        raise UserError("could not be scored: " + "; ".join(failed))
+    scores = {task: scores_by_task(finished[task].items)[task] for task in config.tasks}
+    _print(config, scores, finished)
+    if config.out is not None:
+        write_text(Path(config.out), json.dumps({task: asdict(score) for task, score in scores.items()}, indent=2))
+
+
+def _print(config: Config, scores: dict[str, Score], finished: dict[str, Done]) -> None:
+    table = Table(title=f"{config.model}{f' + {config.adapter}' if config.adapter else ''}, {config.split} items")
+    for column in ("task", "score", "95 % interval", "items", "seconds"):
+        table.add_column(column, justify="left" if column == "task" else "right")
+    for task, score in scores.items():
+        interval = f"{score.low:.3f} - {score.high:.3f}"
+        table.add_row(task, f"{score.mean:.3f}", interval, str(score.items), f"{finished[task].seconds:.0f}")
+    console = Console()
+    console.print(table)
+    levels = sorted({done.isolation for done in finished.values() if done.isolation})
+    if levels:
+        console.print(f"answers were judged in a sandbox: {', '.join(levels)}", highlight=False)

@@ -1,0 +1,15 @@
+"""Rebuild everything that is derived from a run's store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evomerge.config import Config
+from evomerge.jobs.setup import required
+from evomerge.report.write import print_summary, write_report
+
+
+def run(config: Config) -> None:
+    folder = Path(required(config, "run")[0])
+    write_report(folder)
+    print_summary(folder)

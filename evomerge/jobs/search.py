@@ -1,0 +1,155 @@
+"""The main job: search, choose, measure, deliver."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import yaml
+
+from evomerge.config import Config, plain
+from evomerge.engine.export import export_lora, export_model
+from evomerge.engine.merge import Merger
+from evomerge.jobs.environment import environment
+from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
+from evomerge.jobs.setup import experts_of, merger_for, model_source, objectives_of, open_pool, search_space, worker_spec
+from evomerge.recipes.recipe_yaml import dump
+from evomerge.report.write import print_summary, write_report
+from evomerge.search.base import Listener
+from evomerge.search.choose import choose, finalists, scored
+from evomerge.search.live import listener as live_listener
+from evomerge.search.loop import begin_run, run_search
+from evomerge.search.store import Store
+from evomerge.search.tables import write_tables
+from evomerge.types import Artefact, Objective, Pool, Recipe, Trial
+from evomerge.weights.files import write_text
+
+FINALISTS = 8  # candidates that get the selection items
+
+
+def run(config: Config) -> None:
+    """Search within the budget, then deliver the winner; the run folder is ``outputs/<name>``."""
+    folder = Path(config.outputs) / config.name
+    base, experts = model_source(config.models.base), experts_of(config)
+    merger = merger_for(base, experts)
+    space = search_space(config, base, experts, merger)
+    spec = worker_spec(config, base, experts)
+    objectives = objectives_of(config)
+    store = Store(folder)
+    identity = {"task settings": yaml.safe_dump(plain(config)["tasks"]), "dtype": config.backend.dtype}
+    begin_run(store, space, objectives, config.search.sampler, identity)
+    write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+    seconds = _Phases(folder)
+    listener = live_listener()
+    pool = open_pool(config, spec)
+    try:
+        with seconds("search"):
+            run_search(
+                pool, space, store, objectives, config.search.budget, config.search.sampler, config.search.seed,
+                listener, ahead=0 if config.cluster.kind == "serial" else 1, identity=identity,
+            )
+        trials = scored(store.trials())
+        with seconds("selection"):
+            winner = _select(pool, store, objectives, trials, listener)
+        with seconds("export"):
+            artefacts = _export(merger, winner.recipe, folder / "best")
+        with seconds("test"):
+            _test(config, pool, store, trials, winner, artefacts, folder, listener)
+    finally:
+        pool.close()
+        store.close()
+        write_tables(store, folder)
+    write_report(folder)
+    print_summary(folder)
+
+
+def _select(
+    pool: Pool, store: Store, objectives: tuple[Objective, ...], trials: list[Trial], listener: Listener
+) -> Trial:
+    """The winner: of the best on the search items, the one with the largest smallest retention on the selection items."""
+    tasks = tuple(objective.task for objective in objectives)
+    best = finalists(trials, objectives, FINALISTS)
+    rows = [recipe_row(f"#{trial.number} {trial.label or trial.recipe.method}", trial.recipe, tasks) for trial in best]
+    alone = {trial.label: trial.recipe for trial in trials}
+    specialists = {
+        objective.task: recipe_row(label, alone[label], (objective.task,))
+        for objective in objectives
+        if (label := f"expert:{objective.expert}") in alone
+    }
+    evaluate(pool, store, "selection", [*specialists.values(), *rows], listener)
+    referenced = [
+        replace(o, reference=scores(store, "selection", specialists[o.task])[o.task].mean) if o.task in specialists else o
+        for o in objectives
+    ]
+    return best[choose([scores(store, "selection", row) for row in rows], referenced)]
+
+
+def _export(merger: Merger, recipe: Recipe, folder: Path) -> tuple[Artefact, Artefact]:
+    """``best/model`` and ``best/lora``; written again only when the recipe changed."""
+    text = dump(recipe)
+    model, lora, written = folder / "model", folder / "lora", folder / "recipe.yaml"
+    if not (written.is_file() and written.read_text() == text):
+        written.unlink(missing_ok=True)
+        export_model(merger, recipe, model)
+        export = export_lora(merger, recipe, lora)
+        about = {"rank": export.rank, "relative_error": export.relative_error, "left_out": export.left_out}
+        write_text(folder / "lora.json", json.dumps(about, indent=2))
+        write_text(written, text)  # last: it stands for the whole folder
+    base = str(merger.base.folder.resolve())
+    return Artefact(str(model.resolve())), Artefact(base, str(lora.resolve()))
+
+
+def _test(
+    config: Config,
+    pool: Pool,
+    store: Store,
+    trials: list[Trial],
+    winner: Trial,
+    artefacts: tuple[Artefact, Artefact],
+    folder: Path,
+    listener: Listener,
+) -> None:
+    """The table's rows on the test items. What is shipped is what is measured: the winner's row is best/model's."""
+    tasks = tuple(name for name, task in config.tasks.items() if task.objective)
+    reported = {name: task.expert for name, task in config.tasks.items() if not task.objective}
+    fingerprint = winner.recipe.fingerprint
+    model = Wanted("best/model", artefacts[0], (*tasks, *reported), fingerprint)
+    lora = Wanted("best/lora", artefacts[1], tasks, f"{fingerprint}+lora")
+    rows = [model, lora]
+    for trial in trials:
+        if trial.label is not None:
+            extra = tuple(t for t, expert in reported.items() if trial.label in ("base", f"expert:{expert}"))
+            rows.append(recipe_row(trial.label, trial.recipe, (*tasks, *extra)))
+    evaluate(pool, store, "test", rows, listener)
+    measured = {
+        name: {task: asdict(score) for task, score in scores(store, "test", row).items()}
+        for name, row in (("model", model), ("lora", lora))
+    }
+    write_text(folder / "best" / "scores.json", json.dumps({"split": "test", **measured}, indent=2))
+
+
+class _Phases:
+    """Seconds spent in each phase, kept in ``environment.json`` and added up over resumed runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "environment.json"
+        self._seconds: dict[str, float] = {}
+        if self._file.is_file():
+            self._seconds = json.loads(self._file.read_text()).get("seconds", {})
+        self._write()
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[phase] = round(self._seconds.get(phase, 0.0) + time.monotonic() - began, 1)
+            self._write()
+
+    def _write(self) -> None:
+        write_text(self._file, json.dumps({**environment(), "seconds": self._seconds}, indent=2))

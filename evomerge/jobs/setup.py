@@ -1,0 +1,141 @@
+"""From the configuration to the objects the parts work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evomerge.cluster.ray_pool import RayPool
+from evomerge.cluster.serial import SerialPool
+from evomerge.config import Config, TaskConfig
+from evomerge.engine.merge import Merger
+from evomerge.errors import UserError, nearest
+from evomerge.evaluation.tasks import TaskSpec
+from evomerge.evaluation.worker import WorkerSpec, build_worker
+from evomerge.recipes.space import SearchSpace, default_methods
+from evomerge.types import Expert, Objective, Pool, Recipe
+from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.package_data import data_dir
+from evomerge.weights.sources import resolve
+from evomerge.weights.task_vector import LowRankTaskVector, open_task_vector
+
+
+def model_source(name: str) -> str:
+    """A set-up of conf/models stands for its base; a folder is named by its whole path, so that any worker finds it."""
+    setup = data_dir("conf") / "models" / f"{name}.yaml"
+    if Path(name).expanduser().is_dir():
+        return str(Path(name).expanduser().resolve())
+    if setup.is_file():
+        base = yaml.safe_load(setup.read_text())["base"]
+        assert isinstance(base, str)
+        return base
+    return name
+
+
+def experts_of(config: Config) -> tuple[Expert, ...]:
+    return tuple(Expert(name, model_source(source)) for name, source in config.models.experts.items())
+
+
+def merger_for(base: str, experts: tuple[Expert, ...]) -> Merger:
+    """Opens base and experts, lazily: wrong folders and adapters of another base are found here, before any work."""
+    checkpoint = Checkpoint(resolve(base))
+    return Merger(checkpoint, {expert.name: open_task_vector(checkpoint, expert.source) for expert in experts})
+
+
+def recipe_merger(recipe: Recipe) -> Merger:
+    return merger_for(recipe.base, recipe.experts)
+
+
+def search_space(config: Config, base: str, experts: tuple[Expert, ...], merger: Merger) -> SearchSpace:
+    adapters = all(isinstance(vector, LowRankTaskVector) for vector in merger.experts.values())
+    methods = tuple(config.space.methods) or default_methods(adapters)
+    if not adapters and (core := [name for name in methods if name.startswith("core_")]):
+        raise UserError(f"{core[0]} needs LoRA adapters, and an expert here is a full model: leave it out of space.methods")
+    return SearchSpace(
+        base=base,
+        experts=experts,
+        methods=methods,
+        layer_groups=min(config.space.layer_groups, merger.layers),
+        weight_range=(config.space.weight_low, config.space.weight_high),
+        seed=config.space.seed,
+        dtype=config.backend.dtype,
+    )
+
+
+def task_specs(tasks: Mapping[str, TaskConfig]) -> tuple[TaskSpec, ...]:
+    if not tasks:
+        raise UserError("no task given: add tasks=[sql,json]")
+    return tuple(
+        TaskSpec(
+            name=name,
+            task=task.task,
+            data=None if task.data is None else str(_file(task.data, f"tasks.{name}.data")),
+            max_new_tokens=task.max_new_tokens,
+            limit=task.limit,
+        )
+        for name, task in tasks.items()
+    )
+
+
+def _file(name: str, key: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"{key}: no file '{name}'" + (f": {nearest(path.name, siblings)}" if siblings else ""))
+    return path.resolve()
+
+
+def objectives_of(config: Config) -> tuple[Objective, ...]:
+    return tuple(Objective(name, task.expert) for name, task in config.tasks.items() if task.objective)
+
+
+def worker_spec(config: Config, base: str, experts: tuple[Expert, ...]) -> WorkerSpec:
+    return WorkerSpec(
+        base=base,
+        experts=experts,
+        tasks=task_specs(config.tasks),
+        backend=config.backend.kind,
+        batch_size=config.backend.batch_size,
+        threads=config.cluster.threads,
+        dtype=config.backend.dtype,
+        device=device(config),
+        allow_weak=config.sandbox.allow_weak,
+    )
+
+
+def device(config: Config) -> str:
+    if config.backend.device is not None:
+        return config.backend.device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def open_pool(config: Config, spec: WorkerSpec) -> Pool:
+    """The pool that ``cluster`` asks for. Its workers start in the background."""
+    cluster = config.cluster
+    if cluster.kind == "serial":
+        return SerialPool(build_worker(spec))
+    if cluster.kind != "ray":
+        raise UserError(f"unknown cluster.kind '{cluster.kind}': {nearest(cluster.kind, ['ray', 'serial'])}")
+    return RayPool(
+        spec,
+        build_worker,
+        workers=cluster.workers,
+        threads=cluster.threads,
+        address=cluster.address,
+        gpu=spec.device.startswith("cuda"),
+        timeout=cluster.timeout,
+    )
+
+
+def required(config: Config, *keys: str) -> list[Any]:
+    """Values of settings that a job cannot do without."""
+    values = [getattr(config, key) for key in keys]
+    for key, value in zip(keys, values, strict=True):
+        if value is None:
+            raise UserError(f"job={config.job} needs {key}=...")
+    return values
