@@ -1,7 +1,7 @@
 """Training examples for the `code` expert: short Python functions in HumanEval's prompt format.
 
-The function kinds are hand-written in examples_code_kinds.txt; this script varies their names, constants, parameter
-names and phrasing. Written for evomerge; nothing is taken from a public benchmark.
+The function kinds are hand-written in examples_code_kinds.txt; this script varies their names, constants,
+parameter names and phrasing. Written for evomerge; nothing is taken from a public benchmark.
 
 A kind in examples_code_kinds.txt (kinds are separated by a blank line):
 
@@ -129,7 +129,7 @@ def vary(kind: Kind, rng: random.Random) -> Variant:
     body = rename(fill(kind.body, constant, code=True))
     parameters = [renames[token] for token in kind.tokens]
     namespace: dict[str, Any] = {}
-    exec(f"def {name}({', '.join(parameters)}):\n{body}", namespace)  # noqa: S102 (our own source)
+    exec(f"def {name}({', '.join(parameters)}):\n{body}", namespace)  # our own source
     calls = []
     for call in kind.calls:
         arguments = eval(f"({fill(call, constant, code=True)},)")
@@ -149,7 +149,7 @@ def vary(kind: Kind, rng: random.Random) -> Variant:
 
 
 def render(variant: Variant, shown: int) -> dict[str, str]:
-    """Write a variant as prompt (rstripped) and completion ("\\n" and the body), with `shown` example calls."""
+    """Write a variant as prompt (rstripped) and completion (newline and body), with `shown` example calls."""
     lines = [variant.header, f'    """{variant.doc}', ""]
     for arguments, result in variant.calls[:shown]:
         lines += [f"    >>> {variant.name}({', '.join(map(repr, arguments))})"]
@@ -160,7 +160,7 @@ def render(variant: Variant, shown: int) -> dict[str, str]:
 def examples(seed: int = 0, count: int = 2000) -> list[dict[str, str]]:
     """Return `count` different {"prompt", "completion"} rows; every kind occurs before any occurs again.
 
-    The prompt is a signature and a docstring with one or two `>>>` examples; prompt + completion is the function.
+    The prompt is a signature and a docstring with one or two `>>>` examples; prompt + completion runs.
     The same seed gives the same rows, and a smaller count gives a prefix of them.
     """
     rng = random.Random(seed)
