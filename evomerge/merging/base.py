@@ -90,6 +90,13 @@ class MergeMethod:
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         return self.function(*args, **kwargs)
 
+    @property
+    def experts(self) -> str:
+        """How many experts it takes, as text: ``2``, ``1 or more``, ``2 to 4``."""
+        if self.max_experts is None:
+            return f"{self.min_experts} or more"
+        return f"{self.min_experts}" + (f" to {self.max_experts}" if self.max_experts > self.min_experts else "")
+
     def takes(self, experts: int) -> bool:
         """Whether the method can merge this number of experts."""
         return self.min_experts <= experts and (self.max_experts is None or experts <= self.max_experts)

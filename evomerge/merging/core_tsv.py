@@ -47,9 +47,7 @@ def prepare(cores: Tensor) -> SingularVectors:
 
 
 @merge_method(paper="arXiv:2412.00081; core space: arXiv:2509.17786", space="core", prepare=prepare)
-def core_tsv(
-    state: SingularVectors, weights: Tensor, *, scale: Annotated[float, Range(0.3, 2.0)] = 1.0
-) -> Tensor:
+def core_tsv(state: SingularVectors, weights: Tensor, *, scale: Annotated[float, Range(0.3, 2.0)] = 1.0) -> Tensor:
     """TSV-M: make the experts' singular vectors orthogonal to each other, then add up.
 
     Experts of weight 0 are not part of the merge, so their vectors push nobody's aside: one expert at
@@ -93,7 +91,8 @@ def nearest_orthonormal(matrix: Tensor) -> Tensor:
     """Orthogonal polar factor of (*N, R, K); directions that the matrix does not have stay 0."""
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     real = values > _NOTHING * values[..., :1]
-    return (left * real[..., None, :]) @ right
+    orthogonal: Tensor = (left * real[..., None, :]) @ right
+    return orthogonal
 
 
 def _side_by_side(vectors: Tensor) -> Tensor:

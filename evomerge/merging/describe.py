@@ -42,11 +42,5 @@ def _row(method: MergeMethod) -> MethodRow:
         for group, suffix in ((method.expert_parameters, " per expert"), (method.parameters, ""))
         for name, (bounds, _) in group.items()
     ]
-    most = method.max_experts
-    experts = (
-        str(most)
-        if most == method.min_experts
-        else f"{method.min_experts} {f'to {most}' if most else 'or more'}"
-    )
     idea = method.summary.rstrip(".")
-    return MethodRow(method.name, idea, ", ".join(parameters), experts, method.space, method.paper)
+    return MethodRow(method.name, idea, ", ".join(parameters), method.experts, method.space, method.paper)

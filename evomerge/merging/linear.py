@@ -22,4 +22,5 @@ def linear(base: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
         raise UserError(
             f"linear divides by the sum of the weights, got {weights.tolist()} which sum to 0: use task_arithmetic"
         )
-    return base + torch.tensordot(weights / total, deltas, dims=1)
+    update: Tensor = torch.tensordot(weights / total, deltas, dims=1)
+    return base + update

@@ -12,9 +12,7 @@ from evomerge.merging.base import merge_method
 _PARALLEL = 0.9995
 
 
-@merge_method(
-    paper="doi:10.1145/325334.325242", min_experts=2, max_experts=2, needs_base=False, relative_weights=True
-)
+@merge_method(paper="doi:10.1145/325334.325242", min_experts=2, max_experts=2, needs_base=False, relative_weights=True)
 def slerp(base: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
     """Along the arc between two experts, at t = w_2 / (w_1 + w_2).
 

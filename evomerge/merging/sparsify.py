@@ -53,9 +53,7 @@ class MagnitudeIndex:
         counted = np.bincount(_patterns(delta) >> _SHIFT)
         occupied = np.flatnonzero(counted)[::-1]
         if occupied[0] << _SHIFT >= _INFINITY:
-            raise UserError(
-                "an expert's difference to the base must be finite, got NaN or infinity: a damaged file?"
-            )
+            raise UserError("an expert's difference to the base must be finite, got NaN or infinity: a damaged file?")
         return cls(occupied.astype(np.int32), np.cumsum(counted[occupied]))
 
     def cut(self, delta: Tensor, k: int) -> Cut:
@@ -119,5 +117,5 @@ def _patterns(delta: Tensor) -> NDArray[np.int32]:
     return flat.numpy().view(np.int32)
 
 
-def _magnitude(pattern: int) -> np.float32:
-    return np.array(pattern, dtype=np.int32).view(np.float32)[()]
+def _magnitude(pattern: int) -> float:
+    return float(np.array(pattern, dtype=np.int32).view(np.float32))

@@ -21,7 +21,7 @@ def ties(
     density: Density = 1.0,
 ) -> Tensor:
     """Keep the largest entries, elect a sign per entry, average the experts that carry it."""
-    indices = magnitudes or [None] * len(deltas)
+    indices: Sequence[MagnitudeIndex | None] = magnitudes or [None] * len(deltas)
     kept = [
         keep_largest(delta, share, index)
         for delta, share, index in zip(deltas, per_expert(density, len(deltas)), indices, strict=True)

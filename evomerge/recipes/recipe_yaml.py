@@ -147,21 +147,9 @@ def dump(recipe: Recipe) -> str:
         "seed": recipe.seed,
         "dtype": recipe.dtype,
     }
-    return yaml.dump(data, Dumper=_Flow, sort_keys=False, allow_unicode=True, width=110)
-
-
-class _Flow(yaml.SafeDumper):
-    """Block mappings, but lists of numbers on one line."""
-
-    def represent_numbers(self, data: list[Any]) -> yaml.Node:
-        flow = all(isinstance(item, (int, float)) for item in data)
-        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_Flow.add_representer(list, _Flow.represent_numbers)
+    # default_flow_style=None: innermost lists and mappings on one line, the rest as blocks
+    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    return text
 
 
 def _by_group(columns: Sequence[Sequence[float]], where: str) -> tuple[tuple[float, ...], ...]:
@@ -192,9 +180,9 @@ def _refuse_unknown(data: Mapping[Any, Any], known: Sequence[str], where: str, w
 
 def _text(data: Mapping[str, Any], key: str, where: str) -> str:
     value = data[key]
-    if not isinstance(value, str) or not value:
-        raise UserError(f"{key} must be a text, got {_kind(value)} ({where}: {key})")
-    return value
+    if isinstance(value, str) and value:
+        return value
+    raise UserError(f"{key} must be a text, got {_kind(value)} ({where}: {key})")
 
 
 def _number(value: Any, name: str, where: str) -> float:

@@ -123,9 +123,7 @@ class SearchSpace:
         values = self._checked(params)
         method = METHODS[values.get("method", self.methods[0])]
         weights = tuple(
-            self._canonical(
-                tuple(values[f"weight.g{group}.{expert.name}"] for expert in self.experts), method
-            )
+            self._canonical(tuple(values[f"weight.g{group}.{expert.name}"] for expert in self.experts), method)
             for group in range(self.layer_groups)
         )
         present = [any(row[t] for row in weights) for t in range(len(self.experts))]
@@ -157,9 +155,7 @@ class SearchSpace:
             asked, here = (", ".join(e.name for e in experts) for experts in (recipe.experts, self.experts))
             raise UserError(f"the recipe's experts must be those of the search space ({here}), got {asked}")
         if recipe.method not in self.methods:
-            raise UserError(
-                f"method '{recipe.method}' is not searched: {nearest(recipe.method, self.methods)}"
-            )
+            raise UserError(f"method '{recipe.method}' is not searched: {nearest(recipe.method, self.methods)}")
         if len(recipe.weights) not in (1, self.layer_groups):
             groups = f"1 or {self.layer_groups}" if self.layer_groups > 1 else "1"
             raise UserError(f"the recipe must have {groups} layer groups, got {len(recipe.weights)}")
@@ -246,9 +242,7 @@ class SearchSpace:
         values: dict[str, Any] = {}
         for name, parameter in known.items():
             if name not in params:
-                raise UserError(
-                    f"search parameter '{name}' is missing; this space has {len(known)} parameters"
-                )
+                raise UserError(f"search parameter '{name}' is missing; this space has {len(known)} parameters")
             value = params[name]
             if parameter.kind == "categorical":
                 if value not in parameter.choices:
@@ -256,9 +250,7 @@ class SearchSpace:
                 values[name] = value
             else:
                 if not parameter.low - 1e-9 <= value <= parameter.high + 1e-9:
-                    raise UserError(
-                        f"{name} must be in [{parameter.low:g}, {parameter.high:g}], got {value:g}"
-                    )
+                    raise UserError(f"{name} must be in [{parameter.low:g}, {parameter.high:g}], got {value:g}")
                 values[name] = _snap(parameter, value)
         return values
 

@@ -18,10 +18,7 @@ def check(recipe: Recipe, where: str = "recipe") -> Recipe:
     method = METHODS[recipe.method]
     names = [expert.name for expert in recipe.experts]
     if not method.takes(len(names)):
-        most = f"to {method.max_experts}" if method.max_experts else "or more"
-        raise UserError(
-            f"{method.name} takes {method.min_experts} {most} experts, got {len(names)} ({where}: experts)"
-        )
+        raise UserError(f"{method.name} takes {method.experts} experts, got {len(names)} ({where}: experts)")
     if len(set(names)) != len(names):
         raise UserError(f"experts need different names, got {', '.join(names)} ({where}: experts)")
     if recipe.dtype not in DTYPES:

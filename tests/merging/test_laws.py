@@ -1,0 +1,174 @@
+"""Laws that hold for every registered merge method; a new one is tested by being registered."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from evomerge.merging import METHODS, MagnitudeIndex, MergeMethod, Randomness
+
+NAMES = ("sql", "code", "json")
+SHAPES = ((24, 40), (64,), (5, 7, 3))
+FULL = [name for name in METHODS if METHODS[name].space == "full"]
+CORE = [name for name in METHODS if METHODS[name].space == "core"]
+
+
+def count(method: MergeMethod) -> int:
+    return min(3, method.max_experts or 3)
+
+
+def settings(method: MergeMethod, density: float | None = None) -> dict:
+    """Defaults, or a density for every expert parameter of that name."""
+    values = {name: (default,) * count(method) for name, (_, default) in method.expert_parameters.items()}
+    if density is not None and "density" in values:
+        values["density"] = tuple(density + 0.1 * t for t in range(count(method)))
+    return values | {name: default for name, (_, default) in method.parameters.items()}
+
+
+def tensors(method: MergeMethod, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(shape, generator=generator), 0.3 * torch.randn(count(method), *shape, generator=generator)
+
+
+def merge(method: MergeMethod, base, deltas, weights, names=NAMES, seed=0, **values) -> torch.Tensor:
+    randomness = Randomness(seed, tuple(names), "model.layers.0.weight")
+    return method(base, deltas, torch.tensor(weights), randomness=randomness, **values)
+
+
+@pytest.mark.parametrize(("name", "shape"), itertools.product(FULL, SHAPES))
+def test_zero_weights_give_the_base(name, shape):
+    method = METHODS[name]
+    base, deltas = tensors(method, shape)
+    merged = merge(method, base, deltas, [0.0] * count(method), **settings(method, 0.4))
+    assert torch.equal(merged, base)
+    assert merged.data_ptr() != base.data_ptr()
+
+
+@pytest.mark.parametrize(("name", "shape", "chosen"), itertools.product(FULL, SHAPES, range(3)))
+def test_one_expert_at_weight_one_is_that_expert(name, shape, chosen):
+    method = METHODS[name]
+    if chosen >= count(method):
+        pytest.skip(f"{name} takes {count(method)} experts")
+    base, deltas = tensors(method, shape)
+    weights = [float(t == chosen) for t in range(count(method))]
+    merged = merge(method, base, deltas, weights, **settings(method))
+    torch.testing.assert_close(merged, base + deltas[chosen], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "shape"), itertools.product(FULL, SHAPES))
+def test_the_order_of_experts_changes_nothing(name, shape):
+    method = METHODS[name]
+    base, deltas = tensors(method, shape)
+    weights, values, n = [0.7, 0.2, 0.4][: count(method)], settings(method, 0.4), count(method)
+    expected = merge(method, base, deltas, weights, **values)
+    for order in itertools.permutations(range(n)):
+        moved = {k: tuple(v[t] for t in order) if k in method.expert_parameters else v for k, v in values.items()}
+        names = [NAMES[t] for t in order]
+        merged = merge(method, base, deltas[list(order)], [weights[t] for t in order], names, **moved)
+        torch.testing.assert_close(merged, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "shape"), itertools.product(FULL, SHAPES))
+def test_shape_dtype_inputs_and_repetition(name, shape):
+    method = METHODS[name]
+    base, deltas = tensors(method, shape)
+    before = base.clone(), deltas.clone()
+    weights = [0.7, 0.2, 0.4][: count(method)]
+    merged = merge(method, base, deltas, weights, **settings(method, 0.4))
+    assert merged.shape == base.shape and merged.dtype == torch.float32 and merged.isfinite().all()
+    assert torch.equal(base, before[0]) and torch.equal(deltas, before[1]), "inputs are not to be written to"
+    assert torch.equal(merged, merge(method, base, deltas, weights, **settings(method, 0.4)))
+    assert not torch.equal(merged, base)
+
+
+@pytest.mark.parametrize("name", [name for name in FULL if name != "slerp"])
+def test_what_nobody_trained_stays(name):
+    """Where no expert differs from the base, neither does the merge; slerp bends even that, by its definition."""
+    method = METHODS[name]
+    base, deltas = tensors(method, (24, 40))
+    deltas[:, :12] = 0.0
+    merged = merge(method, base, deltas, [0.5] * count(method), **settings(method, 0.4))
+    assert torch.equal(merged[:12], base[:12])
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_relative_weights_are_declared_where_they_are(name):
+    """``relative_weights`` is what lets the search space treat scaled weights as one model, so it has to be true."""
+    method = METHODS[name]
+    base, deltas = tensors(method, (24, 40))
+    small, large = ([factor * w for w in (0.7, 0.2, 0.4)][: count(method)] for factor in (0.5, 1.0))
+    same = torch.allclose(
+        merge(method, base, deltas, small, **settings(method, 0.4)),
+        merge(method, base, deltas, large, **settings(method, 0.4)),
+        atol=1e-6,
+    )
+    assert same == method.relative_weights
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_needs_base_is_declared_where_it_does(name):
+    method = METHODS[name]
+    base, deltas = tensors(method, (24, 40))
+    weights, values = [0.6, 0.1, 0.2][: count(method)], settings(method)
+    first = merge(method, base, deltas, weights, **values)
+    second = merge(method, base + 1.0, deltas - 1.0, weights, **values)
+    assert torch.allclose(first, second, atol=1e-5) != method.needs_base
+
+
+@pytest.mark.parametrize("name", [name for name in FULL if METHODS[name].uses_magnitudes])
+def test_magnitudes_given_or_not_are_the_same(name):
+    method = METHODS[name]
+    base, deltas = tensors(method, (24, 40))
+    indices = [MagnitudeIndex.build(delta) for delta in deltas]
+    values = settings(method, 0.3)
+    with_indices = merge(method, base, deltas, [0.5, 0.4, 1.0], magnitudes=indices, **values)
+    assert torch.equal(with_indices, merge(method, base, deltas, [0.5, 0.4, 1.0], **values))
+
+
+def cores(experts: int = 3, batch: tuple[int, ...] = (4,), rank: int = 5) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    size = experts * rank
+    left = torch.randn(*batch, experts, size, rank, generator=generator)
+    return left @ torch.randn(*batch, experts, rank, size, generator=generator)
+
+
+@pytest.mark.parametrize(("name", "batch"), itertools.product(CORE, ((), (4,), (2, 3))))
+def test_core_zero_weights_give_the_base_and_one_expert_itself(name, batch):
+    method, stack = METHODS[name], cores(batch=batch)
+    state, values = method.prepare(stack), settings(method)
+    zero = method(state, torch.zeros(3), **values)
+    assert zero.shape == (*batch, 15, 15) and torch.count_nonzero(zero) == 0
+    for t in range(3):
+        merged = method(state, torch.eye(3)[t], **values)
+        torch.testing.assert_close(merged, stack[..., t, :, :], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_core_order_of_experts_changes_nothing(name):
+    method, stack, weights = METHODS[name], cores(), torch.tensor([0.7, 0.2, 0.4])
+    values = settings(method)
+    expected = method(method.prepare(stack), weights, **values)
+    for order in itertools.permutations(range(3)):
+        merged = method(method.prepare(stack[:, list(order)]), weights[list(order)], **values)
+        torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_core_stacks_are_the_same_as_one_by_one(name):
+    method, stack = METHODS[name], cores()
+    weights = torch.tensor([[0.7, 0.2, 0.4], [0.0, 0.5, 0.5], [0.0, 0.0, 0.9], [0.0, 0.0, 0.0]])
+    merged = method(method.prepare(stack), weights, **settings(method))
+    for n in range(4):
+        alone = method(method.prepare(stack[n]), weights[n], **settings(method))
+        torch.testing.assert_close(merged[n], alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_says_what_it_is(name):
+    method = METHODS[name]
+    assert method.name == name and method.summary.endswith(".") and ":" in method.paper
+    for bounds, default in (*method.expert_parameters.values(), *method.parameters.values()):
+        assert bounds.low < bounds.high and bounds.low <= default <= bounds.high
+        assert bounds.check("x", bounds.low) == bounds.low and bounds.check("x", bounds.high) == bounds.high

@@ -1,0 +1,124 @@
+"""Exact selection by magnitude against its definition, and the statistics of random masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from evomerge.errors import UserError
+from evomerge.merging.randomness import Randomness, share
+from evomerge.merging.sparsify import MagnitudeIndex, drop_and_rescale, keep_largest
+
+
+def by_sorting(delta: torch.Tensor, density: float) -> torch.Tensor:
+    """The definition: a stable sort by falling magnitude, the first max(1, int(density n)) stay."""
+    flat = delta.reshape(-1)
+    order = torch.argsort(flat.abs(), descending=True, stable=True)[: max(1, int(density * flat.numel()))]
+    kept = torch.zeros_like(flat)
+    kept[order] = flat[order]
+    return kept.view(delta.shape)
+
+
+def deltas() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(48, 64, generator=generator)
+    low_rank = 1e-3 * torch.randn(96, 4, generator=generator) @ torch.randn(4, 32, generator=generator)
+    wide = normal * 10.0 ** torch.randint(-30, 30, normal.shape, generator=generator)
+    return {
+        "normal": normal,
+        "low rank": low_rank,
+        "bf16 (many ties)": normal.bfloat16().float(),
+        "five values": torch.round(normal).clamp(-2, 2),
+        "all equal": torch.full((7, 11), -0.25),
+        "all zero": torch.zeros(30),
+        "mostly zero": normal * (normal > 1.5),
+        "denormals": normal * 1e-40,
+        "many magnitudes": wide,
+        "vector": normal[0],
+        "one entry": torch.tensor([3.0]),
+        "transposed": normal.T,
+        "powers of two": 2.0 ** torch.randint(-4, 4, (40, 40), generator=generator),
+    }
+
+
+@pytest.mark.parametrize("kind", list(deltas()))
+@pytest.mark.parametrize("density", [1e-9, 0.001, 0.05, 0.1, 0.33, 0.5, 0.9, 0.999, 1.0])
+def test_keeps_what_a_stable_sort_keeps(kind, density):
+    delta = deltas()[kind]
+    before = delta.clone()
+    index = MagnitudeIndex.build(delta)
+    assert torch.equal(keep_largest(delta, density, index), by_sorting(delta, density))
+    assert torch.equal(keep_largest(delta, density), by_sorting(delta, density))
+    assert torch.equal(delta, before)
+
+
+def test_every_k_of_a_tensor_full_of_ties():
+    delta = torch.tensor([0.5, -1.0, 0.5, 0.0, 1.0, -0.5, 2.0, 0.5, 0.0, -2.0])
+    index = MagnitudeIndex.build(delta)
+    for k in range(1, 11):
+        density = (k + 0.5) / 10 if k < 10 else 1.0
+        assert torch.equal(keep_largest(delta, density, index), by_sorting(delta, density)), k
+
+
+def test_larger_density_keeps_all_that_a_smaller_one_keeps():
+    delta = deltas()["bf16 (many ties)"]
+    index = MagnitudeIndex.build(delta)
+    kept = [keep_largest(delta, d, index) != 0 for d in (0.05, 0.1, 0.3, 0.7, 1.0)]
+    assert all(bool((small <= large).all()) for small, large in zip(kept, kept[1:], strict=False))
+
+
+def test_index_is_small_and_counts_everything():
+    delta = torch.randn(300, 400, generator=torch.Generator().manual_seed(0))
+    index = MagnitudeIndex.build(delta)
+    assert index.counts[-1] == delta.numel()
+    assert (np.diff(index.bins) < 0).all()
+    assert index.bins.nbytes + index.counts.nbytes < delta.numel() * 4 / 4
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_damaged_delta_is_refused(bad):
+    with pytest.raises(UserError, match="must be finite"):
+        MagnitudeIndex.build(torch.tensor([1.0, bad, 2.0]))
+
+
+def test_dare_keeps_the_mean_and_the_share():
+    delta = torch.ones(400, 500)
+    for density in (0.05, 0.3, 0.5, 0.95):
+        dropped = drop_and_rescale(delta, density, Randomness(0, ("sql",), "w"), 0)
+        n, noise = delta.numel(), (density * (1 - density) / delta.numel()) ** 0.5
+        assert abs(torch.count_nonzero(dropped).item() / n - density) < 4 * noise
+        assert abs(dropped.mean().item() - 1.0) < 4 * noise / density
+        assert torch.allclose(dropped[dropped != 0], torch.tensor(1 / share(density)))
+
+
+def test_dare_mean_over_seeds_is_the_delta():
+    delta = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    total = sum(drop_and_rescale(delta, 0.5, Randomness(seed, ("sql",), "w"), 0) for seed in range(2000))
+    torch.testing.assert_close(total / 2000, delta, rtol=0.12, atol=0.0)  # 5 standard errors of 1 / sqrt(2000)
+
+
+def test_masks_are_nested_and_depend_on_names_only():
+    shape = (31, 7)
+    randomness = Randomness(3, ("sql", "code"), "layer.0")
+    masks = [randomness.mask(0, shape, density) for density in (0.05, 0.3, 0.5, 0.99, 1.0)]
+    assert all(bool((small <= large).all()) for small, large in zip(masks, masks[1:], strict=False))
+    assert masks[-1].all()
+    assert torch.equal(masks[2], Randomness(3, ("code", "sql", "json"), "layer.0").mask(1, shape, 0.5))
+    for other in (
+        randomness.mask(1, shape, 0.5),
+        Randomness(4, ("sql", "code"), "layer.0").mask(0, shape, 0.5),
+        Randomness(3, ("sql", "code"), "layer.1").mask(0, shape, 0.5),
+    ):
+        agreement = (other == masks[2]).float().mean().item()
+        assert 0.3 < agreement < 0.7
+
+
+def test_masks_are_the_same_on_every_machine():
+    """Golden: a changed stream would silently change every DARE recipe ever published."""
+    mask = Randomness(0, ("sql",), "w").mask(0, (24,), 0.5)
+    assert "".join(str(int(bit)) for bit in mask) == "001011111110101100111111"
+
+
+def test_share_never_drops_everything():
+    assert share(1e-12) == 1 / 65536 and share(0.5) == 0.5 and share(1.0) == 1.0
