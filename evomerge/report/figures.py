@@ -1,0 +1,160 @@
+"""Figures with matplotlib, drawn from the values in ``info``. No window system is needed."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evomerge.report import style
+from evomerge.report.info import Point, points, weights
+from evomerge.report.run import Run
+from evomerge.types import Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = 6  # at most so many pairs of objectives
+
+
+def draw_front(run: Run) -> Figure:
+    """Scores on the search items, one panel for each pair of objectives (with three: the third as colour)."""
+    tasks = run.tasks
+    pairs = list(itertools.combinations(tasks, 2))[:PANELS] or [(tasks[0], tasks[0])]
+    with style.figure_style():
+        figure, axes = _axes(len(pairs))
+        found = points(run)
+        for place, (ax, (x, y)) in enumerate(zip(axes, pairs, strict=True)):
+            third = next((task for task in tasks if task not in (x, y)), None) if len(tasks) == 3 else None
+            _panel(figure, ax, found, x, y, third, legend=place == 0)
+        figure.suptitle(f"{run.name}: {len(run.front_trials)} of {len(run.scored)} candidates on the front", x=0.01, ha="left")
+    return figure
+
+
+def _axes(count: int) -> tuple[Figure, list[Axes]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(5.4 * columns, 4.9 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for unused in grid[count:]:
+        unused.remove()
+    return figure, grid[:count]
+
+
+def _panel(figure: Figure, ax: Axes, found: list[Point], x: str, y: str, third: str | None, legend: bool) -> None:
+    def at(point: Point) -> tuple[float, float]:
+        return 100 * point.scores[x].mean, 100 * point.scores[y].mean
+
+    dominated = [p for p in found if not p.on_front and not p.winner]
+    front = sorted((p for p in found if p.on_front), key=at)
+    if dominated:
+        ax.scatter(*_columns(dominated, at), s=26, color=style.DOMINATED, label="dominated", zorder=2)
+    if front:
+        colour: dict[str, Any] = {"color": style.FRONT}
+        if third is not None:
+            colour = {"c": [100 * p.scores[third].mean for p in front], "cmap": style.SCALE}
+        dots = ax.scatter(*_columns(front, at), s=58, edgecolor=style.FRONT, linewidth=1.2, label="front", zorder=4, **colour)
+        if third is not None:
+            figure.colorbar(dots, ax=ax, label=f"{third} (%)", shrink=0.8)
+    _name_anchors(ax, [p for p in found if p.name is not None], at)
+    for point in found:
+        if point.winner:
+            ax.scatter(*at(point), s=240, marker="*", color=style.WINNER, edgecolor="white", label="winner", zorder=6)
+    ax.set_xlabel(f"{x} (%)  better \N{RIGHTWARDS ARROW}")
+    ax.set_ylabel(f"{y} (%)  better \N{RIGHTWARDS ARROW}")
+    ax.margins(0.12)
+    if legend:
+        ax.legend(loc="lower left", fontsize=10)
+
+
+def _columns(found: list[Point], at: Any) -> tuple[list[float], list[float]]:
+    xs, ys = zip(*(at(p) for p in found), strict=True)
+    return list(xs), list(ys)
+
+
+def _name_anchors(ax: Axes, anchors: list[Point], at: Any) -> None:
+    """A ring and a name each; names step aside where rings are close together."""
+    placed: list[tuple[float, float]] = []
+    for point in sorted(anchors, key=at):
+        x, y = at(point)
+        near = sum(abs(x - a) < 12 and abs(y - b) < 5 for a, b in placed)
+        placed.append((x, y))
+        ax.scatter(x, y, s=84, facecolor="none", edgecolor=style.ANCHOR, linewidth=1.1, zorder=5)
+        ax.annotate(
+            str(point.name), (x, y), xytext=(7, 6 - 12 * near), textcoords="offset points", fontsize=9,
+            color=style.INK, zorder=7,
+        )
+
+
+def draw_hypervolume(run: Run) -> Figure:
+    """Hypervolume of the scores after each trial; a mark where the anchors end."""
+    with style.figure_style():
+        figure, (ax,) = _axes(1)
+        history = run.hypervolume()
+        ax.step(history["trials"], history["hypervolume"], where="post", color=style.FRONT, linewidth=2)
+        anchors = sum(trial.label is not None for trial in run.records)
+        if 0 < anchors < len(run.records):
+            ax.axvline(anchors, color=style.MUTED, linestyle=":", linewidth=1.4)
+            ax.annotate(
+                "search starts", (anchors, 0.02), xycoords=("data", "axes fraction"), xytext=(5, 0),
+                textcoords="offset points", color=style.MUTED, fontsize=10,
+            )
+        ax.set_xlabel("finished candidates")
+        ax.set_ylabel("hypervolume of the scores")
+        ax.set_title("What the search has gained")
+    return figure
+
+
+def draw_weights(recipe: Recipe, title: str = "Weights") -> Figure:
+    """Heat map of a recipe's weights: a row per layer group, a column per expert."""
+    values = weights(recipe)
+    with style.figure_style():
+        figure, (ax,) = _axes(1)
+        figure.set_size_inches(1.8 + 1.3 * len(values.experts), 1.6 + 0.62 * len(values.groups))
+        top = max(1.0, max(abs(w) for row in values.values for w in row))
+        negative = any(w < 0 for row in values.values for w in row)
+        image = ax.imshow(
+            values.values, cmap="RdBu" if negative else style.WEIGHTS, vmin=-top if negative else 0.0, vmax=top,
+            aspect="auto",
+        )
+        ax.set_xticks(range(len(values.experts)), values.experts)
+        ax.set_yticks(range(len(values.groups)), values.groups)
+        ax.grid(False)
+        for row, own in enumerate(values.values):
+            for column, weight in enumerate(own):
+                dark = abs(weight) > 0.6 * top
+                ax.text(column, row, f"{weight:.2f}", ha="center", va="center", color="white" if dark else style.INK)
+        figure.colorbar(image, ax=ax, label="weight", shrink=0.9)
+        ax.set_title(title)
+    return figure
+
+
+def write_figures(run: Run) -> None:
+    """``figures/front.png``, ``hypervolume.png`` and, of the winner, ``weights.png``; as SVG, too. Each in one step."""
+    if not run.scored:
+        return
+    drawn = {"front": draw_front(run), "hypervolume": draw_hypervolume(run)}
+    if run.winner is not None:
+        drawn["weights"] = draw_weights(run.winner.recipe, f"Winner: {run.winner.recipe.method}")
+    folder = run.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    for name, figure in drawn.items():
+        for kind in ("png", "svg"):
+            _save(figure, folder / f"{name}.{kind}", kind)
+
+
+def _save(figure: Figure, path: Path, kind: str) -> None:
+    memory = io.BytesIO()
+    with style.figure_style():
+        # No date in the file: the same run gives the same bytes.
+        figure.savefig(memory, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(memory.getvalue())
+    os.replace(temporary, path)

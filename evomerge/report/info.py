@@ -1,0 +1,144 @@
+"""What the figures and the HTML report show, as plain values; drawing is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evomerge.report.results import display_name
+from evomerge.report.run import Run
+from evomerge.report.tables import recipe_file
+from evomerge.types import ItemScore, Recipe, Score, Trial
+
+SAMPLES_PER_TASK = 4
+
+
+@dataclass(frozen=True)
+class Point:
+    """A scored candidate in the plot of the front. ``recipe`` is its file in the run folder, for the front and the winner."""
+
+    number: int
+    name: str | None
+    method: str
+    scores: dict[str, Score]
+    min_retention: float
+    on_front: bool
+    winner: bool
+    weights: tuple[tuple[float, ...], ...]
+    settings: dict[str, float | tuple[float, ...]]
+    recipe: str | None
+
+
+def points(run: Run) -> list[Point]:
+    """Scored candidates in order of number, on the search items."""
+    front = {trial.number for trial in run.front_trials}
+    winner = None if run.winner is None else run.winner.number
+    written = run.recipes
+    return [
+        Point(
+            number=trial.number,
+            name=None if trial.label is None else display_name(trial.label),
+            method=trial.recipe.method,
+            scores=trial.scores,
+            min_retention=run.min_retention(trial),
+            on_front=trial.number in front,
+            winner=trial.number == winner,
+            weights=trial.recipe.weights,
+            settings={**trial.recipe.expert_parameters, **trial.recipe.parameters},
+            recipe=recipe_file(trial.number) if trial.number in written else None,
+        )
+        for trial in run.scored
+    ]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A recipe's weights (G, T) with the names of its G layer groups and T experts."""
+
+    groups: tuple[str, ...]
+    experts: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+def weights(recipe: Recipe) -> Weights:
+    """Of one recipe; group 1 holds the first layers."""
+    count = len(recipe.weights)
+    names = ["all layers"] if count == 1 else [f"group {place + 1}" for place in range(count)]
+    if count > 1:
+        names[0] += " (first layers)"
+        names[-1] += " (last layers)"
+    return Weights(tuple(names), tuple(expert.name for expert in recipe.experts), recipe.weights)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One test item with what the models answered: rows of (model, answer, outcome)."""
+
+    task: str
+    item: str
+    kind: str
+    question: str | None
+    answers: tuple[tuple[str, str, float], ...]
+
+
+def samples(run: Run, questions: Mapping[tuple[str, str], str] | None = None) -> list[Sample]:
+    """For each task searched for, the first test item of each kind: what base, specialist and winner made of it.
+
+    Args:
+        run: a run with a winner; without one there are no samples.
+        questions: prompts by (task, item), where the caller has them.
+    """
+    if run.winner is None:
+        return []
+    found: list[Sample] = []
+    for task in run.tasks:
+        models: list[tuple[str, Trial | None]] = [("base", run.anchor("base"))]
+        expert = run.expert_of(task)
+        if expert is not None:
+            models.append((f"expert {expert}", run.anchor(f"expert:{expert}")))
+        models.append(("winner", run.winner))
+        answers: dict[str, dict[str, ItemScore]] = {
+            name: {item.item: item for item in run.evaluation(trial, "test").get(task, ())}
+            for name, trial in models
+            if trial is not None
+        }
+        found += _of_each_kind(task, {name: own for name, own in answers.items() if own}, questions or {})
+    return found
+
+
+def _of_each_kind(
+    task: str, answers: Mapping[str, Mapping[str, ItemScore]], questions: Mapping[tuple[str, str], str]
+) -> list[Sample]:
+    """The first item of each pattern of right and wrong, the telling patterns first."""
+    if "winner" not in answers:
+        return []
+    first: dict[str, Sample] = {}
+    for item, own in answers["winner"].items():
+        if not all(item in other for other in answers.values()):
+            continue
+        right = own.outcome >= 0.5
+        others = [other[item].outcome >= 0.5 for name, other in answers.items() if name != "winner"]
+        if right:
+            kind = "all are right" if all(others) else "the winner is right, another is not"
+        else:
+            kind = "the winner is wrong, another is right" if any(others) else "all are wrong"
+        rows = tuple((name, other[item].answer, other[item].outcome) for name, other in answers.items())
+        first.setdefault(kind, Sample(task, item, kind, questions.get((task, item)), rows))
+    telling = ("the winner is right, another is not", "the winner is wrong, another is right", "all are right", "all are wrong")
+    return [first[kind] for kind in telling if kind in first][:SAMPLES_PER_TASK]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested mappings as a list of (dotted name, value).
+
+    >>> flat({"machine": {"cores": 2}, "python": "3.11"})
+    [('machine.cores', 2), ('python', '3.11')]
+    """
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows += flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", value))
+    return rows

@@ -1,0 +1,294 @@
+"""A run folder as Python objects: trials, items, front, recipes, winner. Reads only; works on an unfinished run too."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from evomerge.errors import UserError
+from evomerge.recipes import load
+from evomerge.search import choose
+from evomerge.search.pareto import hypervolume, retentions, smallest_retention
+from evomerge.search.store import Store
+from evomerge.types import ItemScore, Objective, Recipe, Score, Trial, scores_by_task
+
+if TYPE_CHECKING:
+    from evomerge.report.results import Results
+
+
+class Run:
+    """A run folder, as it was when it was opened; open it again to see what a running search has added.
+
+    Args:
+        folder: for example ``outputs/sql_code_json``.
+
+    Raises:
+        UserError: the folder is missing or holds no run.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise UserError(
+                f"there is no run folder {self.folder}: give the folder of a search, for example outputs/sql_code_json"
+            )
+        if not (self.folder / "config.yaml").is_file():
+            raise UserError(f"{self.folder} holds no run (no config.yaml in it): give the folder that a search has written")
+        self.config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")) or {}
+        self._store = Store(self.folder)
+        self.records: tuple[Trial, ...] = tuple(self._store.trials())
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}): {len(self.records)} trials of {', '.join(self.tasks)}"
+
+    # --- what was asked ----------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return str(self.config.get("name") or self.folder.resolve().name)
+
+    @property
+    def budget(self) -> int | None:
+        """Candidates the search was asked to score."""
+        return (self.config.get("search") or {}).get("budget")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks searched for."""
+        return tuple(name for name, task in self._tasks.items() if task.get("objective", True))
+
+    @property
+    def side_tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that are reported beside the search."""
+        return tuple(name for name in self._tasks if name not in self.tasks)
+
+    def expert_of(self, task: str) -> str | None:
+        """The task's specialist."""
+        expert = self._tasks[task].get("expert")
+        return None if expert is None else str(expert)
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        return tuple((self.config.get("models") or {}).get("experts") or {})
+
+    @property
+    def _tasks(self) -> dict[str, dict[str, Any]]:
+        return self.config.get("tasks") or {}
+
+    @cached_property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The tasks searched for; references are the specialists' scores on the search items, where finished."""
+        return choose.with_references([Objective(task, self.expert_of(task)) for task in self.tasks], self.records)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """``environment.json``: versions, machine, seconds per phase; empty where it was not written yet."""
+        path = self.folder / "environment.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    # --- what was scored ---------------------------------------------------------------------------------------
+
+    @property
+    def scored(self) -> list[Trial]:
+        """Trials that did not fail."""
+        return choose.scored(self.records)
+
+    @property
+    def failures(self) -> list[Trial]:
+        """Trials that failed; ``error`` says why."""
+        return [trial for trial in self.records if trial.error is not None]
+
+    def anchor(self, label: str) -> Trial | None:
+        """The scored trial with this label (``"base"``, ``"expert:sql"``, ``"uniform"`` ...)."""
+        return next((trial for trial in self.scored if trial.label == label), None)
+
+    def evaluation(self, trial: Trial, split: str) -> dict[str, tuple[ItemScore, ...]]:
+        """Item scores of a trial by task, of those tasks that were scored on ``split`` (search, selection or test).
+
+        The search job measures the winner's test scores on ``best/model``: what is shipped is what is measured.
+        """
+        if split == "search":
+            return {task: tuple(i for i in trial.items if i.task == task) for task in trial.scores}
+        fingerprint = trial.recipe.fingerprint
+        found = {task: self._store.evaluation(fingerprint, split, (task,)) for task in self._tasks}
+        return {task: items for task, items in found.items() if items is not None}
+
+    @cached_property
+    def delivered(self) -> dict[str, dict[str, Score]]:
+        """``best/scores.json``: test scores by task of the exported ``model`` and ``lora``; empty before the export."""
+        path = self.folder / "best" / "scores.json"
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return {
+            kind: {task: Score(s["mean"], s["low"], s["high"], s["items"]) for task, s in content[kind].items()}
+            for kind in ("model", "lora")
+            if kind in content
+        }
+
+    def scores(self, trial: Trial, split: str = "search") -> dict[str, Score]:
+        """Score with 95 % interval by task."""
+        return scores_by_task([item for items in self.evaluation(trial, split).values() for item in items])
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row per candidate: scores on the search items (with ``TASK_low`` and ``TASK_high``, the 95 % interval),
+        smallest retention, whether it is on the front, and its search parameters."""
+        front = {trial.number for trial in self.front_trials}
+        winner = None if self.winner is None else self.winner.number
+        return pd.DataFrame(
+            [
+                {
+                    "number": trial.number,
+                    "label": trial.label,
+                    "method": trial.recipe.method,
+                    **self._score_columns(trial),
+                    "min_retention": self.min_retention(trial),
+                    "on_front": trial.number in front,
+                    "winner": trial.number == winner,
+                    "seconds": trial.seconds,
+                    "isolation": trial.isolation,
+                    "error": trial.error,
+                    "fingerprint": trial.recipe.fingerprint,
+                    **{name: value for name, value in trial.params.items() if name != "method"},
+                }
+                for trial in self.records
+            ]
+        )
+
+    def _score_columns(self, trial: Trial) -> dict[str, float]:
+        nothing = Score(math.nan, math.nan, math.nan, 0)
+        columns: dict[str, float] = {}
+        for task in self.tasks:
+            score = trial.scores.get(task, nothing)
+            columns |= {task: score.mean, f"{task}_low": score.low, f"{task}_high": score.high}
+        return columns
+
+    def min_retention(self, trial: Trial) -> float:
+        """Smallest retention on the search items; NaN for a failed trial."""
+        if trial.error is not None:
+            return math.nan
+        scores = choose.score_matrix([trial.scores], self.objectives)
+        return float(smallest_retention(scores, choose.references(self.objectives))[0])
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """One row per candidate, split and item, with outcome, answer and the task's further metrics."""
+        return pd.DataFrame(list(self._item_rows()))
+
+    def _item_rows(self) -> Iterator[dict[str, Any]]:
+        for trial in self.records:
+            for split in ("search", "selection", "test"):
+                for items in self.evaluation(trial, split).values():
+                    for item in items:
+                        yield {
+                            "number": trial.number,
+                            "split": split,
+                            "task": item.task,
+                            "item": item.item,
+                            "outcome": item.outcome,
+                            "answer": item.answer,
+                            **item.metrics,
+                        }
+
+    # --- the front and the winner ------------------------------------------------------------------------------
+
+    @cached_property
+    def front_trials(self) -> list[Trial]:
+        """Non-dominated trials on the search items, in order of number."""
+        return choose.front(self.records, self.objectives)
+
+    def front(self) -> pd.DataFrame:
+        """The rows of :attr:`trials` on the front, best smallest retention first."""
+        if self.trials.empty:
+            return self.trials
+        rows = self.trials[self.trials["on_front"]]
+        return rows.sort_values(["min_retention", "number"], ascending=[False, True]).reset_index(drop=True)
+
+    @cached_property
+    def winner(self) -> Trial | None:
+        """The chosen trial; None while the search has not chosen yet.
+
+        That is the recipe in ``best/recipe.yaml``; where there is none, the best on the selection items, as soon as it has
+        been scored on the test items, too.
+        """
+        path = self.folder / "best" / "recipe.yaml"
+        if path.is_file():
+            found = self._store.find(load(path).fingerprint)
+            if found is not None:
+                return found
+        finalists = [t for t in self.scored if set(self.tasks) <= self.evaluation(t, "selection").keys()]
+        objectives = self._referenced("selection")
+        if not finalists or any(o.expert is not None and o.reference is None for o in objectives):
+            return None
+        best = finalists[choose.choose([self.scores(t, "selection") for t in finalists], objectives)]
+        return best if set(self.tasks) <= self.evaluation(best, "test").keys() else None
+
+    def _referenced(self, split: str) -> tuple[Objective, ...]:
+        """Objectives with the specialists' scores on ``split`` as references."""
+        found = []
+        for task in self.tasks:
+            objective = Objective(task, self.expert_of(task))
+            specialist = self.anchor(f"expert:{objective.expert}")
+            score = None if specialist is None else self.scores(specialist, split).get(task)
+            found.append(objective if score is None else replace(objective, reference=score.mean))
+        return tuple(found)
+
+    @property
+    def recipes(self) -> dict[int, Recipe]:
+        """Recipes of the front's members by number, and the winner's."""
+        chosen = self.front_trials + ([] if self.winner is None else [self.winner])
+        return {trial.number: trial.recipe for trial in sorted(chosen, key=lambda trial: trial.number)}
+
+    def trial(self, number: int) -> Trial:
+        """Any finished trial.
+
+        Raises:
+            UserError: there is none with this number.
+        """
+        for trial in self.records:
+            if trial.number == number:
+                return trial
+        known = f"{self.records[0].number} to {self.records[-1].number}" if self.records else "none yet"
+        raise UserError(f"{self.folder} has no finished trial {number}: numbers known are {known}")
+
+    def recipe(self, number: int) -> Recipe:
+        """The recipe of any finished trial."""
+        return self.trial(number).recipe
+
+    def retention(self) -> NDArray[np.float64]:
+        """Retentions (N, M) on the search items, of the scored trials in order of number."""
+        scores = choose.score_matrix([trial.scores for trial in self.scored], self.objectives)
+        return retentions(scores, choose.references(self.objectives))
+
+    def hypervolume(self) -> pd.DataFrame:
+        """Hypervolume after each scored trial: columns ``number``, ``trials`` (finished so far) and ``hypervolume``.
+
+        Of the scores on the search items, in [0, 1]: 1 would be a model that solves every item of every task.
+        """
+        losses = 1.0 - choose.score_matrix([trial.scores for trial in self.scored], self.objectives)
+        volumes = [hypervolume(losses[: n + 1], np.ones(losses.shape[1])) for n in range(len(losses))]
+        done = {trial.number: n + 1 for n, trial in enumerate(self.records)}
+        numbers = [trial.number for trial in self.scored]
+        return pd.DataFrame({"number": numbers, "trials": [done[n] for n in numbers], "hypervolume": volumes})
+
+    # --- on the test items -------------------------------------------------------------------------------------
+
+    @cached_property
+    def results(self) -> Results:
+        """Base, specialists, anchors and winner on the test items, compared item by item."""
+        from evomerge.report.results import results
+
+        return results(self)
+
+    def table(self) -> pd.DataFrame:
+        """The results table on the test items; empty while nothing was scored there."""
+        return self.results.frame()

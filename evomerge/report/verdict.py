@@ -1,0 +1,71 @@
+"""The verdict in words: is it better, by how much, how sure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evomerge.report.run import Run
+from evomerge.search.pareto import retentions
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``headline`` answers in one sentence, ``detail`` says by how much and how sure; ``better``: "yes", "maybe", "no" or "none"."""
+
+    better: str
+    headline: str
+    detail: str
+
+
+def percent(value: float) -> str:
+    """
+    >>> percent(0.8461)
+    '84.6 %'
+    """
+    return f"{100 * value:.1f} %"
+
+
+def verdict(run: Run) -> Verdict:
+    """What the test items say about the winner; what is missing while there is none."""
+    table = run.results
+    winner, comparison = table.winner, table.comparison
+    if winner is None or winner.retention is None:
+        done, failed = len(run.records), len(run.failures)
+        asked = f" of {run.budget}" if run.budget else ""
+        lost = f", {failed} of them failed" if failed else ""
+        return Verdict(
+            "none",
+            "No winner yet",
+            f"{done}{asked} candidates are scored{lost}. The same command goes on with the search.",
+        )
+    kept = winner.retention
+    held = (
+        f"On the test items it keeps {percent(kept.mean)} of the specialist's score on its weakest task"
+        f" (95 % interval {100 * kept.low:.1f} to {100 * kept.high:.1f})"
+    )
+    weakest = _weakest(run)
+    held += f", {weakest}." if weakest else "."
+    if comparison is None:
+        return Verdict("maybe", f"The winner keeps {percent(kept.mean)} of every skill", held)
+    gap = comparison.difference
+    points = f"{100 * gap.mean:+.1f} points (95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
+    sure = f"{points}; ahead in {100 * comparison.probability:.1f} % of the resamples of the items"
+    detail = f"{held} Against the best alternative, {comparison.other}: {sure}."
+    if gap.low > 0:
+        return Verdict("yes", f"The winner keeps more of every skill than {comparison.other}", detail)
+    if gap.mean > 0:
+        return Verdict("maybe", f"The winner is probably better than {comparison.other}, not surely", detail)
+    return Verdict("no", f"The winner is no better than {comparison.other} on the test items", detail)
+
+
+def _weakest(run: Run) -> str | None:
+    """The task on which the winner keeps least."""
+    winner = run.results.winner
+    assert winner is not None
+    means, bounds = [], []
+    for task in run.tasks:
+        specialist = next((r for r in run.results.rows if r.label == f"expert:{run.expert_of(task)}"), None)
+        means.append(winner.scores[task].mean)
+        bounds.append(float("nan") if specialist is None else specialist.scores[task].mean)
+    kept = retentions(means, bounds)
+    return run.tasks[int(kept.argmin())] if len(kept) > 1 else None

@@ -1,0 +1,59 @@
+"""All derived files of a run folder, and the summary at the end of a search. Can be repeated at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from evomerge.report.html import commands, payload, render, shown
+from evomerge.report.run import Run
+from evomerge.report.tables import rich_table, write_front
+from evomerge.report.verdict import verdict
+from evomerge.weights.files import write_text
+
+
+def write_report(run_dir: Path | str, questions: Mapping[tuple[str, str], str] | None = None) -> Path:
+    """Write ``pareto.csv``, ``pareto.json``, ``recipes/``, ``figures/`` and ``report.html``, each file in one step.
+
+    Args:
+        run_dir: a run folder, finished or not.
+        questions: prompts of test items by (task, item), shown beside the sample answers.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        UserError: there is no run in ``run_dir``.
+    """
+    # Late: a second to import, and a summary alone does not need it.
+    from evomerge.report.figures import write_figures
+
+    run = Run(run_dir)
+    write_front(run)
+    write_figures(run)
+    page = run.folder / "report.html"
+    write_text(page, render(payload(run, questions)))
+    return page
+
+
+def print_summary(run_dir: Path | str, console: Console | None = None) -> None:
+    """What came out, where it lies and what to type next, for the terminal."""
+    run = Run(run_dir)
+    console = console or Console(highlight=False)
+    said = verdict(run)
+    console.print()
+    if run.results.rows:
+        console.print(rich_table(run))
+    console.print(Text(said.headline, style="bold"))
+    console.print(Text(said.detail))
+    folder = shown(run.folder)
+    rows = [("report", f"{folder}/report.html"), ("front", f"{folder}/pareto.csv, {folder}/recipes/")]
+    if run.winner is not None:
+        rows[:0] = [("model", f"{folder}/best/model"), ("LoRA", f"{folder}/best/lora")]
+        rows.append(("again", commands(run)[-1]["text"]))
+    console.print()
+    for name, value in rows:
+        console.print(Text.assemble((f"{name:<8}", "dim"), value), soft_wrap=True)
