@@ -21,7 +21,8 @@ DATA = ROOT / "tasks" / "python_basics"
 SPLITS = {"validation": "v", "test": "t"}
 
 # Reads {functions: [source, name], tests: [source], pairs: [function index, test index]} from stdin and
-# prints the indices of the pairs that pass. A timer per pair ends endless loops, the caller's timeout the rest.
+# prints the indices of the pairs that pass. A timer per pair ends endless loops, the caller's timeout the
+# rest.
 RUNNER = """
 import contextlib, io, json, signal, sys
 
