@@ -17,7 +17,7 @@ def merge(name: str, base, deltas, weights, **values) -> torch.Tensor:
 
 
 def test_ties_worked_example():
-    """By hand: density 0.5 keeps two of four entries each; then signs are elected, and those that carry them averaged."""
+    """By hand: density 0.5 keeps two of four entries each; then a sign is elected, its carriers averaged."""
     base = torch.tensor([10.0, 10.0, 10.0, 10.0])
     deltas = torch.tensor([[4.0, -3.0, 1.0, 0.5], [2.0, 0.1, -5.0, 0.2], [-1.0, 7.0, 0.3, -0.4]])
     merged = merge("ties", base, deltas, [1.0, 1.0, 1.0], density=(0.5, 0.5, 0.5))

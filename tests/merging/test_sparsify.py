@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,7 @@ def test_larger_density_keeps_all_that_a_smaller_one_keeps():
     delta = deltas()["bf16 (many ties)"]
     index = MagnitudeIndex.build(delta)
     kept = [keep_largest(delta, d, index) != 0 for d in (0.05, 0.1, 0.3, 0.7, 1.0)]
-    assert all(bool((small <= large).all()) for small, large in zip(kept, kept[1:], strict=False))
+    assert all(bool((small <= large).all()) for small, large in itertools.pairwise(kept))
 
 
 def test_index_is_small_and_counts_everything():
@@ -102,7 +104,7 @@ def test_masks_are_nested_and_depend_on_names_only():
     shape = (31, 7)
     randomness = Randomness(3, ("sql", "code"), "layer.0")
     masks = [randomness.mask(0, shape, density) for density in (0.05, 0.3, 0.5, 0.99, 1.0)]
-    assert all(bool((small <= large).all()) for small, large in zip(masks, masks[1:], strict=False))
+    assert all(bool((small <= large).all()) for small, large in itertools.pairwise(masks))
     assert masks[-1].all()
     assert torch.equal(masks[2], Randomness(3, ("code", "sql", "json"), "layer.0").mask(1, shape, 0.5))
     for other in (

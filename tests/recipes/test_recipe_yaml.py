@@ -129,14 +129,14 @@ def test_experts_that_are_none(experts):
 
 def test_number_of_experts_and_cancelling_weights():
     experts = "[{name: a, model: m, weight: 1}, {name: b, model: m, weight: -1}]"
-    with pytest.raises(UserError, match="linear divides by the sum of the weights.*use task_arithmetic"):
+    with pytest.raises(UserError, match=r"linear divides by the sum of the weights.*use task_arithmetic"):
         parse(f"{{base: b, method: linear, experts: {experts}}}")
     with pytest.raises(UserError, match=r"slerp takes 2 experts, got 1 \(recipe: experts\)"):
         parse("{base: b, method: slerp, experts: [{name: a, model: m, weight: 1}]}")
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(UserError, match="cannot read the recipe .*nothing.yaml: No such file"):
+    with pytest.raises(UserError, match=r"cannot read the recipe .*nothing.yaml: No such file"):
         load(tmp_path / "nothing.yaml")
     with pytest.raises(UserError, match="cannot read the recipe"):
         load(tmp_path)

@@ -143,9 +143,9 @@ def test_points_that_are_none():
     point = {p.name: p.default for p in it.parameters}
     with pytest.raises(UserError, match=r"weight.g0.sql must be in \[0, 1\], got 1.2"):
         it.decode(point | {"weight.g0.sql": 1.2})
-    with pytest.raises(UserError, match="method must be one of core_task_arithmetic.* got 'tie'"):
+    with pytest.raises(UserError, match=r"method must be one of core_task_arithmetic.* got 'tie'"):
         it.decode(point | {"method": "tie"})
-    with pytest.raises(UserError, match="unknown search parameter 'weight.g0.sq': did you mean 'weight.g0.sql'"):
+    with pytest.raises(UserError, match=r"unknown search parameter 'weight.g0.sq': did you mean 'weight.g0.sql'"):
         it.decode(point | {"weight.g0.sq": 0.5})
     del point["scale"]
     with pytest.raises(UserError, match="search parameter 'scale' is missing"):
