@@ -1,8 +1,8 @@
 """Code answers in HumanEval's format (arXiv:2107.03374): the tests and the tested code run in two processes.
 
-Tested code shares no process with the tests, so nothing it does there can turn into a verdict: not ``sys.exit(0)``, printing,
-patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It only answers calls, with plain values. The process
-that runs the tests never executes a line the model wrote, and alone decides.
+Tested code shares no process with the tests, so nothing it does there can turn into a verdict: not ``sys.exit(0)``,
+printing, patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It only answers calls, with plain
+values. The process that runs the tests never executes a line the model wrote, and alone decides.
 
 Standard library only: this runs in the judge.
 """

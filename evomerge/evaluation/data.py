@@ -5,10 +5,11 @@ A document holds only texts, because lm-eval keeps documents in a table whose co
 
 Formats, one JSON object a line (``.jsonl`` or ``.jsonl.gz``); keys not named here are not read:
 
-sql   ``question``, ``schema`` (shown to the model), ``sql`` (gold query) and the database: ``database`` (an SQL script with DDL and
-      INSERTs, relative to the data file) or, as WikiSQL, ``ddl``, ``table`` and ``rows``.
+sql   ``question``, ``schema`` (shown to the model), ``sql`` (gold query) and the database: ``database`` (an SQL script
+      with DDL and INSERTs, relative to the data file) or, as WikiSQL, ``ddl``, ``table`` and ``rows``.
 json  ``instruction`` and ``schema`` (JSON Schema, draft 2020-12); ``instance`` is the gold value, if there is one.
-code  as HumanEval: ``prompt``, ``entry_point``, ``test`` (defines ``check(candidate)``); ``canonical_solution`` is the gold.
+code  as HumanEval: ``prompt``, ``entry_point``, ``test`` (defines ``check(candidate)``); ``canonical_solution`` is
+      the gold.
 
 ``id`` (``task_id`` for code) names an item; without it the line number does.
 """
@@ -45,10 +46,11 @@ class Document:
 
 
 class _Row:
-    """A line of a data file, for error texts."""
+    """A line of a data file, for error texts. ``schemas``: the file's JSON Schemas already found good."""
 
-    def __init__(self, path: Path, line: int, values: dict[str, Any]) -> None:
+    def __init__(self, path: Path, line: int, values: dict[str, Any], schemas: set[str]) -> None:
         self.path, self.line, self.values = path, line, values
+        self.schemas = schemas
 
     def __getitem__(self, key: str) -> Any:
         if key not in self.values:
@@ -125,8 +127,9 @@ def cut(kind: str, folder: Path, data: str | None) -> dict[str, list[Document]]:
 
 def _rows(path: Path) -> Iterator[_Row]:
     if not path.is_file():
-        raise UserError(f"no data file {path}: give the path of a .jsonl file, absolute or relative to the working directory")
+        raise UserError(f"no data file {path}: give a .jsonl file, absolute or relative to the working directory")
     opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    schemas: set[str] = set()
     with opener(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -134,10 +137,12 @@ def _rows(path: Path) -> Iterator[_Row]:
             try:
                 values = json.loads(line)
             except ValueError as error:
-                raise UserError(f"{path}:{number}: not JSON ({error}); a data file holds one JSON object a line") from None
+                raise UserError(
+                    f"{path}:{number}: not JSON ({error}); a data file holds one JSON object a line"
+                ) from None
             if not isinstance(values, dict):
                 raise UserError(f"{path}:{number}: wanted a JSON object, got {type(values).__name__}")
-            yield _Row(path, number, values)
+            yield _Row(path, number, values, schemas)
 
 
 def _read_sql(row: _Row) -> Document:
@@ -161,16 +166,19 @@ def _read_json(row: _Row) -> Document:
     from evomerge.evaluation.json_schema import check_schema
 
     schema = row["schema"]
-    wrong = check_schema(schema)
-    if wrong is not None:
-        row.fail(f"'schema' is no JSON Schema: {wrong}")
+    key = json.dumps(schema, sort_keys=True)
+    if key not in row.schemas:  # many items share one, and checking one takes 20 ms
+        wrong = check_schema(schema)
+        if wrong is not None:
+            row.fail(f"'schema' is no JSON Schema: {wrong}")
+        row.schemas.add(key)
     gold = " " + json.dumps(row.values["instance"], ensure_ascii=False) if "instance" in row.values else ""
     prompt = f"{row.text('instruction')}\n\nJSON:"
-    return Document(row.name("id"), json.dumps(schema, sort_keys=True), prompt, gold, json.dumps({"schema": schema}))
+    return Document(row.name("id"), key, prompt, gold, json.dumps({"schema": schema}))
 
 
 def _read_code(row: _Row) -> Document:
-    # Without the final newline, so that the model starts the body's line itself: tokenizers join newline and indentation.
+    # Without the final newline: tokenizers join it with the indentation, so the model writes it itself.
     prompt = row.text("prompt").rstrip()
     gold = str(row.values.get("canonical_solution", "")).rstrip()
     item = {"prompt": prompt, "test": row.text("test"), "entry_point": row.text("entry_point")}

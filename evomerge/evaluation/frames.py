@@ -15,7 +15,7 @@ def send(fd: int, payload: bytes) -> None:
 
 
 def receive(fd: int, most: int = MAX_BYTES) -> bytes | None:
-    """Read one message; None at the end of the stream, also in the middle of a message or when it is longer than ``most``."""
+    """Read one message; None at the end of the stream, also amid a message and for more than ``most`` bytes."""
     head = _exactly(fd, 8)
     if head is None or int.from_bytes(head, "big") > most:
         return None

@@ -25,7 +25,7 @@ class NotJSON(ValueError):
 def parse(text: str) -> Any:
     """The value of a text that is exactly one JSON value.
 
-    Stricter than ``json.loads``: no NaN or Infinity, no repeated key, no lone surrogate, bounded depth and number length.
+    Stricter than ``json.loads``: no NaN or Infinity, no repeated key, no lone surrogate; bounded depth and numbers.
 
     Raises:
         NotJSON: it is not.
@@ -47,7 +47,7 @@ def parse(text: str) -> Any:
 def conforms(value: Any, schema: Any) -> bool:
     """Whether ``value`` conforms to ``schema``. References lead nowhere outside the schema."""
     try:
-        return Draft202012Validator(schema, registry=Registry()).is_valid(value)
+        return bool(Draft202012Validator(schema, registry=Registry()).is_valid(value))
     # A reference that leads nowhere, a number too large to divide, a pattern that is no regular expression: jsonschema
     # raises errors of many libraries, and none of them is an answer that conforms.
     except Exception:

@@ -34,13 +34,15 @@ class JudgeFailed(Exception):
 class Judge:
     """Verdicts on answers, from a warm sandboxed process. A context manager; ``close`` ends the process.
 
-    The first use starts it (0.3 s). Verdicts are kept: equal answers to an item, frequent between candidates, are judged once.
+    The first use starts it (0.3 s). Verdicts are kept: candidates often give equal answers to an item, and those
+    are judged once.
 
     Args:
         settings: limits, and whether a weak sandbox is acceptable.
     """
 
-    def __init__(self, settings: SandboxSettings = SandboxSettings()) -> None:
+    def __init__(self, settings: SandboxSettings | None = None) -> None:
+        settings = settings or SandboxSettings()
         if settings.level is not None and settings.level not in LEVELS:
             raise UserError(f"sandbox.level must be one of {', '.join(LEVELS)}, got {settings.level}")
         self._settings = settings
@@ -98,7 +100,9 @@ class Judge:
     def __enter__(self) -> Judge:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _ask(self, request: dict[str, Any]) -> list[dict[str, Any]]:
@@ -129,7 +133,7 @@ class Judge:
             reasons.append(f"{level}: {reason}")
         raise UserError(
             f"running a model's code needs a sandbox, and this system offers none ({'; '.join(reasons)}): allow user "
-            "namespaces, install bubblewrap, or accept code running with resource limits only by sandbox.allow_weak=true"
+            "namespaces, install bubblewrap, or accept resource limits alone by sandbox.allow_weak=true"
         )
 
     def _start_at(self, level: str) -> str | None:
@@ -188,8 +192,8 @@ def _key(kind: str, item: str, answer: str) -> str:
     return hashlib.sha256(f"{kind}\0{item}\0{answer}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-# lm-eval finds scoring functions by name in YAML and calls them with (doc, results) alone: the judge they ask can only be found
-# in a module variable. It is this one, and `use` sets it; the `lm_eval` command gets a judge of its own at first use.
+# lm-eval finds scoring functions by name in YAML and calls them with (doc, results) alone: the judge they ask can only
+# be found in a module variable. It is this one, and `use` sets it; the `lm_eval` command gets a judge at first use.
 _current: Judge | None = None
 
 

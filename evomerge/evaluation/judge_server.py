@@ -2,8 +2,8 @@
 
 Four kinds of processes, and which code each runs:
 
-server    this module; reads requests from standard input. Trusted code only; also builds databases and runs gold queries.
-zygote    forked from the server before it has read anything, so that it knows no test; forks one process per code answer.
+server    this module; reads requests from standard input. Trusted code only; builds databases and runs gold queries.
+zygote    forked from the server before it has read anything, so that it knows no test; forks a process per answer.
 answer    a child of the zygote: unprivileged, limited, alone in a pid namespace; runs the model's program.
 examiner  a child of the server per code answer; runs the tests (trusted) and calls the answer through a socket.
 
@@ -138,8 +138,8 @@ class Server:
         self._gold: dict[tuple[str, str], sql.Result] = {}
 
     def judge(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        """A batch ``{"kind": ..., "items": [[item, answer], ...]}``: for each answer its metrics, or ``{"error": text}`` when
-        the item itself or the judge is at fault."""
+        """A batch ``{"kind": ..., "items": [[item, answer], ...]}``: for each answer its metrics, or ``{"error": text}``
+        when the item itself or the judge is at fault."""
         items = request["items"]
         if request["kind"] == "code":
             return self._judge_code(items)
@@ -169,7 +169,7 @@ class Server:
     def _in_children(
         self, jobs: list[Callable[[], dict[str, float]] | str], wrong: dict[str, float], cpu_seconds: float
     ) -> list[dict[str, Any]]:
-        """Run jobs one after another in a limited child; an answer that kills it is wrong, and a new child goes on after it."""
+        """Run jobs in turn in a limited child; an answer that kills it is wrong; a new child goes on."""
         results: list[dict[str, Any]] = []
         while len(results) < len(jobs):
             reader, writer = os.pipe()
@@ -230,7 +230,9 @@ class Server:
         ]
 
 
-def _examine(connection: socket.socket, writer: int, item: dict[str, str], answer: str, settings: SandboxSettings) -> None:
+def _examine(
+    connection: socket.socket, writer: int, item: dict[str, str], answer: str, settings: SandboxSettings
+) -> None:
     """Body of the examiner: trusted code, but a wrong value can make a test endless or huge."""
     verdict = code.NOT_STARTED
     try:

@@ -1,7 +1,7 @@
 """Plain Python values as text, for the line between the tests and the tested code.
 
-What comes from tested code is hostile, so it is decoded by hand into built-in types: no pickle, no marshal, no object whose
-``__eq__`` the tested code wrote.
+What comes from tested code is hostile, so it is decoded by hand into built-in types: no pickle, no marshal, no object
+whose ``__eq__`` the tested code wrote.
 """
 
 from __future__ import annotations
@@ -107,4 +107,4 @@ def _decode(code: Any, depth: int) -> Any:
     raise NotPlain(f"unknown tag {tag!r}")
 
 
-_CONTAINERS: dict[str, type] = {"l": list, "t": tuple, "S": set, "F": frozenset}
+_CONTAINERS: dict[str, Any] = {"l": list, "t": tuple, "S": set, "F": frozenset}

@@ -3,8 +3,9 @@
 Standard library only: these functions run in the judge's clean interpreter and its children, never in the process that
 holds the model. Levels, strongest first:
 
-``namespaces``  own mount, network, pid, ipc and uts namespaces (plus a user namespace when not root), a new root that holds
-                only Python's library and a small private /tmp; each code answer in a pid namespace of its own, without privileges.
+``namespaces``  own mount, network, pid, ipc and uts namespaces (plus a user namespace when not root), a new root that
+                holds only Python's library and a small private /tmp; each code answer in a pid namespace of its own,
+                without privileges.
 ``bwrap``       the same by bubblewrap, for systems that allow it and forbid user namespaces to others (Ubuntu 24.04).
 ``rlimits``     resource limits alone. No protection of files or network: refused unless asked for.
 
@@ -122,8 +123,8 @@ def _change_root(new_root: str) -> None:
     os.makedirs(new_root + "/tmp", exist_ok=True)
     attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY_NOSUID_NODEV, 0, 0, 0)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
-    path = ctypes.c_char_p(new_root.encode())
-    _call("mount_setattr", _libc.syscall(_SYS_MOUNT_SETATTR, _AT_FDCWD, path, _AT_RECURSIVE, attributes, size))
+    root = ctypes.c_char_p(new_root.encode())
+    _call("mount_setattr", _libc.syscall(_SYS_MOUNT_SETATTR, _AT_FDCWD, root, _AT_RECURSIVE, attributes, size))
     _mount("tmpfs", new_root + "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=32m,mode=711")
     os.chdir(new_root)
     # pivot_root(".", ".") stacks the old root over the new one, so that it can be detached at once (man 2 pivot_root).
@@ -142,8 +143,8 @@ def bwrap_command(bwrap: str, visible: list[str]) -> list[str]:
 
 
 def fork_in_pid_namespace() -> int:
-    """As ``os.fork``, the child being pid 1 of a pid namespace of its own where that is allowed: it sees no other process, and
-    nothing it started survives it. Call from a single-threaded process."""
+    """As ``os.fork``, the child being pid 1 of a pid namespace of its own where that is allowed: it sees no other
+    process, and nothing it started survives it. Call from a single-threaded process."""
     if _SYS_CLONE:
         pid = int(_libc.syscall(_SYS_CLONE, _CLONE_NEWPID | signal.SIGCHLD, 0, 0, 0, 0))
         if pid >= 0:

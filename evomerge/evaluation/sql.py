@@ -1,7 +1,7 @@
 """SQL answers: run on SQLite and compared with the gold query's rows (execution accuracy, arXiv:2010.02840).
 
-Rows are compared as a multiset; their order counts when the gold query's outermost part has an ORDER BY; columns may come in any
-order; numbers agree within a relative 1e-6. Standard library only: this runs in the judge.
+Rows are compared as a multiset; their order counts when the gold query's outermost part has an ORDER BY; columns may
+come in any order; numbers agree within a relative 1e-6. Standard library only: this runs in the judge.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def is_ordered(query: str) -> bool:
     >>> is_ordered("SELECT a FROM t ORDER BY a"), is_ordered("SELECT a FROM (SELECT a FROM t ORDER BY a)")
     (True, False)
     """
-    bare = re.sub(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/", " ", query, flags=re.DOTALL)
+    bare = re.sub(
+        r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/", " ", query, flags=re.DOTALL
+    )
     outermost, depth = [], 0
     for character in bare:
         depth += character == "("
@@ -159,7 +161,7 @@ def same_result(gold: Result, result: Result, ordered: bool) -> bool:
     return False
 
 
-def _same_rows(gold: Rows, rows: Rows, ordered: bool) -> bool:
+def _same_rows(gold: Sequence[tuple[Cell, ...]], rows: Sequence[tuple[Cell, ...]], ordered: bool) -> bool:
     if ordered:
         return all(map(_close_rows, gold, rows))
     if all(map(_close_rows, sorted(gold, key=_row_key), sorted(rows, key=_row_key))):

