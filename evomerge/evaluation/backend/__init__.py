@@ -1,0 +1,1 @@
+"""Backends: what produces text and log-likelihoods from candidates."""

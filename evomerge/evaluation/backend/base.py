@@ -1,0 +1,54 @@
+"""What a backend is: K candidates in, text or log-likelihoods out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from evomerge.registry import Registry
+from evomerge.types import Artefact, Recipe
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One greedy generation.
+
+    Attributes:
+        until: stop strings; the answer ends before the first of them.
+        max_new_tokens: the longest answer, in tokens.
+        candidate: index into the recipes of the last :meth:`Backend.apply`.
+    """
+
+    prompt: str
+    until: tuple[str, ...]
+    max_new_tokens: int
+    candidate: int = 0
+
+
+class Backend(Protocol):
+    """Holds a base model; the weights it answers with are those last applied or loaded."""
+
+    def apply(self, recipes: Sequence[Recipe]) -> None:
+        """Become the merged models of ``recipes``; requests name theirs by ``candidate``."""
+        ...
+
+    def load(self, artefact: Artefact) -> None:
+        """Become the model of a folder, with its adapter if it has one."""
+        ...
+
+    def restore(self) -> None:
+        """Become the base again."""
+        ...
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[str]:
+        """Greedy answers in the order of the requests: text after the prompt, before the first stop string."""
+        ...
+
+    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+        """Of (context, continuation) pairs: log-probability of the continuation in nats, and whether it is greedy."""
+        ...
+
+
+#: Backend name -> class or function that builds it.
+BACKENDS: Registry[Any] = Registry("backend", "evomerge.evaluation.backend")

@@ -1,0 +1,98 @@
+"""A key/value cache that is written in place, whose rows come and go while the batch decodes.
+
+All rows end at the same column; a row of n tokens occupies the n columns before it. Columns right of the end are not
+yet written (hidden by causality), columns left of a row's first token are hidden by the attention mask. The model
+always sees the whole width of the buffers, so that they stay contiguous: batched products of strided bfloat16 views
+leave the fast kernels. The width is therefore kept tight and grows by a block at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class _Layer(CacheLayerMixin):
+    """One layer's keys and values, each (rows, heads, columns, head size); a forward sees ``first`` to ``last``."""
+
+    is_sliding = False
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+        self.first, self.last, self.end = 0, rows, 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = (
+            # zeros: a masked column has weight 0, and 0 times leftover NaN would be NaN
+            torch.zeros(self.rows, x.shape[1], self.columns, x.shape[3], dtype=x.dtype, device=x.device)
+            for x in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        keys, values = self.keys[self.first : self.last], self.values[self.first : self.last]
+        end = self.end + key_states.shape[2]
+        keys[:, :, self.end : end] = key_states
+        values[:, :, self.end : end] = value_states
+        self.end = end
+        return keys, values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.columns, 0
+
+    def get_seq_length(self) -> int:
+        return self.end
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def resize(self, rows: int, old: slice, new: slice, columns: int) -> None:
+        """Move the columns ``old`` of the first ``rows`` rows to ``new`` in fresh buffers of ``columns`` columns."""
+        self.columns = columns
+        if not self.is_initialized:
+            return
+        for name in ("keys", "values"):
+            buffer = getattr(self, name)
+            fresh = buffer.new_zeros(self.rows, buffer.shape[1], columns, buffer.shape[3])
+            fresh[:rows, :, new] = buffer[:rows, :, old]
+            setattr(self, name, fresh)
+
+
+class RowCache(Cache):
+    """Room for ``rows`` rows of ``columns`` columns in each of ``layers`` layers."""
+
+    def __init__(self, layers: int, rows: int, columns: int) -> None:
+        super().__init__(layers=[_Layer(rows, columns) for _ in range(layers)])
+        self.columns = columns
+
+    def select(self, first: int, last: int, end: int) -> None:
+        """The next forward concerns the rows ``first`` to ``last`` and writes from column ``end`` on."""
+        for layer in self.layers:
+            layer.first, layer.last, layer.end = first, last, end
+
+    def resize(self, rows: int, old: slice, new: slice, columns: int) -> None:
+        """Keep the columns ``old`` of the first ``rows`` rows, as columns ``new``; ``columns`` columns from now on."""
+        self.columns = columns
+        for layer in self.layers:
+            layer.resize(rows, old, new, columns)
+
+    def move_row(self, source: int, target: int) -> None:
+        """Copy row ``source`` over row ``target``."""
+        for layer in self.layers:
+            layer.keys[target].copy_(layer.keys[source])
+            layer.values[target].copy_(layer.values[source])
+
+    def copy_from(self, other: RowCache, source: tuple[int, slice], target: tuple[int, slice]) -> None:
+        """Copy (row, columns) of another cache of the same model to (row, columns) of this one."""
+        for mine, theirs in zip(self.layers, other.layers, strict=True):
+            if not mine.is_initialized:
+                mine.lazy_initialization(theirs.keys, theirs.values)
+            mine.keys[target[0], :, target[1]] = theirs.keys[source[0], :, source[1]]
+            mine.values[target[0], :, target[1]] = theirs.values[source[0], :, source[1]]
