@@ -1,0 +1,183 @@
+"""Core space: LoRA experts as small matrices in one shared basis per parameter (arXiv:2509.17786)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from evomerge.engine.coefficients import check_experts, linear_coefficients, settings_of, weights_of
+from evomerge.engine.layers import layer_group
+from evomerge.merging.base import METHODS, MergeMethod
+from evomerge.types import Recipe
+from evomerge.weights.adapter import LowRank
+from evomerge.weights.task_vector import LowRankTaskVector
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Shared basis of one parameter's deltas: delta_t = u M_t v^T exactly.
+
+    Attributes:
+        u: (m, R) left singular vectors of the stacked B; R is the sum of the experts' ranks there.
+        v: (n, R) right singular vectors of the stacked A. Where R exceeds m or n, the last columns are 0.
+    """
+
+    u: torch.Tensor
+    v: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Parameters with one R: cores (N, T, R, R)."""
+
+    names: tuple[str, ...]
+    cores: torch.Tensor
+
+
+class CoreSpace:
+    """Bases and core matrices of T LoRA experts: computed once, after which a candidate is a few tiny products.
+
+    Args:
+        experts: name -> task vector.
+        layers: number of layers of the model.
+    """
+
+    def __init__(self, experts: Mapping[str, LowRankTaskVector], layers: int) -> None:
+        self.experts = tuple(experts)
+        self.layers = layers
+        self.bases: dict[str, Basis] = {}
+        vectors = tuple(experts.values())
+        cores: dict[str, torch.Tensor] = {}
+        for names in _alike(vectors):
+            for name, basis, core in zip(names, *_bases_and_cores(vectors, names), strict=True):
+                self.bases[name], cores[name] = basis, core
+        by_rank: dict[int, list[str]] = {}
+        for name in sorted(cores):
+            by_rank.setdefault(cores[name].shape[-1], []).append(name)
+        self._stacks = [_Stack(tuple(names), torch.stack([cores[n] for n in names])) for names in by_rank.values()]
+        self._states: dict[tuple[str, int], Any] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameters that some expert changes."""
+        return tuple(sorted(self.bases))
+
+    def merge(self, recipe: Recipe) -> dict[str, torch.Tensor]:
+        """Merged core (R, R) of every parameter: the merged delta is u M v^T.
+
+        Takes the methods of core space and the linear ones of full space, which mean the same here.
+        """
+        merged: dict[str, torch.Tensor] = {}
+        for stack, cores in zip(self._stacks, self.merge_stacked(recipe), strict=True):
+            merged.update(zip(stack.names, cores, strict=True))
+        return merged
+
+    def merge_stacked(self, recipe: Recipe) -> list[torch.Tensor]:
+        """The same as one tensor (N, R, R) per value of R, in the order of :attr:`stacked_names`."""
+        check_experts(recipe, self.experts)
+        coefficients = linear_coefficients(recipe)
+        method = METHODS["core_task_arithmetic" if coefficients is not None else recipe.method]
+        assert method.space == "core", f"{method.name} is not exact in core space"
+        if coefficients is None:
+            coefficients = [weights_of(recipe, group) for group in range(len(recipe.weights))]
+        by_group = torch.zeros(len(coefficients), len(self.experts))
+        columns = [self.experts.index(expert.name) for expert in recipe.experts]
+        by_group[:, columns] = torch.stack(coefficients)
+        settings = self._settings(recipe, method, columns)
+        merged = []
+        for number, stack in enumerate(self._stacks):
+            groups = [layer_group(name, len(coefficients), self.layers) for name in stack.names]
+            merged.append(method(self._state(method, number), by_group[groups], **settings))
+        return merged
+
+    @property
+    def stacked_names(self) -> list[tuple[str, ...]]:
+        return [stack.names for stack in self._stacks]
+
+    def to_lora(self, recipe: Recipe, rank: int | None = None) -> tuple[dict[str, LowRank], float]:
+        """The merged delta of every parameter in factors.
+
+        Args:
+            recipe: of a method that :meth:`merge` takes.
+            rank: keep only the largest singular directions of each delta; default: all, exact.
+
+        Returns:
+            Factors by parameter name, and the relative error in Frobenius norm over all parameters (0 when exact).
+        """
+        factors: dict[str, LowRank] = {}
+        lost = total = 0.0
+        for name, core in self.merge(recipe).items():
+            basis = self.bases[name]
+            if rank is None or rank >= core.shape[0]:
+                factors[name] = LowRank(basis.u @ core, basis.v.T)
+                continue
+            left, values, right = torch.linalg.svd(core)
+            factors[name] = LowRank(basis.u @ (left[:, :rank] * values[:rank]), right[:rank] @ basis.v.T)
+            lost += float(values[rank:].square().sum())
+            total += float(values.square().sum())
+        return factors, (lost / total) ** 0.5 if total else 0.0
+
+    def _state(self, method: MergeMethod, number: int) -> Any:
+        key = (method.name, number)
+        if key not in self._states:
+            self._states[key] = method.prepare(self._stacks[number].cores)
+        return self._states[key]
+
+    def _settings(self, recipe: Recipe, method: MergeMethod, columns: Sequence[int]) -> dict[str, Any]:
+        """The method's arguments, with per-expert ones in this space's order; experts outside the recipe get defaults."""
+        settings = settings_of(recipe)
+        for name, (_, default) in method.expert_parameters.items():
+            values = [default] * len(self.experts)
+            for column, value in zip(columns, recipe.expert_parameters.get(name, ()), strict=False):
+                values[column] = value
+            settings[name] = tuple(values)
+        return settings
+
+
+def _alike(vectors: Sequence[LowRankTaskVector]) -> list[list[str]]:
+    """Parameter names, together where shapes and ranks agree, so that they are worked on in one batch."""
+    alike: dict[tuple[tuple[int, ...], ...], list[str]] = {}
+    for name in sorted({name for vector in vectors for name in vector.names}):
+        factors = [vector.low_rank(name) for vector in vectors]
+        key = tuple((f.left.shape[0], f.right.shape[1], f.rank) if f else () for f in factors)
+        alike.setdefault(key, []).append(name)
+    return list(alike.values())
+
+
+def _bases_and_cores(
+    vectors: Sequence[LowRankTaskVector], names: Sequence[str]
+) -> tuple[list[Basis], torch.Tensor]:
+    """Bases of N parameters of one shape and their cores (N, T, R, R).
+
+    The singular vectors come from a QR of the stacked factors and an SVD of its small triangle: exact, and no m x n
+    matrix is ever formed.
+    """
+    parts = [[vector.low_rank(name) for vector in vectors] for name in names]
+    stacked_b = torch.stack([torch.cat([f.left for f in row if f], dim=1) for row in parts])
+    stacked_a = torch.stack([torch.cat([f.right for f in row if f], dim=0) for row in parts])
+    u, project_b = _orthonormal(stacked_b)
+    v, project_a = _orthonormal(stacked_a.mT)
+    count, _, size = stacked_b.shape
+    cores = torch.zeros(count, len(vectors), size, size)
+    start = 0
+    for t, factor in enumerate(parts[0]):
+        if factor is not None:
+            part = slice(start, start + factor.rank)
+            cores[:, t] = project_b[:, :, part] @ project_a[:, :, part].mT
+            start += factor.rank
+    return [Basis(*pair) for pair in zip(u, v, strict=True)], cores
+
+
+def _orthonormal(stacked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left singular vectors Q (N, m, R) of ``stacked`` (N, m, R) and Q^T stacked (N, R, R); zero-padded when m < R."""
+    q, triangle = torch.linalg.qr(stacked)
+    left, values, right = torch.linalg.svd(triangle, full_matrices=False)
+    basis, projected = q @ left, values[..., :, None] * right
+    missing = stacked.shape[-1] - basis.shape[-1]
+    if missing:
+        basis = torch.nn.functional.pad(basis, (0, missing))
+        projected = torch.nn.functional.pad(projected, (0, 0, 0, missing))
+    return basis, projected

@@ -1,0 +1,97 @@
+"""One transformers model in memory whose weights become those of recipe after recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from evomerge.engine.merge import Merger
+from evomerge.errors import UserError
+from evomerge.types import Recipe
+from evomerge.weights.checkpoint import Checkpoint, find_name
+
+
+class LiveModel:
+    """A loaded base model that recipes are applied to in place, always from the pristine base on disk.
+
+    Args:
+        base_folder: model folder.
+        dtype: torch dtype name the model runs in.
+        device: torch device.
+
+    Attributes:
+        model: the transformers model, in eval mode.
+        tokenizer: its tokenizer.
+    """
+
+    def __init__(self, base_folder: Path | str, dtype: str = "bfloat16", device: str = "cpu") -> None:
+        self.base = Checkpoint(base_folder)
+        self.dtype = dtype
+        self.device = torch.device(device)
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+                self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                    base_folder, dtype=getattr(torch, dtype)
+                )
+            self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base_folder)
+        except (ValueError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"transformers cannot load {base_folder} ({reason}): give a causal language model's folder") from error
+        self.model.to(self.device).eval().requires_grad_(False)
+        self._parameters = self._by_checkpoint_name()
+        self._touched: set[str] = set()
+
+    def apply(self, merger: Merger, recipe: Recipe) -> None:
+        """Make the model that of ``recipe``: merged from the pristine base, whatever was applied before.
+
+        Raises:
+            UserError: see :meth:`Merger.tensors`. The base is restored then.
+        """
+        # a model that runs wider than the recipe's dtype needs every parameter rounded, as the saved model has them
+        every = self.dtype != recipe.dtype
+        stale = self._touched - set(merger.changed(recipe))
+        self._write_base(stale)
+        try:
+            for name, tensor in merger.tensors(recipe, every=every):
+                self._touched.add(name)
+                self._parameter(name).copy_(tensor)
+        except BaseException:
+            self.restore()
+            raise
+
+    def restore(self) -> None:
+        """The base again, bit for bit."""
+        self._write_base(set(self._touched))
+
+    def checksum(self) -> str:
+        """sha256 over all parameters."""
+        digest = hashlib.sha256()
+        for name, parameter in sorted(self._parameters.items()):
+            digest.update(name.encode())
+            digest.update(parameter.detach().contiguous().cpu().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def _write_base(self, names: set[str]) -> None:
+        for name in sorted(names):
+            self._parameter(name).copy_(self.base[name])
+            self._touched.discard(name)
+
+    def _parameter(self, name: str) -> torch.Tensor:
+        try:
+            return self._parameters[name]
+        except KeyError:
+            raise UserError(
+                f"an expert changes '{name}', which transformers' {type(self.model).__name__} does not have under that "
+                "name: this architecture cannot be merged in place, use job=merge"
+            ) from None
+
+    def _by_checkpoint_name(self) -> dict[str, torch.Tensor]:
+        # state_dict, not named_parameters: it also has the buffers that are saved
+        own = {name: tensor.detach() for name, tensor in self.model.state_dict(keep_vars=True).items()}
+        found = {name: find_name(name, own) for name in self.base.names}
+        return {name: own[match] for name, match in found.items() if match is not None}

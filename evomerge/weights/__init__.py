@@ -1,0 +1,1 @@
+"""Where models come from, what is in them, and how merged ones are written."""

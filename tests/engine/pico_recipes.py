@@ -1,0 +1,20 @@
+"""The recipes that the engine's tests run over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NAMES = ("sql", "json", "code")
+WEIGHTS = ((0.6, 0.3, 0.5), (0.2, 0.9, 0.4))
+DENSITY = {"density": (0.3, 0.6, 1.0)}
+# one recipe of every method there is for three LoRA experts
+RECIPES: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "task_arithmetic": {},
+    "ties": {"expert_parameters": DENSITY},
+    "dare_linear": {"expert_parameters": DENSITY},
+    "dare_ties": {"expert_parameters": DENSITY},
+    "core_task_arithmetic": {},
+    "core_tsv": {"parameters": {"scale": 0.8}},
+}
+FACTORED = ("linear", "task_arithmetic", "core_task_arithmetic", "core_tsv")

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from evomerge.errors import UserError
+from evomerge.weights.adapter import Adapter
+from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.task_vector import LowRankTaskVector
+
+PATTERNS = {
+    "rank_pattern": {"q_proj": 6, r"layers\.1\.mlp\.up_proj": 2},
+    "alpha_pattern": {"k_proj": 3, r"layers\.0\.mlp\.down_proj": 1},
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"use_rslora": True}, PATTERNS, PATTERNS | {"use_rslora": True}, {"target_modules": ["q_proj"]}],
+    ids=["plain", "rslora", "patterns", "rslora_patterns", "few_modules"],
+)
+def test_deltas_are_what_peft_merges(pico_model, pico_adapter, settings):
+    folder = pico_model(dtype="float32", tied=False)
+    base = Checkpoint(folder)
+    adapter = pico_adapter(base=folder, **settings)
+    vector = LowRankTaskVector.from_adapter(Adapter(adapter), base)
+    merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), adapter).merge_and_unload()
+    parameters = dict(merged.named_parameters())
+    changed = {name for name in base.names if not torch.equal(parameters[name], base[name])}
+    assert changed == set(vector.names)
+    for name in vector.names:
+        torch.testing.assert_close(base[name] + vector.delta(name), parameters[name].data, rtol=1e-5, atol=1e-6)
+
+
+def test_fits_a_checkpoint_saved_without_the_outer_prefix(pico_model, pico_adapter, tmp_path):
+    shutil.copytree(pico_model(), tmp_path / "inner")
+    tensors = load_file(tmp_path / "inner" / "model.safetensors")
+    inner = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    save_file(inner, tmp_path / "inner" / "model.safetensors", metadata={"format": "pt"})
+    vector = LowRankTaskVector.from_adapter(Adapter(pico_adapter()), Checkpoint(tmp_path / "inner"))
+    assert "layers.0.self_attn.q_proj.weight" in vector.names
+    assert vector.modules["layers.0.self_attn.q_proj.weight"] == "model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize("config", [{"hidden_size": 48}, {"num_hidden_layers": 1}], ids=["shape", "name"])
+def test_an_adapter_of_another_base_is_named(pico_model, pico_adapter, config):
+    adapter = Adapter(pico_adapter())
+    with pytest.raises(UserError, match=r"made for another base: .*layers\.[01]\.mlp\.down_proj.*its base is") as caught:
+        adapter.on_base(Checkpoint(pico_model(**config)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"use_dora": True}, "use_dora"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"bias": "all"}, "bias"),
+        ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),
+    ],
+)
+def test_refuses_what_is_no_plain_lora(pico_model, pico_adapter, settings, key):
+    folder = pico_adapter(base=pico_model(tied=False), **settings)
+    with pytest.raises(UserError, match=f"not a plain LoRA \\({key}=.*merge_and_unload"):
+        Adapter(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights='pissa_niter_4'"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out=True"),
+        ({"peft_type": "IA3"}, "peft_type='IA3'"),
+    ],
+)
+def test_refuses_by_configuration(pico_adapter, tmp_path, change, text):
+    folder = tmp_path / "adapter"
+    shutil.copytree(pico_adapter(), folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match=text):
+        Adapter(folder)
+
+
+def test_refuses_foreign_or_missing_tensors(pico_adapter, tmp_path):
+    folder = tmp_path / "adapter"
+    shutil.copytree(pico_adapter(), folder)
+    weights = folder / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    save_file(tensors | {"base_model.model.model.embed_tokens.lora_embedding_A": torch.zeros(2, 2)}, weights)
+    with pytest.raises(UserError, match="lora_embedding_A.*no LoRA factor"):
+        Adapter(folder)
+    tensors.pop("base_model.model.model.layers.0.mlp.up_proj.lora_A.weight")
+    save_file(tensors, weights)
+    with pytest.raises(UserError, match="no matching factors .*layers.0.mlp.up_proj"):
+        Adapter(folder)
+    weights.unlink()
+    with pytest.raises(UserError, match="cannot read"):
+        Adapter(folder)
+    with pytest.raises(UserError, match="no adapter_config.json"):
+        Adapter(tmp_path)
