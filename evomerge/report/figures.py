@@ -21,16 +21,19 @@ PANELS = 6  # at most so many pairs of objectives
 
 
 def draw_front(run: Run) -> Figure:
-    """Scores on the search items, one panel for each pair of objectives (with three: the third as colour)."""
+    """Scores on the search items, one panel for each pair of objectives."""
     tasks = run.tasks
     pairs = list(itertools.combinations(tasks, 2))[:PANELS] or [(tasks[0], tasks[0])]
     with style.figure_style():
         figure, axes = _axes(len(pairs))
         found = points(run)
-        for place, (ax, (x, y)) in enumerate(zip(axes, pairs, strict=True)):
-            third = next((task for task in tasks if task not in (x, y)), None) if len(tasks) == 3 else None
-            _panel(figure, ax, found, x, y, third, legend=place == 0)
-        figure.suptitle(f"{run.name}: {len(run.front_trials)} of {len(run.scored)} candidates on the front", x=0.01, ha="left")
+        for ax, (x, y) in zip(axes, pairs, strict=True):
+            _panel(ax, found, x, y, steps=len(tasks) == 2)
+        figure.suptitle(
+            f"{run.name}: {len(run.front_trials)} of {len(run.scored)} candidates on the front",
+            x=0.01, ha="left", fontsize=13, fontweight="bold",
+        )
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=11)
     return figure
 
 
@@ -48,7 +51,7 @@ def _axes(count: int) -> tuple[Figure, list[Axes]]:
     return figure, grid[:count]
 
 
-def _panel(figure: Figure, ax: Axes, found: list[Point], x: str, y: str, third: str | None, legend: bool) -> None:
+def _panel(ax: Axes, found: list[Point], x: str, y: str, steps: bool) -> None:
     def at(point: Point) -> tuple[float, float]:
         return 100 * point.scores[x].mean, 100 * point.scores[y].mean
 
@@ -57,21 +60,16 @@ def _panel(figure: Figure, ax: Axes, found: list[Point], x: str, y: str, third: 
     if dominated:
         ax.scatter(*_columns(dominated, at), s=26, color=style.DOMINATED, label="dominated", zorder=2)
     if front:
-        colour: dict[str, Any] = {"color": style.FRONT}
-        if third is not None:
-            colour = {"c": [100 * p.scores[third].mean for p in front], "cmap": style.SCALE}
-        dots = ax.scatter(*_columns(front, at), s=58, edgecolor=style.FRONT, linewidth=1.2, label="front", zorder=4, **colour)
-        if third is not None:
-            figure.colorbar(dots, ax=ax, label=f"{third} (%)", shrink=0.8)
+        if steps:
+            ax.step(*_columns(front, at), where="pre", color=style.FRONT, alpha=0.5, linewidth=1.4, zorder=3)
+        ax.scatter(*_columns(front, at), s=52, color=style.FRONT, edgecolor="white", label="front", zorder=4)
+    ax.margins(0.14)
     _name_anchors(ax, [p for p in found if p.name is not None], at)
     for point in found:
         if point.winner:
-            ax.scatter(*at(point), s=240, marker="*", color=style.WINNER, edgecolor="white", label="winner", zorder=6)
+            ax.scatter(*at(point), s=260, marker="*", color=style.WINNER, edgecolor="white", label="winner", zorder=6)
     ax.set_xlabel(f"{x} (%)  better \N{RIGHTWARDS ARROW}")
     ax.set_ylabel(f"{y} (%)  better \N{RIGHTWARDS ARROW}")
-    ax.margins(0.12)
-    if legend:
-        ax.legend(loc="lower left", fontsize=10)
 
 
 def _columns(found: list[Point], at: Any) -> tuple[list[float], list[float]]:
@@ -80,17 +78,33 @@ def _columns(found: list[Point], at: Any) -> tuple[list[float], list[float]]:
 
 
 def _name_anchors(ax: Axes, anchors: list[Point], at: Any) -> None:
-    """A ring and a name each; names step aside where rings are close together."""
-    placed: list[tuple[float, float]] = []
+    """A ring and a name each; names step aside where they would cover one another."""
+    from matplotlib.patheffects import withStroke
+
+    if anchors:
+        rings = _columns(anchors, at)
+        ax.scatter(*rings, s=84, facecolor="none", edgecolor=style.ANCHOR, linewidth=1.1, label="anchor", zorder=5)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    taken: list[tuple[float, float, float]] = []  # left, baseline and width in points
     for point in sorted(anchors, key=at):
         x, y = at(point)
-        near = sum(abs(x - a) < 12 and abs(y - b) < 5 for a, b in placed)
-        placed.append((x, y))
-        ax.scatter(x, y, s=84, facecolor="none", edgecolor=style.ANCHOR, linewidth=1.1, zorder=5)
+        name = str(point.name)
+        width = 5.2 * len(name)
+        # In points, for a panel of about 310 x 280 of them; the layout engine sets the exact size later.
+        here = (310 * (x - left) / (right - left), 280 * (y - bottom) / (top - bottom))
+        aside = (7 if here[0] + width < 300 else -7 - width)
+        shifts = [(aside, dy) for dy in (4, -11, 15, -22, 26)]
+        free = [s for s in shifts if not _covered(here[0] + s[0], here[1] + s[1], width, taken)]
+        shift = (free or shifts)[0]
+        taken.append((here[0] + shift[0], here[1] + shift[1], width))
         ax.annotate(
-            str(point.name), (x, y), xytext=(7, 6 - 12 * near), textcoords="offset points", fontsize=9,
-            color=style.INK, zorder=7,
+            name, (x, y), xytext=shift, textcoords="offset points", fontsize=9, color=style.INK, zorder=7,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
+
+
+def _covered(left: float, base: float, width: float, taken: list[tuple[float, float, float]]) -> bool:
+    return any(abs(base - b) < 11 and left < x + w and x < left + width for x, b, w in taken)
 
 
 def draw_hypervolume(run: Run) -> Figure:
@@ -137,7 +151,7 @@ def draw_weights(recipe: Recipe, title: str = "Weights") -> Figure:
 
 
 def write_figures(run: Run) -> None:
-    """``figures/front.png``, ``hypervolume.png`` and, of the winner, ``weights.png``; as SVG, too. Each in one step."""
+    """``figures/front.png``, ``hypervolume.png`` and, of the winner, ``weights.png``; each in one step."""
     if not run.scored:
         return
     drawn = {"front": draw_front(run), "hypervolume": draw_hypervolume(run)}
@@ -146,15 +160,13 @@ def write_figures(run: Run) -> None:
     folder = run.folder / "figures"
     folder.mkdir(exist_ok=True)
     for name, figure in drawn.items():
-        for kind in ("png", "svg"):
-            _save(figure, folder / f"{name}.{kind}", kind)
+        _save(figure, folder / f"{name}.png")
 
 
-def _save(figure: Figure, path: Path, kind: str) -> None:
+def _save(figure: Figure, path: Path) -> None:
     memory = io.BytesIO()
     with style.figure_style():
-        # No date in the file: the same run gives the same bytes.
-        figure.savefig(memory, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    temporary = path.with_name(f".{path.name}.tmp")
+        figure.savefig(memory, format="png", metadata={"Software": None})  # the same run gives the same bytes
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(memory.getvalue())
-    os.replace(temporary, path)
+    temporary.replace(path)

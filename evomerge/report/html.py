@@ -1,7 +1,7 @@
 """``report.html``: one file that needs no network. Data go in as JSON; a small script of ours draws them.
 
-Answers of models are hostile text: they travel as JSON with ``<`` escaped, are inserted by ``textContent`` only, and the
-page's content security policy runs no script but the one whose hash it names.
+Answers of models are hostile text: they travel as JSON with ``<`` escaped, are inserted by ``textContent`` only, and
+the page's content security policy runs no script but the one whose hash it names.
 """
 
 from __future__ import annotations
@@ -90,12 +90,8 @@ def _facts(run: Run) -> list[dict[str, str]]:
         facts.append(_fact(_percent(winner.retention), "smallest retention, 95 % interval " + _range(winner.retention)))
     if comparison is not None:
         gap = comparison.difference
-        facts.append(
-            {
-                **_fact(f"{100 * gap.mean:+.1f} points", f"against {comparison.other}, 95 % interval {_range(gap, '+.1f')}"),
-                "better": "yes" if gap.low > 0 else "",
-            }
-        )
+        words = f"against {comparison.other}, 95 % interval {_range(gap, '+.1f')}"
+        facts.append({**_fact(f"{100 * gap.mean:+.1f} points", words), "better": "yes" if gap.low > 0 else ""})
         facts.append(_fact(f"{100 * comparison.probability:.1f} %", "of resamples of the items have it ahead"))
     failed = f", {len(run.failures)} failed" if run.failures else ""
     facts.append(_fact(str(len(run.records)), f"candidates tried{failed}"))

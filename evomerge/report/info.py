@@ -11,12 +11,18 @@ from evomerge.report.run import Run
 from evomerge.report.tables import recipe_file
 from evomerge.types import ItemScore, Recipe, Score, Trial
 
-SAMPLES_PER_TASK = 4
+# What happened on an item, the telling kinds first.
+KINDS = (
+    "the winner is right, another is not",
+    "the winner is wrong, another is right",
+    "all are right",
+    "all are wrong",
+)
 
 
 @dataclass(frozen=True)
 class Point:
-    """A scored candidate in the plot of the front. ``recipe`` is its file in the run folder, for the front and the winner."""
+    """A scored candidate in the plot of the front. ``recipe``: its file, for members of the front and the winner."""
 
     number: int
     name: str | None
@@ -119,14 +125,11 @@ def _of_each_kind(
             continue
         right = own.outcome >= 0.5
         others = [other[item].outcome >= 0.5 for name, other in answers.items() if name != "winner"]
-        if right:
-            kind = "all are right" if all(others) else "the winner is right, another is not"
-        else:
-            kind = "the winner is wrong, another is right" if any(others) else "all are wrong"
+        unanimous = all(other == right for other in others)
+        kind = KINDS[(2 if unanimous else 0) + (0 if right else 1)]
         rows = tuple((name, other[item].answer, other[item].outcome) for name, other in answers.items())
         first.setdefault(kind, Sample(task, item, kind, questions.get((task, item)), rows))
-    telling = ("the winner is right, another is not", "the winner is wrong, another is right", "all are right", "all are wrong")
-    return [first[kind] for kind in telling if kind in first][:SAMPLES_PER_TASK]
+    return [first[kind] for kind in KINDS if kind in first]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

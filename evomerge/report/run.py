@@ -43,7 +43,7 @@ class Run:
                 f"there is no run folder {self.folder}: give the folder of a search, for example outputs/sql_code_json"
             )
         if not (self.folder / "config.yaml").is_file():
-            raise UserError(f"{self.folder} holds no run (no config.yaml in it): give the folder that a search has written")
+            raise UserError(f"{self.folder} holds no run (no config.yaml): give the folder that a search has written")
         self.config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")) or {}
         self._store = Store(self.folder)
         self.records: tuple[Trial, ...] = tuple(self._store.trials())
@@ -217,8 +217,8 @@ class Run:
     def winner(self) -> Trial | None:
         """The chosen trial; None while the search has not chosen yet.
 
-        That is the recipe in ``best/recipe.yaml``; where there is none, the best on the selection items, as soon as it has
-        been scored on the test items, too.
+        That is the recipe in ``best/recipe.yaml``; where there is none, the best on the selection items, as soon as it
+        has been scored on the test items, too.
         """
         path = self.folder / "best" / "recipe.yaml"
         if path.is_file():

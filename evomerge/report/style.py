@@ -12,7 +12,6 @@ FRONT = "#0072b2"
 ANCHOR = "#1f2933"
 WINNER = "#d55e00"
 GRID = "#e4e7eb"
-SCALE = "cividis"  # for a third objective
 WEIGHTS = "Blues"
 
 
@@ -43,7 +42,6 @@ def figure_style() -> Iterator[None]:
             "figure.dpi": 110,
             "savefig.dpi": 160,
             "savefig.bbox": "tight",
-            "svg.hashsalt": "evomerge",
         }
     ):
         yield

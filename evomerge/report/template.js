@@ -94,6 +94,8 @@
     for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-6; v += step) found.push(+v.toFixed(10));
     return found;
   }
+  // A plot as wide as its place, so that its text keeps its size on a phone.
+  const room = (id, most) => Math.max(300, Math.min(most, $(id).clientWidth - 20 || most));
   function bounds(values, whole) {
     let low = Math.min(...values), high = Math.max(...values);
     const pad = (high - low) * 0.07 || 0.05;
@@ -123,7 +125,8 @@
     { name: "smallest retention", of: (p) => p.min_retention, percent: true },
     { name: "candidate number", of: (p) => p.number, percent: false },
   ];
-  const chosen = { x: data.tasks.length > 1 ? 0 : AXES.length - 1, y: data.tasks.length > 1 ? 1 : 0, colour: 2 };
+  const near = (p) => p.winner || p.min_retention >= 0.7 * Math.max(...data.points.map((q) => q.min_retention || 0));
+  const chosen = { near: 0, x: data.tasks.length > 1 ? 0 : AXES.length - 1, y: data.tasks.length > 1 ? 1 : 0, colour: 2 };
 
   function card(point) {
     const box = $("candidate");
@@ -156,14 +159,17 @@
     const all = AXES.map((_, i) => i);
     chosen.colour = Math.min(chosen.colour, AXES.length - 2);
     $("axes").append(choice("x", "Across", all), choice("y", "Up", all), choice("colour", "Colour of the front", all));
+    const which = make("select", {}, make("option", { value: 0 }, "all candidates"), make("option", { value: 1 }, "the best by smallest retention"));
+    which.addEventListener("change", () => { chosen.near = +which.value; plot(); });
+    $("axes").append(make("label", {}, "Show ", which));
     plot();
     card(data.points.find((p) => p.winner) || data.points.find((p) => p.on_front) || data.points[0]);
   }
   function plot() {
     const [ax, ay, ac] = [AXES[chosen.x], AXES[chosen.y], AXES[chosen.colour]];
-    const points = data.points.filter((p) => ax.of(p) !== null && ay.of(p) !== null);
-    const box = { w: 700, h: 520, l: 58, r: 20, t: 34, b: 46 };
-    const xs = bounds(points.map(ax.of), true), ys = bounds(points.map(ay.of), true), cs = bounds(points.filter((p) => p.on_front).map(ac.of).concat([]), false);
+    const points = data.points.filter((p) => ax.of(p) !== null && ay.of(p) !== null && (!chosen.near || near(p)));
+    const width = room("front", 700), box = { w: width, h: Math.round(width * 0.5 + 170), l: 58, r: 20, t: 34, b: 46 };
+    const xs = bounds(points.map(ax.of), true), ys = bounds(points.map(ay.of), true), cs = bounds((points.some((p) => p.on_front) ? points.filter((p) => p.on_front) : points).map(ac.of), false);
     const x = scale(...xs, box.l, box.w - box.r), y = scale(...ys, box.h - box.b, box.t);
     const format = (axis) => (v) => axis.percent ? +(100 * v).toFixed(1) : v;
     const title = (axis) => axis.percent ? axis.name + " (%), better →" : axis.name;
@@ -202,7 +208,7 @@
     const at = { x: left ? cx - 12 - width : cx + 12, y: cy + 4 };
     while (taken.some((t) => Math.abs(t.y - at.y) < 13 && at.x < t.x + t.w && t.x < at.x + width)) at.y -= 13;
     taken.push({ ...at, w: width });
-    svg.append(draw("text", { x: at.x, y: at.y, "font-weight": strong ? 650 : 400, "pointer-events": "none", style: strong ? { fill: "var(--winner)" } : {} }, text));
+    svg.append(draw("text", { class: "name", x: at.x, y: at.y, "font-weight": strong ? 650 : 400, "pointer-events": "none", style: strong ? { fill: "var(--winner)" } : {} }, text));
   }
   function legend(svg, axis, cs, box, format) {
     const left = box.w - box.r - 150;
@@ -213,7 +219,7 @@
 
   function gain() {
     if (data.hypervolume.length < 2) { $("gain-section").hidden = true; return; }
-    const box = { w: 1000, h: 270, l: 58, r: 20, t: 16, b: 44 };
+    const box = { w: room("gain", 1000), h: 270, l: 58, r: 20, t: 16, b: 44 };
     const xs = [1, data.hypervolume[data.hypervolume.length - 1][0]], ys = [0, 1.08 * Math.max(1e-6, ...data.hypervolume.map((h) => h[1]))];
     const x = scale(...xs, box.l, box.w - box.r), y = scale(...ys, box.h - box.b, box.t);
     const svg = frame(box, x, y, xs, ys, "finished candidates", "hypervolume", { x: (v) => v, y: (v) => +v.toFixed(4) });
@@ -222,7 +228,7 @@
       draw("line", { x1: x(data.anchors), x2: x(data.anchors), y1: box.t, y2: box.h - box.b, style: { stroke: "var(--muted)" }, "stroke-dasharray": "3 4" }),
       draw("text", { class: "tick", x: x(data.anchors) + 6, y: box.h - box.b - 8 }, "search starts"));
     svg.append(draw("path", { d: data.hypervolume.map(([n, v], i) => (i ? "H" + x(n) + "V" + y(v) : "M" + x(n) + " " + y(v))).join(""), fill: "none", style: { stroke: "var(--front)" }, "stroke-width": 2.2 }));
-    $("gain").append(svg);
+    $("gain").replaceChildren(svg);
   }
 
   function heat() {
@@ -264,5 +270,12 @@
   for (const part of [first, table, front, gain, heat, samples, rest]) {
     try { part(); } catch (error) { problem(part.name + ": " + error.message); }
   }
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => {
+    if (window.innerWidth === width) return;
+    width = window.innerWidth;
+    if (data.points.length) plot();
+    gain();
+  });
   document.documentElement.dataset.drawn = "yes";
 })();

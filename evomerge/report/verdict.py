@@ -10,7 +10,10 @@ from evomerge.search.pareto import retentions
 
 @dataclass(frozen=True)
 class Verdict:
-    """``headline`` answers in one sentence, ``detail`` says by how much and how sure; ``better``: "yes", "maybe", "no" or "none"."""
+    """``headline`` answers in one sentence, ``detail`` says by how much and how sure.
+
+    ``better`` is "yes" (the interval lies above 0), "maybe" (only the measured value does), "no" or "none" (no winner).
+    """
 
     better: str
     headline: str
@@ -39,12 +42,12 @@ def verdict(run: Run) -> Verdict:
             f"{done}{asked} candidates are scored{lost}. The same command goes on with the search.",
         )
     kept = winner.retention
-    held = (
-        f"On the test items it keeps {percent(kept.mean)} of the specialist's score on its weakest task"
-        f" (95 % interval {100 * kept.low:.1f} to {100 * kept.high:.1f})"
-    )
     weakest = _weakest(run)
-    held += f", {weakest}." if weakest else "."
+    task = f"its weakest task, {weakest}" if weakest else run.tasks[0]
+    held = (
+        f"On the test items it keeps {percent(kept.mean)} of the specialist's score on {task}"
+        f" (95 % interval {100 * kept.low:.1f} to {100 * kept.high:.1f})."
+    )
     if comparison is None:
         return Verdict("maybe", f"The winner keeps {percent(kept.mean)} of every skill", held)
     gap = comparison.difference

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from evomerge import Run
+from evomerge.recipes import load
+from evomerge.report.html import payload
+from evomerge.report.info import points, weights
+from evomerge.report.tables import markdown
+from evomerge.report.verdict import verdict
+from evomerge.report.write import print_summary, write_report
+
+
+@pytest.fixture(scope="module")
+def written(finished: Path) -> Path:
+    (finished / "recipes").mkdir(exist_ok=True)
+    (finished / "recipes" / "998.yaml").write_text("left the front")
+    write_report(finished)
+    return finished
+
+
+def test_front_files_agree_with_the_run(written: Path) -> None:
+    run = Run(written)
+    table = pd.read_csv(written / "pareto.csv")
+    assert list(table["number"]) == list(run.front()["number"])
+    content = json.loads((written / "pareto.json").read_text())
+    for member in content["front"]:
+        recipe = load(written / member["recipe"])
+        assert recipe.fingerprint == member["fingerprint"] == run.recipe(member["number"]).fingerprint
+    assert {int(path.stem) for path in (written / "recipes").iterdir()} == set(run.recipes)
+
+
+def test_nothing_half_written_stays(written: Path) -> None:
+    assert [path for path in written.rglob(".*") if path.is_file()] == []
+
+
+def test_figures_are_pictures(written: Path) -> None:
+    for name in ("front", "hypervolume", "weights"):
+        assert (written / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_is_rebuilt_byte_for_byte(written: Path, tmp_path: Path) -> None:
+    names = ("pareto.csv", "pareto.json", "report.html", "figures/front.png")
+    before = {name: (written / name).read_bytes() for name in names}
+    for name in names:
+        (written / name).unlink()
+    shutil.rmtree(written / "recipes")
+    write_report(written)
+    assert {name: (written / name).read_bytes() for name in names} == before
+
+
+def test_points_and_weights_are_those_of_the_trials(written: Path) -> None:
+    run = Run(written)
+    found = points(run)
+    assert [p.number for p in found] == [t.number for t in run.scored]
+    assert sum(p.winner for p in found) == 1
+    assert run.winner is not None
+    shown = weights(run.winner.recipe)
+    assert shown.values == run.winner.recipe.weights
+    assert len(shown.groups) == 4 and shown.experts == ("sql", "code", "json")
+
+
+def test_markdown_has_a_line_per_model(written: Path) -> None:
+    run = Run(written)
+    lines = markdown(run).strip().splitlines()
+    assert len(lines) == 2 + len(run.table())
+    assert lines[0] == "|  | sql | code | json | smallest retention | humaneval |"
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[-1].startswith("| **winner** | **")
+
+
+def test_the_verdict_follows_the_interval(written: Path) -> None:
+    run = Run(written)
+    said, comparison = verdict(run), run.results.comparison
+    assert comparison is not None
+    gap = comparison.difference
+    assert said.better == ("yes" if gap.low > 0 else "maybe" if gap.mean > 0 else "no")
+    assert comparison.other in said.headline and f"{100 * gap.mean:+.1f} points" in said.detail
+
+
+def test_a_specialist_keeps_all_of_its_own_task_at_most(written: Path) -> None:
+    rows = {row.label: row for row in Run(written).results.rows}
+    for task in ("sql", "code", "json"):
+        kept = rows[f"expert:{task}"].retention
+        assert kept is not None and kept.mean <= 1.0
+
+
+def test_summary_says_where_things_are(written: Path) -> None:
+    out = io.StringIO()
+    print_summary(written, Console(file=out, width=120))
+    text = out.getvalue()
+    for expected in ("uniform average", "smallest retention", "best/model", "best/lora", "report.html", "job=evaluate"):
+        assert expected in text
+
+
+def test_an_interrupted_run_has_a_report(interrupted: Path) -> None:
+    page = write_report(interrupted)
+    assert "No winner yet" in page.read_text()
+    assert payload(Run(interrupted))["commands"] == []
+    out = io.StringIO()
+    print_summary(interrupted, Console(file=out, width=120))
+    assert "5 of 5 candidates are scored" in out.getvalue()
+
+
+def test_a_run_before_its_first_trial_has_a_report(tmp_path: Path, finished: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes((finished / "config.yaml").read_bytes())
+    assert "0 of 20 candidates" in write_report(tmp_path).read_text()
