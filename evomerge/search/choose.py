@@ -1,0 +1,67 @@
+"""Which candidates deserve the selection items, and which of them wins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evomerge.search.pareto import nondominated, retentions
+from evomerge.types import Objective, Score, Trial
+
+
+def with_references(objectives: Sequence[Objective], trials: Sequence[Trial]) -> tuple[Objective, ...]:
+    """Fill in references that are missing from the anchors ``expert:NAME`` (the specialist alone) where finished."""
+    alone = {t.label: t.scores for t in trials if t.label is not None and t.error is None}
+    filled = []
+    for objective in objectives:
+        score = alone.get(f"expert:{objective.expert}", {}).get(objective.task)
+        if objective.reference is None and score is not None:
+            objective = replace(objective, reference=score.mean)
+        filled.append(objective)
+    return tuple(filled)
+
+
+def references(objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """References as an array (M,), NaN where there is none."""
+    return np.array([math.nan if o.reference is None else o.reference for o in objectives])
+
+
+def score_matrix(scores: Sequence[Mapping[str, Score]], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Mean scores, shape (N, M)."""
+    rows = [[own[o.task].mean for o in objectives] for own in scores]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
+
+
+def choose(scores: Sequence[Mapping[str, Score]], objectives: Sequence[Objective]) -> int:
+    """Index of the winner: the largest smallest retention; equal ones by mean retention, then by order."""
+    assert scores, "nothing to choose from"
+    kept = retentions(score_matrix(scores, objectives), references(objectives))
+    return max(range(len(kept)), key=lambda i: (round(kept[i].min(), 9), round(kept[i].mean(), 9), -i))
+
+
+def scored(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials that did not fail."""
+    return [trial for trial in trials if trial.error is None]
+
+
+def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Trial]:
+    """The non-dominated trials by their scores on the search items, in order of number."""
+    own = scored(trials)
+    mask = nondominated(1.0 - score_matrix([t.scores for t in own], objectives))
+    return [trial for trial, keep in zip(own, mask, strict=True) if keep]
+
+
+def finalists(trials: Sequence[Trial], objectives: Sequence[Objective], count: int) -> list[Trial]:
+    """The ``count`` trials worth the selection items: by smallest retention on the search items, best first.
+
+    The front alone would not do: the search items overrate whatever came out best on them, so that the true winner is
+    often just behind the front.
+    """
+    own = scored(trials)
+    kept = retentions(score_matrix([t.scores for t in own], objectives), references(objectives))
+    order = sorted(range(len(own)), key=lambda i: (-kept[i].min(), -kept[i].mean(), own[i].number))
+    return [own[i] for i in order[:count]]

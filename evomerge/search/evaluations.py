@@ -1,0 +1,81 @@
+"""Durable scores on the selection and test splits: one JSON line each, on disk before anybody relies on it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evomerge.search.records import items_from_json, items_to_json
+from evomerge.types import Done, ItemScore
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One task's share of an evaluation."""
+
+    items: tuple[ItemScore, ...]
+    seconds: float
+    isolation: str
+
+
+class Evaluations:
+    """The file ``evaluations.jsonl``: item scores by (fingerprint, split, task); the last line of a task counts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._parts: dict[tuple[str, str, str], _Part] = {}
+        if path.exists():
+            for line in path.read_bytes().splitlines():
+                self._read(line)
+
+    def _read(self, line: bytes) -> None:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            return  # the line a killed process left half written: its evaluation is done again
+        items = items_from_json(values["items"])
+        self._enter(values["fingerprint"], values["split"], items, values["seconds"], values["isolation"])
+
+    def _enter(
+        self, fingerprint: str, split: str, items: Sequence[ItemScore], seconds: float, isolation: str
+    ) -> None:
+        by_task: dict[str, list[ItemScore]] = {}
+        for item in items:
+            by_task.setdefault(item.task, []).append(item)
+        for task, own in by_task.items():
+            share = seconds * len(own) / len(items)
+            self._parts[fingerprint, split, task] = _Part(tuple(own), share, isolation)
+
+    def record(self, fingerprint: str, split: str, done: Done) -> None:
+        """Append and flush to disk. A failed evaluation is not recorded: it is tried again."""
+        if done.error is not None:
+            return
+        values = {
+            "fingerprint": fingerprint,
+            "split": split,
+            "seconds": round(done.seconds, 3),
+            "isolation": done.isolation,
+            "items": items_to_json(done.items),
+        }
+        text = json.dumps(values, ensure_ascii=False).encode() + b"\n"
+        with open(self._path, "a+b") as file:
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a killed process's half line must not swallow this one
+                    text = b"\n" + text
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        self._enter(fingerprint, split, done.items, done.seconds, done.isolation)
+
+    def find(self, fingerprint: str, split: str, tasks: Sequence[str]) -> Done | None:
+        """What is known about all of ``tasks``, in their order; None unless every one of them is."""
+        parts = [self._parts.get((fingerprint, split, task)) for task in tasks]
+        known = [part for part in parts if part is not None]
+        if not known or len(known) < len(parts):
+            return None
+        items = tuple(item for part in known for item in part.items)
+        return Done(fingerprint, items, sum(part.seconds for part in known), known[0].isolation)

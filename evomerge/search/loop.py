@@ -1,0 +1,197 @@
+"""The search loop: steady state, durable first, never a recipe twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+
+from evomerge.errors import UserError
+from evomerge.search.base import Listener, Silence, Space
+from evomerge.search.choose import references, score_matrix, with_references
+from evomerge.search.pareto import retentions, tchebycheff
+from evomerge.search.samplers import SAMPLERS, SamplerSetup
+from evomerge.search.store import Store, distributions, on_grid, quiet
+from evomerge.types import Candidate, Done, Objective, Pool, Trial, Work
+
+# After this many duplicates in a row proposals are drawn at random; after the second number the space counts as exhausted.
+_RANDOM_AFTER = 4
+_EXHAUSTED_AFTER = 200
+
+
+def begin_run(
+    store: Store,
+    space: Space,
+    objectives: Sequence[Objective],
+    sampler: str,
+    identity: Mapping[str, Any] | None = None,
+) -> None:
+    """Claim the run folder for this search, or refuse; see :meth:`Store.begin`. :func:`run_search` does it by itself; a
+    job that records evaluations before it calls it first. ``identity``: more of what makes scores comparable."""
+    scalar = SAMPLERS[sampler].scalar
+    own: dict[str, Any] = {
+        "tasks": [objective.task for objective in objectives],
+        "base": space.base,
+        "experts": [[expert.name, expert.source] for expert in space.experts],
+        "parameters": [
+            [p.name, *p.choices] if p.kind == "categorical" else [p.name, p.low, p.high, p.step]
+            for p in space.parameters
+        ],
+        "objective": "smallest retention (one number)" if scalar else "one loss per task",
+    }
+    store.begin({**own, **(identity or {})}, 1 if scalar else len(objectives))
+
+
+def run_search(
+    pool: Pool,
+    space: Space,
+    store: Store,
+    objectives: Sequence[Objective],
+    budget: int,
+    sampler: str = "gp",
+    seed: int = 0,
+    listener: Listener | None = None,
+    *,
+    ahead: int = 1,
+    identity: Mapping[str, Any] | None = None,
+) -> list[Trial]:
+    """Search until ``budget`` trials are finished (scored or failed, anchors and earlier runs included).
+
+    ``pool.size + ahead`` evaluations are kept in flight, so that a worker has its next recipe while the sampler still
+    thinks; 0 for a pool in this process, where thinking ahead gains nothing. On an interrupt everything finished is kept.
+
+    Returns:
+        All finished trials of the store.
+
+    Raises:
+        UserError: unknown sampler, or the folder holds another search.
+        RuntimeError: every one of the first candidates failed.
+    """
+    if budget < 1:
+        raise UserError(f"search.budget must be at least 1, got {budget}: choose a number of candidates, for example 40")
+    begin_run(store, space, objectives, sampler, identity)
+    search = _Search(pool, space, store, tuple(objectives), sampler, seed, ahead, listener or Silence())
+    return search.run(budget)
+
+
+class _Search:
+    """State of one run of the loop."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        space: Space,
+        store: Store,
+        objectives: tuple[Objective, ...],
+        sampler: str,
+        seed: int,
+        ahead: int,
+        listener: Listener,
+    ) -> None:
+        self._pool, self._space, self._store, self._listener = pool, space, store, listener
+        self._objectives = objectives
+        self._depth = pool.size + ahead
+        self._tasks = tuple(objective.task for objective in objectives)
+        self._distributions = distributions(space.parameters)
+        self._in_flight: dict[str, Candidate] = {}
+        self._parked: dict[str, list[int]] = {}  # proposals equal to a candidate in flight, by its fingerprint
+        self._repeats = 0  # duplicates in a row
+
+        anchors = space.anchors()
+        kind = SAMPLERS[sampler]
+        self._scalar = kind.scalar
+        # Not the seed alone: a resumed search would draw again what it drew.
+        mixed = int.from_bytes(hashlib.sha256(f"{seed} {store.proposals()}".encode()).digest()[:4], "big")
+        # When the last anchor is asked for, up to depth - 1 of them are still running.
+        setup = SamplerSetup(mixed, max(2, len(anchors) - self._depth), len(space.parameters))
+        with quiet():
+            self._sampler = kind.build(setup)
+        self._random = optuna.samplers.RandomSampler(seed=mixed)
+        known = store.labels()
+        for label, recipe in anchors:
+            if label not in known:
+                store.enqueue(space.encode(recipe), label)
+
+    def run(self, budget: int) -> list[Trial]:
+        for trial in self._store.untold():
+            self._store.tell(trial.number, self._losses(trial))
+        trials = self._store.trials()
+        self._listener.started(self._objectives, budget, self._pool.size, trials)
+        exhausted = False
+        try:
+            while len(self._store.trials()) < budget:
+                room = min(self._depth, budget - len(self._store.trials())) - len(self._in_flight)
+                if room > 0 and not exhausted:
+                    exhausted = not self._propose()
+                    if exhausted:
+                        self._listener.note("no recipe is left that was not scored: the space is exhausted")
+                elif not self._in_flight:
+                    break
+                more = room > 1 and not exhausted
+                for done in self._pool.wait(0.0 if more else None) if self._in_flight else []:
+                    self._finish(self._in_flight.pop(done.key), done)
+        except KeyboardInterrupt:
+            for done in self._pool.wait(0.0):
+                self._finish(self._in_flight.pop(done.key), done)
+            raise
+        finally:
+            self._listener.stopped()
+        return self._store.trials()
+
+    def _propose(self) -> bool:
+        """Ask for one new candidate and submit it; False when only known recipes come."""
+        sampler = self._sampler if self._repeats < _RANDOM_AFTER else self._random
+        number, proposed, label = self._store.ask(sampler, self._distributions)
+        params = on_grid(self._space.parameters, proposed)
+        candidate = Candidate(number, self._space.decode(params), params, label)
+        fingerprint = candidate.recipe.fingerprint
+        original = self._store.find(fingerprint)
+        if original is not None:
+            self._store.tell_duplicate(number, original.number, self._losses(original))
+        elif any(running.recipe.fingerprint == fingerprint for running in self._in_flight.values()):
+            self._parked.setdefault(fingerprint, []).append(number)
+        else:
+            self._repeats = 0
+            self._submit(candidate)
+            return True
+        self._repeats += 1
+        return self._repeats < _EXHAUSTED_AFTER
+
+    def _submit(self, candidate: Candidate) -> None:
+        self._store.accept(candidate)
+        self._listener.submitted(candidate)
+        paid = self._store.evaluated(candidate.recipe.fingerprint, "search", self._tasks)
+        if paid is not None:
+            self._finish(candidate, paid)
+            return
+        key = str(candidate.number)
+        self._in_flight[key] = candidate
+        self._pool.submit(Work(key, candidate.recipe, "search", self._tasks))
+
+    def _finish(self, candidate: Candidate, done: Done) -> None:
+        """Durable first, then tell the sampler, then whoever watches."""
+        scored = {item.task for item in done.items}
+        missing = [task for task in self._tasks if task not in scored]
+        if done.error is None and missing:
+            done = Done(done.key, (), done.seconds, done.isolation, f"no item of {', '.join(missing)} was scored")
+        trial = self._store.record(candidate, done)
+        losses = self._losses(trial)
+        self._store.tell(trial.number, losses)
+        for number in self._parked.pop(trial.recipe.fingerprint, []):
+            self._store.tell_duplicate(number, trial.number, losses)
+        self._listener.finished(trial)
+        trials = self._store.trials()
+        if len(trials) >= max(5, self._depth) and all(t.error is not None for t in trials):
+            raise RuntimeError(f"the first {len(trials)} candidates all failed; the last: {trial.error}")
+
+    def _losses(self, trial: Trial) -> list[float] | None:
+        """What is minimised: 1 - score per task, or one number; None for a failed trial."""
+        if trial.error is not None:
+            return None
+        scores = score_matrix([trial.scores], self._objectives)
+        if not self._scalar:
+            return [float(loss) for loss in 1.0 - scores[0]]
+        known = with_references(self._objectives, self._store.trials())
+        return [float(tchebycheff(retentions(scores, references(known)))[0])]

@@ -1,0 +1,78 @@
+"""Pareto maths: functions on arrays of losses, shape (N, M), everything minimised. numpy and moocore alone."""
+
+from __future__ import annotations
+
+import moocore
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def nondominated(losses: ArrayLike) -> NDArray[np.bool_]:
+    """Mask (N,) of the rows that no other row dominates; equal rows do not dominate each other.
+
+    >>> nondominated([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]).tolist()
+    [True, True, False, True]
+    """
+    points = np.asarray(losses, dtype=np.float64)
+    if len(points) == 0:
+        return np.zeros(0, dtype=bool)
+    return np.asarray(moocore.is_nondominated(points, keep_weakly=True), dtype=bool)
+
+
+def hypervolume(losses: ArrayLike, reference: ArrayLike) -> float:
+    """Volume dominated by the rows of ``losses`` (N, M) and bounded by ``reference`` (M,); 0 for no rows.
+
+    Rows that are not better than the reference in every objective add nothing (Zitzler and Thiele 1999).
+
+    >>> hypervolume([[0.0, 0.5], [0.5, 0.0]], [1.0, 1.0])
+    0.75
+    """
+    points = np.asarray(losses, dtype=np.float64)
+    bound = np.asarray(reference, dtype=np.float64)
+    if points.size == 0:
+        return 0.0
+    points = points[np.all(points < bound, axis=1)]
+    if len(points) == 0:
+        return 0.0
+    if points.shape[1] == 1:  # moocore wants at least two objectives
+        return float(bound[0] - points.min())
+    return float(moocore.hypervolume(points, ref=bound))
+
+
+def knee(losses: ArrayLike) -> int:
+    """Index of the front's knee: the row farthest below the hyperplane through the front's ends.
+
+    Each objective of the non-dominated rows is scaled to [0, 1]; the hyperplane through the scaled ends is ``sum = 1``,
+    so the knee is the row of smallest scaled sum (Das 1999, doi:10.1007/s001580050111, on scaled objectives).
+    """
+    points = np.asarray(losses, dtype=np.float64)
+    assert len(points) > 0, "the knee of nothing"
+    front = np.flatnonzero(nondominated(points))
+    low = points[front].min(axis=0)
+    span = points[front].max(axis=0) - low
+    scaled = (points[front] - low) / np.where(span > 0, span, 1.0)
+    return int(front[np.argmin(scaled.sum(axis=1))])
+
+
+def retentions(scores: ArrayLike, references: ArrayLike) -> NDArray[np.float64]:
+    """Score divided by its specialist's score, shape of ``scores`` (N, M) with ``references`` (M,).
+
+    A reference of 0 or NaN (the specialist solves nothing, or there is none) counts as 1: then the score stands for itself.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    bound = np.asarray(references, dtype=np.float64)
+    return values / np.where(bound > 0, bound, 1.0)
+
+
+def smallest_retention(scores: ArrayLike, references: ArrayLike) -> NDArray[np.float64]:
+    """Smallest retention of each row of ``scores`` (N, M): shape (N,)."""
+    return np.asarray(retentions(scores, references).min(axis=-1))
+
+
+def tchebycheff(kept: ArrayLike, rho: float = 0.05) -> NDArray[np.float64]:
+    """Augmented Tchebycheff loss of retentions (N, M), ideal point 1: worst shortfall + ``rho`` x sum of shortfalls, shape (N,).
+
+    The sum breaks ties between rows of equal worst task (Steuer and Choo 1983, doi:10.1007/BF02591962).
+    """
+    shortfall = 1.0 - np.asarray(kept, dtype=np.float64)
+    return np.asarray(shortfall.max(axis=-1) + rho * shortfall.sum(axis=-1))

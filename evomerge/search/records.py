@@ -1,0 +1,61 @@
+"""Trials, recipes and item scores as JSON text: what the journal and the evaluations file hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evomerge.types import Candidate, Done, Expert, ItemScore, Recipe, Trial
+
+
+def recipe_from_canonical(values: Mapping[str, Any]) -> Recipe:
+    """The inverse of :meth:`Recipe.canonical`; same fingerprint."""
+    return Recipe(
+        base=values["base"],
+        experts=tuple(Expert(name, source) for name, source in values["experts"]),
+        method=values["method"],
+        weights=tuple(tuple(row) for row in values["weights"]),
+        expert_parameters={name: tuple(row) for name, row in values["expert_parameters"].items()},
+        parameters=dict(values["parameters"]),
+        seed=values["seed"],
+        dtype=values["dtype"],
+    )
+
+
+def items_to_json(items: Sequence[ItemScore]) -> list[list[Any]]:
+    return [[i.task, i.item, i.outcome, i.answer, dict(i.metrics)] for i in items]
+
+
+def items_from_json(rows: Sequence[Sequence[Any]]) -> tuple[ItemScore, ...]:
+    return tuple(ItemScore(task, item, outcome, answer, metrics) for task, item, outcome, answer, metrics in rows)
+
+
+def dump_outcome(candidate: Candidate, done: Done) -> str:
+    """All of a finished trial but its number."""
+    return json.dumps(
+        {
+            "recipe": candidate.recipe.canonical(),
+            "params": dict(candidate.params),
+            "label": candidate.label,
+            "items": items_to_json(done.items),
+            "seconds": round(done.seconds, 3),
+            "isolation": done.isolation,
+            "error": done.error,
+        },
+        ensure_ascii=False,
+    )
+
+
+def load_outcome(number: int, text: str) -> Trial:
+    values = json.loads(text)
+    return Trial(
+        number=number,
+        recipe=recipe_from_canonical(values["recipe"]),
+        params=values["params"],
+        label=values["label"],
+        items=items_from_json(values["items"]),
+        seconds=values["seconds"],
+        isolation=values["isolation"],
+        error=values["error"],
+    )

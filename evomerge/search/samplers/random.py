@@ -1,0 +1,14 @@
+"""Uniform draws: what every other sampler has to beat."""
+
+from __future__ import annotations
+
+import optuna
+
+from evomerge.search.samplers.base import SAMPLERS, SamplerKind, SamplerSetup
+
+
+def build(setup: SamplerSetup) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=setup.seed)
+
+
+SAMPLERS.register("random")(SamplerKind(build))

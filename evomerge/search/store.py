@@ -1,0 +1,286 @@
+"""The store: every proposed and finished candidate of a run, durable before anybody relies on it.
+
+It is Optuna's journal at ``study.journal`` (``optuna-dashboard study.journal`` works on it), with item outcomes and
+answers as trial attributes, and ``evaluations.jsonl`` for what was scored on the selection and test splits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from evomerge.errors import UserError
+from evomerge.search.base import Parameter
+from evomerge.search.evaluations import Evaluations
+from evomerge.search.records import dump_outcome, load_outcome
+from evomerge.types import Candidate, Done, ItemScore, Trial
+
+STUDY = "evomerge"
+
+
+# Optuna's GP walks a stepped dimension value by value, in Python: at 1000 steps one proposal takes a minute. Finer steps
+# than this are searched as continuous and rounded afterwards.
+_FEW_STEPS = 20
+
+
+def distributions(parameters: Sequence[Parameter]) -> dict[str, BaseDistribution]:
+    """The space in Optuna's words."""
+    return {p.name: _distribution(p) for p in parameters}
+
+
+def _distribution(p: Parameter) -> BaseDistribution:
+    if p.kind == "categorical":
+        return CategoricalDistribution(tuple(p.choices))
+    few = p.step is not None and (p.high - p.low) / p.step <= _FEW_STEPS and not p.log
+    return FloatDistribution(p.low, p.high, step=p.step if few else None, log=p.log)
+
+
+def on_grid(parameters: Sequence[Parameter], params: Mapping[str, Any]) -> dict[str, Any]:
+    """``params`` with every stepped one at its nearest step."""
+    return {p.name: _nearest_step(p, params[p.name]) for p in parameters}
+
+
+def _nearest_step(p: Parameter, value: Any) -> Any:
+    if p.kind == "categorical" or p.step is None:
+        return value
+    last = int((p.high - p.low) / p.step + 1e-9)
+    return round(p.low + min(max(round((value - p.low) / p.step), 0), last) * p.step, 9)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna's remarks about experimental features and stepped ranges are not for the user of evomerge."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="optuna")
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+class Store:
+    """A run folder's memory. Opening it changes nothing; :meth:`begin` makes this process its one writer."""
+
+    def __init__(self, run_dir: Path | str) -> None:
+        self.folder = Path(run_dir)
+        self._journal = self.folder / "study.journal"
+        self._evaluations = Evaluations(self.folder / "evaluations.jsonl")
+        self._study: optuna.Study | None = None
+        self._lock: int | None = None
+        self._trials: dict[int, Trial] = {}
+        self._by_fingerprint: dict[str, Trial] = {}
+        if self._journal.exists() and self._journal.stat().st_size > 0:
+            self._open()
+
+    # --- opening -----------------------------------------------------------------------------------------------
+
+    def _open(self, directions: int | None = None) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        storage = JournalStorage(JournalFileBackend(str(self._journal)))
+        if directions is not None:
+            self._study = optuna.create_study(
+                storage=storage, study_name=STUDY, directions=["minimize"] * directions, load_if_exists=True
+            )
+        elif any(summary.study_name == STUDY for summary in optuna.get_all_study_summaries(storage)):
+            self._study = optuna.load_study(storage=storage, study_name=STUDY)
+
+    @property
+    def study(self) -> optuna.Study:
+        """Optuna's study, for reading (parameter importance, plots)."""
+        assert self._study is not None, "Store.begin was not called"
+        return self._study
+
+    def begin(self, identity: Mapping[str, Any], directions: int) -> None:
+        """Become the folder's one writer, creating the study or going on with it.
+
+        ``identity`` is what makes scores comparable (tasks, base, experts, parameters ...), as plain JSON values. Trials
+        that a killed process left unfinished are closed as failed and their parameters enqueued again.
+
+        Raises:
+            UserError: another process is writing here, or the folder holds a search with another identity.
+        """
+        if self._lock is None:
+            self._acquire()
+            try:
+                self._open(directions)
+                self._compare(identity)
+                self._bury_stale()
+            except BaseException:
+                self.close()
+                raise
+        else:
+            self._compare(identity)
+
+    def _acquire(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._journal, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise UserError(
+                f"{self.folder} is in use by another running evomerge: wait for it, stop it, or choose another name="
+            ) from None
+        self._lock = lock
+        # As the one writer: a killed process's lock file would make Optuna wait 30 s, its half line would end in the
+        # middle of the next record.
+        self._journal.with_name(self._journal.name + ".lock").unlink(missing_ok=True)
+        content = self._journal.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(self._journal, content.rfind(b"\n") + 1)
+
+    def _compare(self, identity: Mapping[str, Any]) -> None:
+        wanted = json.loads(json.dumps(identity))
+        stored = self.study.user_attrs
+        for key, value in wanted.items():
+            if key in stored and stored[key] != value:
+                raise UserError(
+                    f"{self.folder} holds a search with other {key} ({_difference(stored[key], value)}): "
+                    "choose another name=, or delete the folder"
+                )
+        for key, value in wanted.items():
+            if key not in stored:
+                self.study.set_user_attr(key, value)
+
+    def _bury_stale(self) -> None:
+        for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if "outcome" in stale.user_attrs:
+                continue  # durable, but the sampler was not told: see untold()
+            self.study.tell(stale.number, state=TrialState.FAIL)
+            if "fingerprint" in stale.user_attrs:  # written after the last parameter: they are complete
+                self.enqueue(stale.params, stale.user_attrs.get("label"))
+
+    def close(self) -> None:
+        """Let another process write here."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # --- the search --------------------------------------------------------------------------------------------
+
+    def enqueue(self, params: Mapping[str, Any], label: str | None = None) -> None:
+        """Have :meth:`ask` propose ``params`` before it asks the sampler."""
+        with quiet():
+            self.study.enqueue_trial(dict(params), user_attrs={} if label is None else {"label": label})
+
+    def labels(self) -> set[str]:
+        """Labels that are waiting, running or finished."""
+        return {
+            trial.user_attrs["label"]
+            for trial in self.study.get_trials(deepcopy=False)
+            if "label" in trial.user_attrs
+            and (
+                trial.state in (TrialState.WAITING, TrialState.RUNNING)
+                or not trial.user_attrs.keys().isdisjoint({"outcome", "duplicate_of"})
+            )
+        }
+
+    def ask(
+        self, sampler: optuna.samplers.BaseSampler, space: Mapping[str, BaseDistribution]
+    ) -> tuple[int, dict[str, Any], str | None]:
+        """Number, parameters and label of the next proposal: an enqueued one, else the sampler's."""
+        with quiet():
+            self.study.sampler = sampler
+            trial = self.study.ask(fixed_distributions=dict(space))
+        return trial.number, trial.params, trial.user_attrs.get("label")
+
+    def accept(self, candidate: Candidate) -> None:
+        """The candidate is going to be scored."""
+        self._set(candidate.number, "fingerprint", candidate.recipe.fingerprint)
+
+    def record(self, candidate: Candidate, done: Done) -> Trial:
+        """Make an outcome durable. Only then :meth:`tell`."""
+        text = dump_outcome(candidate, done)
+        self._set(candidate.number, "outcome", text)
+        return self._enter(load_outcome(candidate.number, text))
+
+    def tell(self, number: int, losses: Sequence[float] | None) -> None:
+        """Tell the sampler; None for a failed candidate."""
+        with quiet():
+            if losses is None:
+                self.study.tell(number, state=TrialState.FAIL)
+            else:
+                self.study.tell(number, list(losses))
+
+    def tell_duplicate(self, number: int, original: int, losses: Sequence[float] | None) -> None:
+        """The proposal equals a finished trial: tell its outcome again; it is no trial of its own."""
+        self._set(number, "duplicate_of", original)
+        self.tell(number, losses)
+
+    def untold(self) -> list[Trial]:
+        """Trials that were recorded when their process died before it told the sampler."""
+        running = {t.number for t in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
+        return [trial for trial in self.trials() if trial.number in running]
+
+    def _set(self, number: int, key: str, value: Any) -> None:
+        storage = self.study._storage  # Study offers attributes of a trial only while its Trial object lives
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        storage.set_trial_user_attr(trial_id, key, value)
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def proposals(self) -> int:
+        """How many proposals were ever made, duplicates and stale ones included."""
+        return len(self.study.get_trials(deepcopy=False))
+
+    def trials(self) -> list[Trial]:
+        """Finished trials in order of number, the failed among them with their error."""
+        if self._study is None:
+            return []
+        for frozen in self._study.get_trials(deepcopy=False):
+            if "outcome" in frozen.user_attrs and frozen.number not in self._trials:
+                self._enter(load_outcome(frozen.number, frozen.user_attrs["outcome"]))
+        return [self._trials[number] for number in sorted(self._trials)]
+
+    def find(self, fingerprint: str) -> Trial | None:
+        """The finished trial of this recipe."""
+        self.trials()
+        return self._by_fingerprint.get(fingerprint)
+
+    def _enter(self, trial: Trial) -> Trial:
+        self._trials[trial.number] = trial
+        self._by_fingerprint.setdefault(trial.recipe.fingerprint, trial)
+        return trial
+
+    def record_evaluation(self, fingerprint: str, split: str, done: Done) -> None:
+        """Make an evaluation outside the search loop durable; failed ones are not recorded."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._evaluations.record(fingerprint, split, done)
+
+    def evaluation(self, fingerprint: str, split: str, tasks: Sequence[str]) -> tuple[ItemScore, ...] | None:
+        """Recorded item scores of all of ``tasks``, in their order; None unless every one of them is known."""
+        done = self.evaluated(fingerprint, split, tasks)
+        return None if done is None else done.items
+
+    def evaluated(self, fingerprint: str, split: str, tasks: Sequence[str]) -> Done | None:
+        """The same with seconds and isolation."""
+        return self._evaluations.find(fingerprint, split, tasks)
+
+
+def _difference(stored: Any, wanted: Any) -> str:
+    """What differs, short enough for one line."""
+    if isinstance(stored, list) and isinstance(wanted, list):
+        gone = [x for x in stored if x not in wanted]
+        new = [x for x in wanted if x not in stored]
+        stored, wanted = gone or stored, new or wanted
+        if gone and not new:
+            return f"without {_short(gone)} now"
+        if new and not gone:
+            return f"{_short(new)} is new"
+    return f"there {_short(stored)}, now {_short(wanted)}"
+
+
+def _short(value: Any, limit: int = 100) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,93 @@
+"""The pools: same answers in process and on Ray, and what Ray's pool does with workers that die, hang or cannot start."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from toy_worker import ToySpec, ToyWorker, build_toy
+
+from evomerge.cluster.ray_pool import RayPool
+from evomerge.cluster.serial import SerialPool
+from evomerge.errors import UserError
+from evomerge.types import Done, Expert, Pool, Recipe, Work
+
+EXPERTS = (Expert("a", "a"), Expert("b", "b"))
+
+
+def work(key: str, *weights: float, method: str = "linear") -> Work:
+    return Work(key, Recipe("base", EXPERTS, method, (weights or (0.5, 0.5),)), "search", ("a", "b"))
+
+
+def collect(pool: Pool, count: int, seconds: float = 60.0) -> dict[str, Done]:
+    results: dict[str, Done] = {}
+    deadline = time.monotonic() + seconds
+    while len(results) < count and time.monotonic() < deadline:
+        for done in pool.wait(timeout=1.0):
+            assert done.key not in results
+            results[done.key] = done
+    return results
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with RayPool(ToySpec(), build_toy, workers=2, timeout=4.0, environment={"EVOMERGE_X": "x"}) as pool:
+        yield pool
+
+
+def test_serial_evaluates_in_order_inside_wait():
+    pool = SerialPool(ToyWorker(ToySpec()))
+    assert pool.size == 1 and pool.wait() == []
+    for key in "xyz":
+        pool.submit(work(key))
+    assert pool.wait(timeout=0.0) == []
+    assert [done.key for _ in range(3) for done in pool.wait()] == ["x", "y", "z"]
+
+
+def test_an_exception_is_one_line_of_a_failed_candidate():
+    pool = SerialPool(ToyWorker(ToySpec()))
+    pool.submit(work("x", method="raises"))
+    (done,) = pool.wait()
+    assert done.error == "ValueError: this recipe is poison" and done.items == ()
+
+
+def test_ray_answers_as_serial_does(pool):
+    serial = SerialPool(ToyWorker(ToySpec()))
+    works = [work(str(i), i / 8, 1 - i / 8) for i in range(8)]
+    for one in works:
+        serial.submit(one)
+        pool.submit(one)
+    remote = collect(pool, 8)
+    local = collect(serial, 8)
+    assert {k: d.items for k, d in remote.items()} == {k: d.items for k, d in local.items()}
+    assert pool.size == 2
+
+
+def test_a_worker_that_dies_is_replaced_and_its_work_done(pool, tmp_path):
+    pool.submit(work("once", method=f"dies once:{tmp_path / 'marker'}"))
+    pool.submit(work("other"))
+    results = collect(pool, 2)
+    assert results["once"].error is None and results["other"].error is None
+
+
+def test_the_second_death_is_a_failed_candidate_and_the_pool_goes_on(pool):
+    pool.submit(work("poison", method="dies"))
+    results = collect(pool, 1)
+    assert "died 2 times" in (results["poison"].error or "")
+    pool.submit(work("after"))
+    assert collect(pool, 1)["after"].error is None
+
+
+def test_an_evaluation_that_hangs_is_stopped(pool):
+    pool.submit(work("stuck", method="hangs"))
+    start = time.monotonic()
+    results = collect(pool, 1)
+    assert "stopped after 4 s" in (results["stuck"].error or "")
+    assert time.monotonic() - start < 20
+    pool.submit(work("after"))
+    assert collect(pool, 1)["after"].error is None
+
+
+def test_workers_wait_passively(pool):
+    pool.submit(work("env", method="environment"))
+    assert collect(pool, 1)["env"].isolation == "1 PASSIVE 0 x"

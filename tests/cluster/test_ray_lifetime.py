@@ -1,0 +1,111 @@
+"""How a pool's own Ray begins and ends, each case in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+HERE = Path(__file__).parents[1]
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {here!r})
+from evomerge.cluster.ray_pool import RayPool
+from evomerge.errors import UserError
+from evomerge.types import Expert, Recipe, Work
+from toy_worker import ToySpec, build_toy
+import psutil
+try:
+    with RayPool({spec}, build_toy, {arguments}) as pool:
+        pool.submit(Work("k", Recipe("b", (Expert("a", "a"),), "{method}", ((0.5,),)), "search", ("a",)))
+        print("pids", *(p.pid for p in psutil.Process().children(recursive=True)), flush=True)
+        print([d.key for d in pool.wait(60)], pool.size, flush=True)
+except UserError as error:
+    print("refused:", error)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def start(spec: str = "ToySpec()", arguments: str = "workers=1", method: str = "linear") -> subprocess.Popen[str]:
+    code = SCRIPT.format(here=str(HERE), spec=spec, arguments=arguments, method=method)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def alive(pids: list[int]) -> list[str]:
+    left = []
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            if process.status() != psutil.STATUS_ZOMBIE:
+                left.append(" ".join(process.cmdline())[:80])
+        except psutil.NoSuchProcess:
+            pass
+    return left
+
+
+def pids_of(process: subprocess.Popen[str]) -> list[int]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("pids "), line
+    return [int(pid) for pid in line.split()[1:]]
+
+
+def gone_within(pids: list[int], seconds: float) -> list[str]:
+    deadline = time.monotonic() + seconds
+    while (left := alive(pids)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return left
+
+
+def test_start_and_end_make_no_noise_and_leave_no_process():
+    process = start(arguments="")
+    pids = pids_of(process)
+    out, err = process.communicate(timeout=90)
+    assert len(pids) > 2
+    assert out == f"['k'] {len(os.sched_getaffinity(0))}\n"
+    assert err == ""
+    assert gone_within(pids, 10) == []
+
+
+@pytest.mark.parametrize("arguments", ["workers=1"])
+def test_what_build_refuses_reaches_the_user(arguments):
+    process = start(spec="ToySpec(refuse=True)", arguments=arguments)
+    out, err = process.communicate(timeout=90)
+    assert out.splitlines()[-1] == "refused: adapter folder 'x' does not exist: check models.experts"
+    assert err == ""
+
+
+def test_ctrl_c_leaves_no_process():
+    process = start(method="hangs")
+    pids = pids_of(process)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
+    out, err = process.communicate(timeout=60)
+    assert out == "interrupted\n" and err == ""
+    assert gone_within(pids, 10) == []
+
+
+def test_kill_9_of_the_driver_takes_the_workers_along():
+    process = start(method="hangs")
+    pids = pids_of(process)
+    workers = [pid for pid in pids if "agent" not in " ".join(psutil.Process(pid).cmdline()).lower()]
+    time.sleep(2)
+    process.kill()
+    process.wait()
+    # Ray's two idle agents notice only after a minute or two; everything that could hold a model ends at once
+    assert gone_within(workers, 30) == []
+
+
+def test_no_cluster_at_the_address():
+    process = start(arguments="address='127.0.0.1:1'")
+    out, _ = process.communicate(timeout=120)
+    assert out.startswith("refused: no Ray cluster at '127.0.0.1:1'") and "ray start --head" in out

@@ -1,0 +1,179 @@
+"""The loop with every sampler: finds the compromise, never pays twice, keeps failures, goes on where it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from toy_space import ToySpace
+from toy_worker import ToySpec, ToyWorker
+
+from evomerge.cluster.serial import SerialPool
+from evomerge.errors import UserError
+from evomerge.search.base import Silence
+from evomerge.search.choose import choose, finalists, front, with_references
+from evomerge.search.loop import begin_run, run_search
+from evomerge.search.progress import progress
+from evomerge.search.samplers import SAMPLERS
+from evomerge.search.store import Store
+from evomerge.types import Done, Objective, Trial, Work
+
+
+@dataclass
+class Counting:
+    """A toy worker that remembers what it was asked to score."""
+
+    seen: list[str] = field(default_factory=list)
+    spec: ToySpec = ToySpec(items=200)
+
+    def evaluate(self, work: Work) -> Done:
+        self.seen.append(work.subject.fingerprint)
+        return ToyWorker(self.spec).evaluate(work)
+
+
+def objectives(space: ToySpace) -> list[Objective]:
+    return [Objective(name, expert=name) for name in space.names]
+
+
+def search(folder, space=ToySpace(), budget=12, worker=None, **settings) -> list[Trial]:
+    store = Store(folder)
+    settings = {"sampler": "random", "ahead": 0, **settings}
+    try:
+        return run_search(SerialPool(worker or Counting()), space, store, objectives(space), budget, **settings)
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_every_sampler_searches_and_resumes(tmp_path, sampler, names, recwarn, capfd):
+    space, worker = ToySpace(names), Counting()
+    first = search(tmp_path, space, 8, worker, sampler=sampler)
+    assert len(first) == 8
+    assert [t.label for t in first[: len(names) + 2]] == [label for label, _ in space.anchors()]
+    trials = search(tmp_path, space, 11, worker, sampler=sampler)
+    assert trials[:8] == first and len(trials) == 11
+    assert len(worker.seen) == len(set(worker.seen)) == 11
+    assert all(t.error is None for t in trials)
+    assert [w for w in recwarn if "optuna" in str(w.filename)] == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_default_beats_its_anchors(tmp_path):
+    space = ToySpace()
+    trials = search(tmp_path, space, 24, sampler="gp")
+    known = with_references(objectives(space), trials)
+    assert [o.reference for o in known] == [1.0, 1.0]
+    anchors = progress([t for t in trials if t.label], known)
+    whole = progress(trials, known)
+    # the optimum of min(1 - (1-w)^2 - 0.3 w^2) is w = 1/1.3, score 0.769; uniform has 0.675
+    assert anchors.bests[-1].value == pytest.approx(0.675, abs=0.01)
+    assert whole.bests[-1].value > 0.75
+    assert whole.hypervolume > anchors.hypervolume
+
+
+def test_one_seed_one_search(tmp_path):
+    runs = [search(tmp_path / name, seed=seed) for name, seed in (("x", 3), ("y", 3), ("z", 4))]
+    params = [[t.params for t in run] for run in runs]
+    assert params[0] == params[1] != params[2]
+
+
+def test_duplicates_cost_nothing_and_an_exhausted_space_ends(tmp_path):
+    space, worker = ToySpace(step=0.5), Counting()  # 2 methods x 3 x 3 weights
+    notes: list[str] = []
+
+    class Notes(Silence):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    trials = search(tmp_path, space, 40, worker, listener=Notes())
+    assert len(trials) == len(worker.seen) == len(set(worker.seen)) == 18
+    assert "exhausted" in notes[0]
+    frozen = Store(tmp_path).study.get_trials()
+    duplicates = [t for t in frozen if "duplicate_of" in t.user_attrs]
+    assert duplicates
+    for duplicate in duplicates:
+        assert duplicate.values == frozen[duplicate.user_attrs["duplicate_of"]].values
+
+
+def test_a_proposal_equal_to_one_in_flight_is_told_its_outcome(tmp_path):
+    space, worker = ToySpace(step=0.5, anchored=False), Counting()
+    store = Store(tmp_path)
+    begin_run(store, space, objectives(space), "random")
+    for _ in range(3):
+        store.enqueue(space.encode(space.recipe(0.5, 1.0)))
+    trials = run_search(SerialPool(worker), space, store, objectives(space), 2, "random", ahead=3)
+    assert len(trials) == len(set(worker.seen)) == 2
+    told = [t.values for t in store.study.get_trials() if t.params["weight.b"] == 1.0 and t.params["weight.a"] == 0.5]
+    assert len(told) >= 3 and all(values == told[0] for values in told) and told[0] is not None
+
+
+def test_failed_candidates_are_counted_and_kept(tmp_path):
+    space = ToySpace(methods=("linear", "raises"))
+    trials = search(tmp_path, space, 20)
+    failed = [t for t in trials if t.error is not None]
+    assert len(trials) == 20 and failed
+    assert all(t.recipe.method == "raises" and "poison" in (t.error or "") for t in failed)
+    assert progress(trials, objectives(space)).failed == len(failed)
+
+
+def test_when_everything_fails_the_search_stops(tmp_path):
+    with pytest.raises(RuntimeError, match="first 5 candidates all failed; the last: ValueError: this recipe is poison"):
+        search(tmp_path, ToySpace(methods=("raises",)), 20)
+
+
+def test_what_was_scored_before_is_not_scored_again(tmp_path):
+    space, worker = ToySpace(), Counting()
+    uniform = space.recipe(0.5, 0.5)
+    store = Store(tmp_path)
+    begin_run(store, space, objectives(space), "random")
+    done = worker.evaluate(Work("k", uniform, "search", ("a", "b")))
+    store.record_evaluation(uniform.fingerprint, "search", done)
+    store.close()
+    trials = search(tmp_path, space, 6, worker)
+    assert len(trials) == 6 and len(worker.seen) == len(set(worker.seen)) == 6
+    assert next(t for t in trials if t.label == "uniform").items == done.items
+
+
+def test_an_interrupt_keeps_what_is_finished(tmp_path):
+    class Interrupted(Counting):
+        def evaluate(self, work: Work) -> Done:
+            if len(self.seen) == 7:
+                raise KeyboardInterrupt
+            return super().evaluate(work)
+
+    worker = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, worker=worker, ahead=2)
+    assert len(Store(tmp_path).trials()) == 7
+    after = Counting()
+    trials = search(tmp_path, worker=after)
+    assert len(trials) == 12 and len(set(worker.seen + after.seen)) == len(worker.seen + after.seen) == 12
+
+
+def test_other_tasks_or_space_need_another_folder(tmp_path):
+    search(tmp_path, budget=2)
+    with pytest.raises(UserError, match="other parameters"):
+        search(tmp_path, ToySpace(step=0.01))
+    with pytest.raises(UserError, match="other (tasks|experts|parameters)"):
+        search(tmp_path, ToySpace(("a", "b", "c")))
+    with pytest.raises(UserError, match="other objective"):
+        search(tmp_path, sampler="cmaes")
+    with pytest.raises(UserError, match="unknown sampler 'gpp': did you mean 'gp'"):
+        search(tmp_path, sampler="gpp")
+    with pytest.raises(UserError, match="search.budget must be at least 1"):
+        search(tmp_path, budget=0)
+    assert len(search(tmp_path, budget=3, sampler="tpe")) == 3
+
+
+def test_the_winner_has_the_best_worst_task(tmp_path):
+    space = ToySpace()
+    trials = search(tmp_path, space, 20)
+    known = with_references(objectives(space), trials)
+    winner = trials[choose([t.scores for t in trials], known)]
+    smallest = {t.number: min(t.scores["a"].mean, t.scores["b"].mean) for t in trials}
+    assert smallest[winner.number] == max(smallest.values())
+    assert winner in front(trials, known)
+    best = finalists(trials, known, 4)
+    assert [smallest[t.number] for t in best] == sorted(smallest.values(), reverse=True)[:4]
+    assert winner == best[0]

@@ -1,0 +1,69 @@
+"""A worker without a model: item outcomes are a pure function of the recipe's weights; some recipes misbehave."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from evomerge.errors import UserError
+from evomerge.types import Done, ItemScore, Recipe, Work
+
+
+@dataclass(frozen=True)
+class ToySpec:
+    """``log``: a file that gets one line per evaluation started; ``refuse``: building the worker fails."""
+
+    seconds: float = 0.0
+    items: int = 20
+    log: str | None = None
+    refuse: bool = False
+
+
+@dataclass
+class ToyWorker:
+    """Task t is solved best where weight t is 1 and the others are 0: the tasks conflict."""
+
+    spec: ToySpec
+
+    def evaluate(self, work: Work) -> Done:
+        start = time.perf_counter()
+        recipe = work.subject
+        assert isinstance(recipe, Recipe)
+        if self.spec.log is not None:
+            with open(self.spec.log, "a") as file:
+                file.write(f"{recipe.fingerprint} {os.getpid()}\n")
+        time.sleep(self.spec.seconds)
+        self.misbehave(recipe)
+        if recipe.method == "environment":
+            names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "EVOMERGE_X")
+            return Done(work.key, (), 0.0, " ".join(os.environ[name] for name in names))
+        weights = recipe.weights[0]
+        items = []
+        for t, task in enumerate(work.tasks):
+            others = sum(w for i, w in enumerate(weights) if i != t)
+            quality = max(0.0, 1.0 - (1.0 - weights[t]) ** 2 - 0.3 * others**2)
+            for i in range(self.spec.items):
+                outcome = float((i + 0.5) / self.spec.items < quality)
+                items.append(ItemScore(task, f"{task}-{i}", outcome, f"answer {i}", {"valid": 1.0}))
+        return Done(work.key, tuple(items), time.perf_counter() - start, "toy")
+
+    def misbehave(self, recipe: Recipe) -> None:
+        if recipe.method == "raises":
+            raise ValueError("this recipe is poison\nsecond line")
+        if recipe.method == "dies":
+            os._exit(7)
+        if recipe.method == "hangs":
+            time.sleep(600)
+        if recipe.method.startswith("dies once:"):
+            marker = Path(recipe.method.removeprefix("dies once:"))
+            if not marker.exists():
+                marker.touch()
+                os._exit(7)
+
+
+def build_toy(spec: ToySpec) -> ToyWorker:
+    if spec.refuse:
+        raise UserError("adapter folder 'x' does not exist: check models.experts")
+    return ToyWorker(spec)
