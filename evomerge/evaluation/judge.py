@@ -148,7 +148,7 @@ class Judge:
             "path": path,
             "settings": dataclasses.asdict(self._settings),
         }
-        command = [sys.executable, "-I", "-S", "-B", "-c", _START, json.dumps(options)]
+        command = [sys.executable, "-s", "-P", "-S", "-B", "-c", _START, json.dumps(options)]
         if level == "bwrap":
             bwrap = shutil.which("bwrap")
             if bwrap is None:
@@ -165,7 +165,7 @@ class Judge:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                # No variable of ours, so no token in one; Python needs none.
+                # No variable of ours, so no token in one. Fixed hashes: the order of a set must not change a verdict.
                 env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
                 cwd=self._folder,
                 start_new_session=True,

@@ -169,7 +169,7 @@ class Server:
     def _in_children(
         self, jobs: list[Callable[[], dict[str, float]] | str], wrong: dict[str, float], cpu_seconds: float
     ) -> list[dict[str, Any]]:
-        """Run jobs in turn in a limited child; an answer that kills it is wrong; a new child goes on."""
+        """Run jobs in a limited child; an answer that kills it is wrong; a new child goes on."""
         results: list[dict[str, Any]] = []
         while len(results) < len(jobs):
             reader, writer = os.pipe()
