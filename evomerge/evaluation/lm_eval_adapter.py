@@ -14,7 +14,7 @@ from evomerge.evaluation.backend.base import Backend, GenerationRequest
 _DEFAULT_NEW_TOKENS = 256  # lm-eval's own, for tasks that do not say
 
 
-class BackendLM(LM):
+class BackendLM(LM):  # type: ignore[misc]
     """An ``lm_eval`` model, for example ``simple_evaluate(model=BackendLM(backend), tasks=[...])``."""
 
     def __init__(self, backend: Backend) -> None:

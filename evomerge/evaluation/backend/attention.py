@@ -59,7 +59,10 @@ def grouped_attention(
         or rows * heads * queries * length > _MAX_SCORES
     ):
         mask = None if attention_mask is None else attention_mask.to(query.dtype)
-        return sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs)
+        output: Tensor = sdpa_attention_forward(
+            module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs
+        )[0]
+        return output, None
     scale = width**-0.5 if scaling is None else scaling
     stacked = query.reshape(rows * kv_heads, -1, width)
     keys = key.reshape(rows * kv_heads, length, width)

@@ -173,7 +173,8 @@ class GreedyDecoder:
 
     def rows_within(self, columns: int) -> int:
         """How many rows of ``columns`` columns are decoded together."""
-        return max(1, min(self._limits.rows, self._limits.cache_bytes // (self._bytes_per_token * columns)))
+        fitting: int = self._limits.cache_bytes // (self._bytes_per_token * columns)
+        return max(1, min(self._limits.rows, fitting))
 
     @property
     def prefill_tokens(self) -> int:

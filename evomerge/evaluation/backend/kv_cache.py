@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
-class _Layer(CacheLayerMixin):
+class _Layer(CacheLayerMixin):  # type: ignore[misc]
     """One layer's keys and values, each (rows, heads, columns, head size); a forward sees ``first`` to ``last``."""
 
     is_sliding = False
@@ -65,7 +65,7 @@ class _Layer(CacheLayerMixin):
             setattr(self, name, fresh)
 
 
-class RowCache(Cache):
+class RowCache(Cache):  # type: ignore[misc]
     """Room for ``rows`` rows of ``columns`` columns in each of ``layers`` layers."""
 
     def __init__(self, layers: int, rows: int, columns: int) -> None:

@@ -31,7 +31,7 @@ def is_plain_attention(model: PreTrainedModel) -> bool:
     )
 
 
-class _Stop(StoppingCriteria):
+class _Stop(StoppingCriteria):  # type: ignore[misc]
     """Per row: whether the answer has come to one of its stop strings."""
 
     def __init__(self, codec: TextCodec, requests: Sequence[GenerationRequest], prompt: int) -> None:

@@ -55,7 +55,7 @@ class TextCodec:
 
     def answer(self, tokens: Sequence[int], until: Sequence[str]) -> str:
         """Text of the generated ``tokens`` without special tokens, before the first stop string."""
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
         for stop in until:
             if stop:
                 text = text.split(stop)[0]
