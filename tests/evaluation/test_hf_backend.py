@@ -142,7 +142,7 @@ def test_restore_and_load(base: Path, adapters: dict[str, Path], backend: HFBack
 
 
 def test_errors_are_one_line(backend: HFBackend, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot load .*give the folder"):
+    with pytest.raises(UserError, match=r"cannot load .*give the folder"):
         backend.load(Artefact(str(tmp_path)))
     with pytest.raises(UserError, match="no room for a prompt"):
         backend.generate([GenerationRequest("x", (), 5000)])
