@@ -31,6 +31,8 @@ from evomerge.evaluation import code, frames, json_schema, sandbox, sql
 from evomerge.evaluation.sandbox import SandboxSettings, SandboxUnavailable
 
 _MAX_ATTEMPTS = 3
+# A busy machine must not turn a right answer into a wrong one: CPU time decides, wall time only ends sleepers.
+_WALL_PER_CPU = 5
 # Makes the user ids of two judges on one machine differ.
 _SALT = int.from_bytes(os.urandom(4), "big")
 
@@ -138,7 +140,7 @@ class Server:
         self._gold: dict[tuple[str, str], sql.Result] = {}
 
     def judge(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        """A batch ``{"kind": ..., "items": [[item, answer], ...]}``: for each answer its metrics, or ``{"error": text}``
+        """A batch ``{"kind": ..., "items": [[item, answer], ...]}``: per answer its metrics, or ``{"error": text}``
         when the item itself or the judge is at fault."""
         items = request["items"]
         if request["kind"] == "code":
@@ -195,7 +197,7 @@ class Server:
         verdicts: list[bytes] = [b""] * len(items)
         waiting = [(index, 1) for index in reversed(range(len(items)))]
         running: dict[int, tuple[int, int, int, int, float]] = {}
-        wall = 3.0 * self._settings.code_seconds
+        wall = float(_WALL_PER_CPU * self._settings.code_seconds)
         poll = select.poll()
         while waiting or running:
             while waiting and len(running) < self._settings.parallel:

