@@ -1,4 +1,4 @@
-"""Tiny models and adapters, made on the spot: two layers, hidden size 32, random weights, a real byte-level tokenizer."""
+"""Tiny models and adapters made on the spot: two layers, hidden size 32, random weights, a byte-level tokenizer."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def pico_adapter(tmp_path_factory: pytest.TempPathFactory, pico_model: Callable[
     """Factory ``pico_adapter(seed=1, base=None, r=4, size=0.3, **lora) -> Path``: a LoRA made and saved by peft.
 
     Both factors are random with standard deviation ``size`` (peft's own start is the zero update);
-    ``base`` defaults to ``pico_model()``; ``lora`` goes to ``peft.LoraConfig`` (``use_rslora=True``, ``target_modules=[...]``).
+    ``base`` defaults to ``pico_model()``; ``lora`` goes to ``peft.LoraConfig``, for example ``use_rslora=True``.
     """
     made: dict[str, Path] = {}
 

@@ -41,7 +41,13 @@ def linear_coefficients(recipe: Recipe) -> list[torch.Tensor] | None:
     randomness = Randomness(recipe.seed, tuple(e.name for e in recipe.experts), "")
     method = METHODS[recipe.method]
     return [
-        method(torch.zeros(experts), torch.eye(experts), weights_of(recipe, g), randomness=randomness, **settings_of(recipe))
+        method(
+            torch.zeros(experts),
+            torch.eye(experts),
+            weights_of(recipe, g),
+            randomness=randomness,
+            **settings_of(recipe),
+        )
         for g in range(len(recipe.weights))
     ]
 
@@ -50,8 +56,12 @@ def check_experts(recipe: Recipe, known: Sequence[str]) -> None:
     """Raises a UserError unless the method takes this many experts and all of them are loaded."""
     method = METHODS[recipe.method]
     if not method.takes(len(recipe.experts)):
-        limits = f"{method.min_experts}" if method.max_experts == method.min_experts else f"at least {method.min_experts}"
-        raise UserError(f"{recipe.method} merges {limits} experts, the recipe has {len(recipe.experts)}: use another method")
+        limits = (
+            f"{method.min_experts}" if method.max_experts == method.min_experts else f"at least {method.min_experts}"
+        )
+        raise UserError(
+            f"{recipe.method} merges {limits} experts, the recipe has {len(recipe.experts)}: use another method"
+        )
     for expert in recipe.experts:
         if expert.name not in known:
             raise UserError(f"expert '{expert.name}' of the recipe is not loaded (loaded: {', '.join(sorted(known))})")

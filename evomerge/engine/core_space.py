@@ -127,7 +127,7 @@ class CoreSpace:
         return self._states[key]
 
     def _settings(self, recipe: Recipe, method: MergeMethod, columns: Sequence[int]) -> dict[str, Any]:
-        """The method's arguments, with per-expert ones in this space's order; experts outside the recipe get defaults."""
+        """The method's arguments, per-expert ones in this space's order; experts outside the recipe get defaults."""
         settings = settings_of(recipe)
         for name, (_, default) in method.expert_parameters.items():
             values = [default] * len(self.experts)
@@ -147,9 +147,7 @@ def _alike(vectors: Sequence[LowRankTaskVector]) -> list[list[str]]:
     return list(alike.values())
 
 
-def _bases_and_cores(
-    vectors: Sequence[LowRankTaskVector], names: Sequence[str]
-) -> tuple[list[Basis], torch.Tensor]:
+def _bases_and_cores(vectors: Sequence[LowRankTaskVector], names: Sequence[str]) -> tuple[list[Basis], torch.Tensor]:
     """Bases of N parameters of one shape and their cores (N, T, R, R).
 
     The singular vectors come from a QR of the stacked factors and an SVD of its small triangle: exact, and no m x n

@@ -12,8 +12,8 @@ _FIRST = re.compile(r"embed|(?:^|\.)(?:wte|wpe)\.")
 def layer_index(name: str) -> int | None:
     """The layer's number, None for parameters outside the layers.
 
-    >>> layer_index("model.layers.11.mlp.up_proj.weight"), layer_index("h.3.attn.bias"), layer_index("model.norm.weight")
-    (11, 3, None)
+    >>> [layer_index(name) for name in ("model.layers.11.mlp.up_proj.weight", "h.3.attn.bias", "model.norm.weight")]
+    [11, 3, None]
     """
     match = _LAYER.search(name)
     return int(match[1]) if match else None

@@ -41,7 +41,9 @@ class LiveModel:
             self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base_folder)
         except (ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"transformers cannot load {base_folder} ({reason}): give a causal language model's folder") from error
+            raise UserError(
+                f"transformers cannot load {base_folder} ({reason}): give a causal language model's folder"
+            ) from error
         self.model.to(self.device).eval().requires_grad_(False)
         self._parameters = self._by_checkpoint_name()
         self._touched: set[str] = set()

@@ -66,7 +66,7 @@ class Merger:
                 yield name, tensor.to(dtype) if tensor.is_floating_point() else tensor
 
     def float_tensors(self, recipe: Recipe) -> Iterator[tuple[str, torch.Tensor]]:
-        """The changed parameters in float32, before rounding. A tensor may be reused: take a copy to keep it."""
+        """The changed parameters in float32, unrounded. A tensor may be reused for the next: copy it to keep it."""
         names = self.changed(recipe)
         groups = {name: layer_group(name, len(recipe.weights), self.layers) for name in names}
         factored = self._factored(recipe, groups)
@@ -100,8 +100,8 @@ class Merger:
             full = [e.name for e in recipe.experts if not isinstance(self.experts[e.name], LowRankTaskVector)]
             if full:
                 raise UserError(
-                    f"{recipe.method} works on LoRA adapters, expert '{full[0]}' is a full checkpoint: use a full-space "
-                    "method, or extract an adapter from it first (job=extract_lora)"
+                    f"{recipe.method} works on LoRA adapters, expert '{full[0]}' is a full checkpoint: use a "
+                    "full-space method, or extract an adapter from it first (job=extract_lora)"
                 )
             return self.core_space.to_lora(recipe)[0]
         coefficients = linear_coefficients(recipe)

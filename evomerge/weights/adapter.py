@@ -115,8 +115,10 @@ class Adapter:
             )
 
         if self.config.get("peft_type") != "LORA":
-            raise refuse("peft_type") if "peft_type" in self.config else UserError(
-                f"{self.folder}/adapter_config.json names no peft_type: wanted LORA"
+            raise (
+                refuse("peft_type")
+                if "peft_type" in self.config
+                else UserError(f"{self.folder}/adapter_config.json names no peft_type: wanted LORA")
             )
         for key in _REFUSED:
             if self.config.get(key):
@@ -134,11 +136,15 @@ class Adapter:
                 for key in file.keys():  # noqa: SIM118 (safe_open is no mapping)
                     match = _FACTOR.fullmatch(key)
                     if match is None:
-                        raise UserError(f"adapter {self.folder} holds '{key}', which is no LoRA factor of a linear layer")
+                        raise UserError(
+                            f"adapter {self.folder} holds '{key}', which is no LoRA factor of a linear layer"
+                        )
                     # clone: the file may be replaced while a run goes on
                     sides.setdefault(match["module"], {})[match["side"]] = file.get_tensor(key).float().clone()
         except (FileNotFoundError, SafetensorError) as error:
-            raise UserError(f"cannot read {path} ({error}): save the adapter again with peft's save_pretrained") from error
+            raise UserError(
+                f"cannot read {path} ({error}): save the adapter again with peft's save_pretrained"
+            ) from error
         factors: dict[str, LowRank] = {}
         for module, pair in sorted(sides.items()):
             if set(pair) != {"A", "B"} or pair["A"].ndim != 2 or pair["B"].shape[1:] != pair["A"].shape[:1]:

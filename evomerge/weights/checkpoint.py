@@ -32,7 +32,8 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         self._file_of = self._index()
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._handle(self._file_of[name]).get_tensor(name)
+        tensor: torch.Tensor = self._handle(self._file_of[name]).get_tensor(name)
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file_of)
@@ -52,7 +53,8 @@ class Checkpoint(Mapping[str, torch.Tensor]):
     @cached_property
     def config(self) -> dict[str, Any]:
         """The model's config.json."""
-        return json.loads((self.folder / "config.json").read_text())
+        config: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
+        return config
 
     def _index(self) -> dict[str, str]:
         if not (self.folder / "config.json").is_file():

@@ -101,7 +101,7 @@ class DenseTaskVector:
 
     def _other_base(self, what: str) -> UserError:
         return UserError(
-            f"{self._expert.folder} was not fine-tuned from {self._base.folder}: {what}; name the base it was trained from"
+            f"{self._expert.folder} was not fine-tuned from {self._base.folder}: {what}; name its own base"
         )
 
 

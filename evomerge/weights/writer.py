@@ -98,7 +98,7 @@ def write_adapter(
 
 @contextlib.contextmanager
 def _appearing(folder: Path) -> Iterator[Path]:
-    """A work folder beside ``folder`` that takes its name at the end; on an error nothing is left and nothing replaced."""
+    """A work folder beside ``folder`` that takes its name at the end; an error leaves nothing and replaces nothing."""
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex[:8]

@@ -45,7 +45,9 @@ def merger(make_merger: Callable[..., Merger]) -> Merger:
 def recipe_of(adapters: dict[str, Path]) -> Callable[..., Recipe]:
     """``recipe_of("ties", weights=..., dtype=...)``."""
 
-    def make(method: str, weights: tuple[tuple[float, ...], ...] = WEIGHTS, dtype: str = "bfloat16", **more: Any) -> Recipe:
+    def make(
+        method: str, weights: tuple[tuple[float, ...], ...] = WEIGHTS, dtype: str = "bfloat16", **more: Any
+    ) -> Recipe:
         experts = tuple(Expert(name, str(adapters[name])) for name in NAMES)
         return Recipe("pico", experts, method, weights, dtype=dtype, **(RECIPES.get(method, {}) | more))
 

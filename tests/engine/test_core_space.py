@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pico_recipes import FACTORED
 
 from evomerge.weights.adapter import LowRank
-
-from pico_recipes import FACTORED
 
 
 def test_bases_are_orthonormal_singular_bases_and_cores_exact(merger):

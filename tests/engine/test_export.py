@@ -3,14 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import PeftModel
+from pico_recipes import FACTORED
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.engine.export import export_lora, export_model, extract_lora
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector
-
-from pico_recipes import FACTORED
 
 
 def peft_merged(base, adapter) -> dict[str, torch.Tensor]:

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pico_recipes import RECIPES
 from transformers import AutoModelForCausalLM
 
 from evomerge.engine.export import export_model
 from evomerge.engine.live import LiveModel
 from evomerge.errors import UserError
 from evomerge.types import Expert, Recipe
-
-from pico_recipes import RECIPES
 
 
 @pytest.fixture
@@ -77,4 +76,6 @@ def test_the_base_on_disk_is_never_written(pico_model, live, merger, recipe_of):
     before = (pico_model() / "model.safetensors").read_bytes()
     live.apply(merger, recipe_of("ties"))
     assert (pico_model() / "model.safetensors").read_bytes() == before
-    assert not torch.equal(live.model.model.layers[0].mlp.up_proj.weight, live.base["model.layers.0.mlp.up_proj.weight"])
+    assert not torch.equal(
+        live.model.model.layers[0].mlp.up_proj.weight, live.base["model.layers.0.mlp.up_proj.weight"]
+    )

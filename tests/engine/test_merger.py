@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pico_recipes import NAMES, RECIPES, WEIGHTS
 
 from evomerge.engine.layers import layer_group
 from evomerge.engine.merge import Merger
@@ -13,16 +14,16 @@ from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector
 from evomerge.weights.writer import write_model
 
-from pico_recipes import NAMES, RECIPES, WEIGHTS
-
 
 def dense_reference(merger: Merger, recipe: Recipe, name: str) -> torch.Tensor:
     """The method applied to plain dense deltas of every expert."""
     base = merger.base[name].float()
-    deltas = torch.stack([
-        merger.experts[e.name].delta(name) if name in merger.experts[e.name].names else torch.zeros_like(base)
-        for e in recipe.experts
-    ])
+    deltas = torch.stack(
+        [
+            merger.experts[e.name].delta(name) if name in merger.experts[e.name].names else torch.zeros_like(base)
+            for e in recipe.experts
+        ]
+    )
     group = layer_group(name, len(recipe.weights), 2)
     randomness = Randomness(recipe.seed, tuple(e.name for e in recipe.experts), name)
     settings = {**recipe.expert_parameters, **recipe.parameters}
@@ -102,13 +103,15 @@ def test_experts_are_checked(merger, recipe_of):
     with pytest.raises(UserError, match="slerp merges 2 experts, the recipe has 3"):
         list(merger.tensors(recipe))
     stranger = Recipe("pico", (Expert("math", "x"),), "task_arithmetic", ((1.0,),))
-    with pytest.raises(UserError, match="expert 'math' of the recipe is not loaded .loaded: code, json, sql"):
+    with pytest.raises(UserError, match=r"expert 'math' of the recipe is not loaded .loaded: code, json, sql"):
         list(merger.tensors(stranger))
 
 
 def test_slerp_of_two(make_merger, adapters):
     merger = make_merger()
-    recipe = Recipe("pico", tuple(Expert(n, str(adapters[n])) for n in NAMES[:2]), "slerp", ((1.0, 3.0),), dtype="float32")
+    recipe = Recipe(
+        "pico", tuple(Expert(n, str(adapters[n])) for n in NAMES[:2]), "slerp", ((1.0, 3.0),), dtype="float32"
+    )
     for name, tensor in merger.tensors(recipe):
         torch.testing.assert_close(tensor, dense_reference(merger, recipe, name))
 

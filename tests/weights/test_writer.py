@@ -67,7 +67,9 @@ def test_peft_loads_a_written_adapter_of_mixed_ranks(pico_model, tmp_path):
     }
     factors = factors_of(modules)
     write_adapter(tmp_path / "lora", factors, str(folder), dtype=torch.float32)
-    merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), tmp_path / "lora").merge_and_unload()
+    merged = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(folder), tmp_path / "lora"
+    ).merge_and_unload()
     base = Checkpoint(folder)
     for name, parameter in merged.named_parameters():
         module = name.removesuffix(".weight")
