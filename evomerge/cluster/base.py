@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def attempt(worker: Worker, work: Work) -> Done:
-    """``worker.evaluate(work)``; an exception becomes a ``Done`` with a one-line error. The one place where this happens."""
+    """``worker.evaluate(work)``; an exception becomes a ``Done`` with a one-line error, here alone."""
     start = time.perf_counter()
     try:
         return worker.evaluate(work)

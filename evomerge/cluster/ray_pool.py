@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import socket
 import threading
 import time
 from collections import deque
@@ -15,16 +16,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-# Before the import of ray, which reads them: no report to Ray's makers, and no remark about an override of device variables.
+# Before the import of ray, which reads them: no report to Ray's makers, no remark about device variables.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-import ray  # noqa: E402
-import ray.exceptions  # noqa: E402
+import ray
+import ray.exceptions
 
-from evomerge.cluster.base import attempt, available_cores, describe, failed  # noqa: E402
-from evomerge.errors import UserError  # noqa: E402
-from evomerge.types import Done, Work, Worker  # noqa: E402
+from evomerge.cluster.base import attempt, available_cores, describe, failed
+from evomerge.errors import UserError
+from evomerge.types import Done, Work, Worker
 
 Spec = TypeVar("Spec")
 
@@ -248,13 +249,21 @@ def _connect(address: str | None, workers: int | None, threads: int) -> bool:
         )
     else:
         try:
+            _probe(address)
             ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"no Ray cluster at '{address}' ({describe(error)}): start one with `ray start --head`, "
                 "or leave cluster.address out to run on this machine"
             ) from None
     return True
+
+
+def _probe(address: str) -> None:
+    """Fail at once where nobody listens: Ray would try for minutes. ``auto`` and ``ray://`` are Ray's own business."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _workers(asked: int | None, threads: int, gpu: bool) -> int:
@@ -264,15 +273,15 @@ def _workers(asked: int | None, threads: int, gpu: bool) -> int:
     room = int(resources.get(kind, 0)) // each
     if max(asked or 1, 1) > room:
         raise UserError(
-            f"cluster.workers={asked or 1} needs {(asked or 1) * each} {kind}s, but Ray has {resources.get(kind, 0):g}: "
-            "ask for fewer workers or threads, or join a larger cluster"
+            f"cluster.workers={asked or 1} needs {(asked or 1) * each} {kind}s, but Ray has "
+            f"{resources.get(kind, 0):g}: ask for fewer workers or threads, or join a larger cluster"
         )
     return asked or room
 
 
 def _worker_environment(threads: int) -> dict[str, str]:
     """Threads that sleep when they wait: spinning ones slow two processes on the same cores down 7-10 times."""
-    passed_on = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "EVOMERGE_", "TRANSFORMERS_"))}
+    passed_on = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "EVOMERGE_", "TRANSFORMERS_", "TQDM_"))}
     return {
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",

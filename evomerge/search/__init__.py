@@ -1,1 +1,1 @@
-"""Search: samplers propose parameters, a pool scores the recipes, the store remembers, the front is read off the store."""
+"""Search: samplers propose parameters, a pool scores the recipes, the store remembers."""

@@ -39,9 +39,7 @@ class Evaluations:
         items = items_from_json(values["items"])
         self._enter(values["fingerprint"], values["split"], items, values["seconds"], values["isolation"])
 
-    def _enter(
-        self, fingerprint: str, split: str, items: Sequence[ItemScore], seconds: float, isolation: str
-    ) -> None:
+    def _enter(self, fingerprint: str, split: str, items: Sequence[ItemScore], seconds: float, isolation: str) -> None:
         by_task: dict[str, list[ItemScore]] = {}
         for item in items:
             by_task.setdefault(item.task, []).append(item)

@@ -16,7 +16,7 @@ from evomerge.search.samplers import SAMPLERS, SamplerSetup
 from evomerge.search.store import Store, distributions, on_grid, quiet
 from evomerge.types import Candidate, Done, Objective, Pool, Trial, Work
 
-# After this many duplicates in a row proposals are drawn at random; after the second number the space counts as exhausted.
+# Duplicates in a row after which proposals are drawn at random, and after which the space counts as exhausted.
 _RANDOM_AFTER = 4
 _EXHAUSTED_AFTER = 200
 
@@ -59,8 +59,9 @@ def run_search(
 ) -> list[Trial]:
     """Search until ``budget`` trials are finished (scored or failed, anchors and earlier runs included).
 
-    ``pool.size + ahead`` evaluations are kept in flight, so that a worker has its next recipe while the sampler still
-    thinks; 0 for a pool in this process, where thinking ahead gains nothing. On an interrupt everything finished is kept.
+    ``pool.size + ahead`` evaluations are kept in flight, so that a worker has its next recipe while the sampler
+    still thinks; 0 for a pool in this process, where thinking ahead gains nothing. On an interrupt
+    everything finished is kept.
 
     Returns:
         All finished trials of the store.
@@ -70,7 +71,7 @@ def run_search(
         RuntimeError: every one of the first candidates failed.
     """
     if budget < 1:
-        raise UserError(f"search.budget must be at least 1, got {budget}: choose a number of candidates, for example 40")
+        raise UserError(f"search.budget must be at least 1, got {budget}: choose a number, for example 40")
     begin_run(store, space, objectives, sampler, identity)
     search = _Search(pool, space, store, tuple(objectives), sampler, seed, ahead, listener or Silence())
     return search.run(budget)

@@ -57,7 +57,7 @@ def knee(losses: ArrayLike) -> int:
 def retentions(scores: ArrayLike, references: ArrayLike) -> NDArray[np.float64]:
     """Score divided by its specialist's score, shape of ``scores`` (N, M) with ``references`` (M,).
 
-    A reference of 0 or NaN (the specialist solves nothing, or there is none) counts as 1: then the score stands for itself.
+    A reference of 0 or NaN (the specialist solves nothing, or there is none) counts as 1.
     """
     values = np.asarray(scores, dtype=np.float64)
     bound = np.asarray(references, dtype=np.float64)
@@ -70,7 +70,7 @@ def smallest_retention(scores: ArrayLike, references: ArrayLike) -> NDArray[np.f
 
 
 def tchebycheff(kept: ArrayLike, rho: float = 0.05) -> NDArray[np.float64]:
-    """Augmented Tchebycheff loss of retentions (N, M), ideal point 1: worst shortfall + ``rho`` x sum of shortfalls, shape (N,).
+    """Augmented Tchebycheff loss of retentions (N, M): worst shortfall from 1 + ``rho`` x their sum, shape (N,).
 
     The sum breaks ties between rows of equal worst task (Steuer and Choo 1983, doi:10.1007/BF02591962).
     """

@@ -30,8 +30,8 @@ from evomerge.types import Candidate, Done, ItemScore, Trial
 STUDY = "evomerge"
 
 
-# Optuna's GP walks a stepped dimension value by value, in Python: at 1000 steps one proposal takes a minute. Finer steps
-# than this are searched as continuous and rounded afterwards.
+# Optuna's GP walks a stepped dimension value by value, in Python: at 1000 steps one proposal takes a minute. Finer
+# steps than this are searched as continuous and rounded afterwards.
 _FEW_STEPS = 20
 
 
@@ -104,8 +104,8 @@ class Store:
     def begin(self, identity: Mapping[str, Any], directions: int) -> None:
         """Become the folder's one writer, creating the study or going on with it.
 
-        ``identity`` is what makes scores comparable (tasks, base, experts, parameters ...), as plain JSON values. Trials
-        that a killed process left unfinished are closed as failed and their parameters enqueued again.
+        ``identity`` is what makes scores comparable (tasks, base, experts, parameters ...), as plain JSON values.
+        Trials that a killed process left unfinished are closed as failed and their parameters enqueued again.
 
         Raises:
             UserError: another process is writing here, or the folder holds a search with another identity.

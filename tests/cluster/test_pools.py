@@ -1,4 +1,4 @@
-"""The pools: same answers in process and on Ray, and what Ray's pool does with workers that die, hang or cannot start."""
+"""The pools: same answers in process and on Ray, and what Ray's pool does with workers that die or hang."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from toy_worker import ToySpec, ToyWorker, build_toy
 
 from evomerge.cluster.ray_pool import RayPool
 from evomerge.cluster.serial import SerialPool
-from evomerge.errors import UserError
 from evomerge.types import Done, Expert, Pool, Recipe, Work
 
 EXPERTS = (Expert("a", "a"), Expert("b", "b"))

@@ -69,7 +69,7 @@ def gone_within(pids: list[int], seconds: float) -> list[str]:
 def test_start_and_end_make_no_noise_and_leave_no_process():
     process = start(arguments="")
     pids = pids_of(process)
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=200)
     assert len(pids) > 2
     assert out == f"['k'] {len(os.sched_getaffinity(0))}\n"
     assert err == ""
@@ -79,7 +79,7 @@ def test_start_and_end_make_no_noise_and_leave_no_process():
 @pytest.mark.parametrize("arguments", ["workers=1"])
 def test_what_build_refuses_reaches_the_user(arguments):
     process = start(spec="ToySpec(refuse=True)", arguments=arguments)
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=200)
     assert out.splitlines()[-1] == "refused: adapter folder 'x' does not exist: check models.experts"
     assert err == ""
 
@@ -89,7 +89,7 @@ def test_ctrl_c_leaves_no_process():
     pids = pids_of(process)
     time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     assert out == "interrupted\n" and err == ""
     assert gone_within(pids, 10) == []
 
@@ -107,5 +107,5 @@ def test_kill_9_of_the_driver_takes_the_workers_along():
 
 def test_no_cluster_at_the_address():
     process = start(arguments="address='127.0.0.1:1'")
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=200)
     assert out.startswith("refused: no Ray cluster at '127.0.0.1:1'") and "ray start --head" in out

@@ -45,7 +45,7 @@ def test_live_view_in_a_terminal(tmp_path):
     watched(tmp_path, view, ToySpace(methods=("linear", "raises")))
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
     last = text[text.rindex("12 of 12 trials") :]
-    for word in ("hypervolume 0.", "failed", "elapsed", "min-retention", "uniform", "last failure: #"):
+    for word in ("hypervolume 0.", "failed", "elapsed", "min-retention", "expert:a", "last failure: #"):
         assert word in last
 
 

@@ -18,24 +18,25 @@ from evomerge.search.samplers import SAMPLERS
 from evomerge.search.store import Store
 from evomerge.types import Done, Objective, Trial, Work
 
+SPACE = ToySpace()
+
 
 @dataclass
 class Counting:
     """A toy worker that remembers what it was asked to score."""
 
     seen: list[str] = field(default_factory=list)
-    spec: ToySpec = ToySpec(items=200)
 
     def evaluate(self, work: Work) -> Done:
         self.seen.append(work.subject.fingerprint)
-        return ToyWorker(self.spec).evaluate(work)
+        return ToyWorker(ToySpec(items=200)).evaluate(work)
 
 
 def objectives(space: ToySpace) -> list[Objective]:
     return [Objective(name, expert=name) for name in space.names]
 
 
-def search(folder, space=ToySpace(), budget=12, worker=None, **settings) -> list[Trial]:
+def search(folder, space=SPACE, budget=12, worker=None, **settings) -> list[Trial]:
     store = Store(folder)
     settings = {"sampler": "random", "ahead": 0, **settings}
     try:
@@ -118,7 +119,7 @@ def test_failed_candidates_are_counted_and_kept(tmp_path):
 
 
 def test_when_everything_fails_the_search_stops(tmp_path):
-    with pytest.raises(RuntimeError, match="first 5 candidates all failed; the last: ValueError: this recipe is poison"):
+    with pytest.raises(RuntimeError, match="first 5 candidates all failed; the last: ValueError: this"):
         search(tmp_path, ToySpace(methods=("raises",)), 20)
 
 
@@ -155,13 +156,13 @@ def test_other_tasks_or_space_need_another_folder(tmp_path):
     search(tmp_path, budget=2)
     with pytest.raises(UserError, match="other parameters"):
         search(tmp_path, ToySpace(step=0.01))
-    with pytest.raises(UserError, match="other (tasks|experts|parameters)"):
+    with pytest.raises(UserError, match=r"other (tasks|experts|parameters)"):
         search(tmp_path, ToySpace(("a", "b", "c")))
     with pytest.raises(UserError, match="other objective"):
         search(tmp_path, sampler="cmaes")
-    with pytest.raises(UserError, match="unknown sampler 'gpp': did you mean 'gp'"):
+    with pytest.raises(UserError, match=r"unknown sampler 'gpp': did you mean 'gp'\?"):
         search(tmp_path, sampler="gpp")
-    with pytest.raises(UserError, match="search.budget must be at least 1"):
+    with pytest.raises(UserError, match=r"search\.budget must be at least 1"):
         search(tmp_path, budget=0)
     assert len(search(tmp_path, budget=3, sampler="tpe")) == 3
 

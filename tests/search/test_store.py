@@ -121,7 +121,7 @@ def test_another_search_is_refused_with_the_cure(tmp_path):
     begun(tmp_path).close()
     with pytest.raises(UserError, match=r'other tasks \(\["c"\] is new\).*name=.*delete'):
         Store(tmp_path).begin({**IDENTITY, "tasks": ["a", "b", "c"]}, 3)
-    with pytest.raises(UserError, match='other base .*there "base", now "big"'):
+    with pytest.raises(UserError, match=r'other base .*there "base", now "big"'):
         Store(tmp_path).begin({**IDENTITY, "base": "big"}, 2)
     begun(tmp_path).begin({"data": "new keys may join"}, 2)
 

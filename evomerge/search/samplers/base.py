@@ -15,7 +15,7 @@ class SamplerSetup:
     """What a builder may depend on.
 
     Attributes:
-        seed: already mixed with the number of stored trials, so that a resumed search does not propose again what it did.
+        seed: already mixed with the number of stored trials: a resumed search must not propose again what it did.
         startup: finished trials (the anchors) after which the sampler's model takes over.
         dimensions: number of searched parameters.
     """

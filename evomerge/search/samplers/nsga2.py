@@ -1,4 +1,4 @@
-"""NSGA-II with a population that fits a budget of hundreds (Optuna's own default, 50, would spend it on generation 0)."""
+"""NSGA-II with a population that fits a budget of a hundred (Optuna's own 50 would spend half on generation 0)."""
 
 from __future__ import annotations
 

@@ -8,9 +8,7 @@ from evomerge.search.samplers.base import SAMPLERS, SamplerKind, SamplerSetup
 
 
 def build(setup: SamplerSetup) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(
-        seed=setup.seed, n_startup_trials=setup.startup, warn_independent_sampling=False
-    )
+    return optuna.samplers.TPESampler(seed=setup.seed, n_startup_trials=setup.startup, warn_independent_sampling=False)
 
 
 SAMPLERS.register("tpe")(SamplerKind(build))
