@@ -180,7 +180,7 @@
       svg.append(draw("path", { d: steps.map((p, i) => (i ? "V" + y(ay.of(p)) + "H" + x(ax.of(p)) : "M" + x(ax.of(p)) + " " + y(ay.of(p)))).join(""), fill: "none", style: { stroke: "var(--front)" }, "stroke-opacity": 0.45 }));
     }
     const rank = (p) => (p.winner ? 3 : p.on_front ? 2 : p.name ? 1 : 0);
-    const taken = [];
+    const taken = [], names = [];
     for (const p of [...points].sort((a, b) => rank(a) - rank(b))) {
       const cx = x(ax.of(p)), cy = y(ay.of(p));
       const fill = p.winner ? "var(--winner)" : p.on_front ? colour((ac.of(p) - cs[0]) / (cs[1] - cs[0] || 1)) : "var(--dominated)";
@@ -198,8 +198,9 @@
       dot.addEventListener("click", act);
       dot.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); act(); } });
       svg.append(dot);
-      if (p.name || p.winner) label(svg, p.winner && !p.name ? "winner" : p.name, cx, cy, p.winner, box, taken);
+      if (p.name || p.winner) names.push(() => label(svg, p.winner && !p.name ? "winner" : p.name, cx, cy, p.winner, box, taken));
     }
+    for (const name of names) name();  // over all dots
     if (ac !== ax && ac !== ay) legend(svg, ac, cs, box, format(ac));
     $("front").replaceChildren(svg);
   }
