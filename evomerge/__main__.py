@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,13 @@ def main() -> None:
     # Spinning OpenMP threads of several workers slow each other down tenfold; must be set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    # Libraries' progress bars and remarks would run through the live view.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    warnings.simplefilter("ignore", FutureWarning)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("evomerge").setLevel(logging.INFO)
     register()
     failures: list[BaseException] = []
 

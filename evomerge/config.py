@@ -94,7 +94,7 @@ class BackendConfig:
     """What generates. ``device`` empty: cuda where there is one, else cpu."""
 
     kind: str = "hf"
-    batch_size: int = 64
+    batch_size: int = 128
     device: str | None = None
     dtype: str = "bfloat16"
 

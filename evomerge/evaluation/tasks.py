@@ -23,6 +23,8 @@ from evomerge.evaluation.judge import Judge
 from evomerge.types import ItemScore
 from evomerge.weights.package_data import data_dir
 
+USER_ANSWER = 256  # tokens; how long the answers to a user's items are, nobody has measured
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -33,7 +35,7 @@ class TaskSpec:
         task: name of an lm-eval task under tasks/.
         data: the user's data file, or None for the task's own items.
         limit: at most so many items per split, spread evenly over them; None takes all.
-        max_new_tokens: instead of the task's own number, for data whose answers are longer.
+        max_new_tokens: longest answer; None: the task's own number for its own items, 256 for the user's.
     """
 
     name: str
@@ -158,8 +160,9 @@ def load_tasks(specs: Sequence[TaskSpec], judge: Judge) -> dict[str, EvalTask]:
         with _quiet():
             task = manager.load(spec.task)["tasks"][spec.task]
         assert isinstance(task, ConfigurableTask)
-        if spec.max_new_tokens is not None:
-            task.set_config("generation_kwargs", {"max_gen_toks": spec.max_new_tokens}, update=True)
+        longest = spec.max_new_tokens or (None if spec.data is None else USER_ANSWER)
+        if longest is not None:
+            task.set_config("generation_kwargs", {"max_gen_toks": longest}, update=True)
         tasks[spec.name] = EvalTask(spec, task, judge)
     return tasks
 

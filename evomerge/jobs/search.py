@@ -62,7 +62,7 @@ def run(config: Config) -> None:
     finally:
         pool.close()
         store.close()
-        write_tables(store, folder)
+        write_tables(store)
     write_report(folder)
     print_summary(folder)
 

@@ -18,7 +18,7 @@ from evomerge.types import Candidate, Done, Objective, Pool, Trial, Work
 
 # Duplicates in a row after which proposals are drawn at random, and after which the space counts as exhausted.
 _RANDOM_AFTER = 4
-_EXHAUSTED_AFTER = 200
+_EXHAUSTED_AFTER = 120
 
 
 def begin_run(

@@ -62,7 +62,7 @@ def test_every_sampler_searches_and_resumes(tmp_path, sampler, names, recwarn, c
 
 def test_the_default_beats_its_anchors(tmp_path):
     space = ToySpace()
-    trials = search(tmp_path, space, 24, sampler="gp")
+    trials = search(tmp_path, space, 18, sampler="gp")
     known = with_references(objectives(space), trials)
     assert [o.reference for o in known] == [1.0, 1.0]
     anchors = progress([t for t in trials if t.label], known)
