@@ -64,10 +64,10 @@ def _panel(ax: Axes, found: list[Point], x: str, y: str, steps: bool) -> None:
             ax.step(*_columns(front, at), where="pre", color=style.FRONT, alpha=0.5, linewidth=1.4, zorder=3)
         ax.scatter(*_columns(front, at), s=52, color=style.FRONT, edgecolor="white", label="front", zorder=4)
     ax.margins(0.14)
-    _name_anchors(ax, [p for p in found if p.name is not None], at)
+    _name_anchors(ax, found, at)
     for point in found:
         if point.winner:
-            ax.scatter(*at(point), s=260, marker="*", color=style.WINNER, edgecolor="white", label="winner", zorder=6)
+            ax.scatter(*at(point), s=260, marker="*", color=style.WINNER, edgecolor="white", label="winner", zorder=8)
     ax.set_xlabel(f"{x} (%)  better \N{RIGHTWARDS ARROW}")
     ax.set_ylabel(f"{y} (%)  better \N{RIGHTWARDS ARROW}")
 
@@ -77,28 +77,34 @@ def _columns(found: list[Point], at: Any) -> tuple[list[float], list[float]]:
     return list(xs), list(ys)
 
 
-def _name_anchors(ax: Axes, anchors: list[Point], at: Any) -> None:
-    """A ring and a name each; names step aside where they would cover one another."""
+def _name_anchors(ax: Axes, found: list[Point], at: Any) -> None:
+    """A ring and a name each; names step aside where they would cover one another or the winner."""
     from matplotlib.patheffects import withStroke
 
+    anchors = [p for p in found if p.name is not None]
     if anchors:
         rings = _columns(anchors, at)
         ax.scatter(*rings, s=84, facecolor="none", edgecolor=style.ANCHOR, linewidth=1.1, label="anchor", zorder=5)
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    taken: list[tuple[float, float, float]] = []  # left, baseline and width in points
-    for point in sorted(anchors, key=at):
+
+    def place(point: Point) -> tuple[float, float]:
+        """In points, for a panel of about 310 x 280 of them; the layout engine sets the exact size later."""
         x, y = at(point)
+        return 310 * (x - left) / (right - left), 280 * (y - bottom) / (top - bottom)
+
+    # Left, baseline and width in points.
+    taken = [(place(p)[0] - 8, place(p)[1] - 4, 16.0) for p in found if p.winner]
+    for point in sorted(anchors, key=at):
         name = str(point.name)
         width = 5.2 * len(name)
-        # In points, for a panel of about 310 x 280 of them; the layout engine sets the exact size later.
-        here = (310 * (x - left) / (right - left), 280 * (y - bottom) / (top - bottom))
-        aside = (7 if here[0] + width < 300 else -7 - width)
+        here = place(point)
+        aside = 7 if here[0] + width < 300 else -7 - width
         shifts = [(aside, dy) for dy in (4, -11, 15, -22, 26)]
         free = [s for s in shifts if not _covered(here[0] + s[0], here[1] + s[1], width, taken)]
         shift = (free or shifts)[0]
         taken.append((here[0] + shift[0], here[1] + shift[1], width))
         ax.annotate(
-            name, (x, y), xytext=shift, textcoords="offset points", fontsize=9, color=style.INK, zorder=7,
+            name, at(point), xytext=shift, textcoords="offset points", fontsize=9, color=style.INK, zorder=7,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
 
