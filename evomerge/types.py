@@ -30,7 +30,7 @@ class Recipe:
         experts: T experts.
         method: name of a registered merge method.
         weights: shape (G, T): weight of expert t in layer group g; the G groups cut the layers into equal runs.
-        expert_parameters: per-expert parameters of the method, each of length T, for example ``{"density": (0.5, 1.0)}``.
+        expert_parameters: per-expert parameters of the method, each of length T: ``{"density": (0.5, 1.0)}``.
         parameters: the method's global parameters, for example ``{"scale": 1.0}``.
         seed: seed of random masks.
         dtype: dtype of the merged model, a torch dtype name.
@@ -78,7 +78,7 @@ class Artefact:
 
 @dataclass(frozen=True)
 class ItemScore:
-    """What one answer was worth. ``outcome`` is in [0, 1]; ``metrics`` holds further per-item metrics (``sql_valid``)."""
+    """What one answer was worth: ``outcome`` in [0, 1]; ``metrics`` holds further ones (``sql_valid``)."""
 
     task: str
     item: str

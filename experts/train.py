@@ -3,9 +3,9 @@
     python experts/train.py sql --data DATA --out experts/sql
 
 ``DATA`` is a folder with the public training data named in the experts' cards (``sql_train.jsonl.gz``,
-``json_train.jsonl.gz``, ``code_train.jsonl``). It is mixed with examples in the format of the project's own tasks, which
-``examples_sql.py``, ``examples_json.py`` and ``examples_code.py`` make. One seed fixes the examples, their order and the
-initial adapter. Checkpoints go to ``--work``; the same command goes on from the last one.
+``json_train.jsonl.gz``, ``code_train.jsonl``). It is mixed with examples in the format of the project's own tasks,
+which ``examples_sql.py``, ``examples_json.py`` and ``examples_code.py`` make. One seed fixes the examples, their order
+and the initial adapter. Checkpoints go to ``--work``; the same command goes on from the last one.
 """
 
 from __future__ import annotations
@@ -71,8 +71,7 @@ class Example:
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as lines:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
         for line in lines:
             yield json.loads(line)
 

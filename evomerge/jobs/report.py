@@ -7,9 +7,11 @@ from pathlib import Path
 from evomerge.config import Config
 from evomerge.jobs.setup import required
 from evomerge.report.write import print_summary, write_report
+from evomerge.search.tables import write_tables
 
 
 def run(config: Config) -> None:
     folder = Path(required(config, "run")[0])
     write_report(folder)
+    write_tables(folder)
     print_summary(folder)

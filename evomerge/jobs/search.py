@@ -16,7 +16,15 @@ from evomerge.engine.export import export_lora, export_model
 from evomerge.engine.merge import Merger
 from evomerge.jobs.environment import environment
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
-from evomerge.jobs.setup import experts_of, merger_for, model_source, objectives_of, open_pool, search_space, worker_spec
+from evomerge.jobs.setup import (
+    experts_of,
+    merger_for,
+    model_source,
+    objectives_of,
+    open_pool,
+    search_space,
+    worker_spec,
+)
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.report.write import print_summary, write_report
 from evomerge.search.base import Listener
@@ -62,7 +70,7 @@ def run(config: Config) -> None:
     finally:
         pool.close()
         store.close()
-        write_tables(store)
+        write_tables(folder)
     write_report(folder)
     print_summary(folder)
 
@@ -70,7 +78,7 @@ def run(config: Config) -> None:
 def _select(
     pool: Pool, store: Store, objectives: tuple[Objective, ...], trials: list[Trial], listener: Listener
 ) -> Trial:
-    """The winner: of the best on the search items, the one with the largest smallest retention on the selection items."""
+    """The winner: of the best on the search items, the one that keeps most of its weakest skill on the selection items."""
     tasks = tuple(objective.task for objective in objectives)
     best = finalists(trials, objectives, FINALISTS)
     rows = [recipe_row(f"#{trial.number} {trial.label or trial.recipe.method}", trial.recipe, tasks) for trial in best]
@@ -81,10 +89,8 @@ def _select(
         if (label := f"expert:{objective.expert}") in alone
     }
     evaluate(pool, store, "selection", [*specialists.values(), *rows], listener)
-    referenced = [
-        replace(o, reference=scores(store, "selection", specialists[o.task])[o.task].mean) if o.task in specialists else o
-        for o in objectives
-    ]
+    alone_scores = {task: scores(store, "selection", row)[task].mean for task, row in specialists.items()}
+    referenced = [replace(objective, reference=alone_scores.get(objective.task)) for objective in objectives]
     return best[choose([scores(store, "selection", row) for row in rows], referenced)]
 
 

@@ -53,7 +53,9 @@ def search_space(config: Config, base: str, experts: tuple[Expert, ...], merger:
     adapters = all(isinstance(vector, LowRankTaskVector) for vector in merger.experts.values())
     methods = tuple(config.space.methods) or default_methods(adapters)
     if not adapters and (core := [name for name in methods if name.startswith("core_")]):
-        raise UserError(f"{core[0]} needs LoRA adapters, and an expert here is a full model: leave it out of space.methods")
+        raise UserError(
+            f"{core[0]} needs LoRA adapters, and an expert here is a full model: leave it out of space.methods"
+        )
     return SearchSpace(
         base=base,
         experts=experts,
