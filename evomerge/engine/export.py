@@ -71,8 +71,14 @@ def export_lora(
         rank = rank or _default_rank(merger, recipe)
         deltas = ((name, tensor - merger.base[name].float()) for name, tensor in merger.float_tensors(recipe))
         factors, error, left_out = _truncate(deltas, rank)
-    _write(folder, factors, modules, merger.base, recipe.base, dtype)
+    _write(folder, factors, modules, merger.base, loadable(recipe.base, merger.base), dtype)
     return LoraExport(folder, max(f.rank for f in factors.values()), error, left_out)
+
+
+def loadable(source: str, base: Checkpoint) -> str:
+    """The base's name for transformers and peft: a hub id as it is, anything else by the folder it lies in."""
+    elsewhere = Path(source).expanduser().is_dir() or source.startswith(("pypi:", "evomerge:"))
+    return str(base.folder.resolve()) if elsewhere else source
 
 
 def extract_lora(

@@ -58,6 +58,7 @@ class EvaluationWorker:
         self._backend = backend
         self._tasks = tasks
         self._judge = judge
+        self._subject: Recipe | Artefact | None = None  # what the backend holds
 
     def evaluate(self, work: Work) -> Done:
         """Score ``work``: the items of all its tasks are generated in one call, so that batches stay full.
@@ -88,10 +89,15 @@ class EvaluationWorker:
         self.close()
 
     def _become(self, subject: Recipe | Artefact) -> None:
+        """Load ``subject``, unless the last work left it loaded: a row of a table comes task by task."""
+        if subject == self._subject:
+            return
+        self._subject = None
         if isinstance(subject, Recipe):
             self._backend.apply([subject])
         else:
             self._backend.load(subject)
+        self._subject = subject
 
 
 def build_worker(spec: WorkerSpec) -> EvaluationWorker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +14,10 @@ import yaml
 from evomerge.config import Config, plain
 from evomerge.engine.export import export_lora, export_model
 from evomerge.engine.merge import Merger
+from evomerge.evaluation.judge import Judge
+from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.evaluation.tasks import load_tasks
+from evomerge.evaluation.worker import WorkerSpec
 from evomerge.jobs.environment import environment
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
 from evomerge.jobs.setup import (
@@ -35,6 +39,7 @@ from evomerge.search.store import Store
 from evomerge.search.tables import write_tables
 from evomerge.types import Artefact, Objective, Pool, Recipe, Trial
 from evomerge.weights.files import write_text
+from evomerge.weights.task_vector import LowRankTaskVector
 
 FINALISTS = 8  # candidates that get the selection items
 
@@ -47,12 +52,15 @@ def run(config: Config) -> None:
     space = search_space(config, base, experts, merger)
     spec = worker_spec(config, base, experts)
     objectives = objectives_of(config)
+    prompts = _prompts(spec)
     store = Store(folder)
     identity = {"task settings": yaml.safe_dump(plain(config)["tasks"]), "dtype": config.backend.dtype}
     begin_run(store, space, objectives, config.search.sampler, identity)
     write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+    write_text(folder / "prompts.json", json.dumps(prompts))
     seconds = _Phases(folder)
     listener = live_listener()
+    anchors = dict(space.anchors())
     pool = open_pool(config, spec)
     try:
         with seconds("search"):
@@ -62,11 +70,11 @@ def run(config: Config) -> None:
             )
         trials = scored(store.trials())
         with seconds("selection"):
-            winner = _select(pool, store, objectives, trials, listener)
+            winner = _select(pool, store, objectives, trials, anchors, listener)
         with seconds("export"):
-            artefacts = _export(merger, winner.recipe, folder / "best")
+            artefacts = _export(merger, winner.recipe, folder / "best", config.rank)
         with seconds("test"):
-            _test(config, pool, store, trials, winner, artefacts, folder, listener)
+            _test(config, pool, store, anchors, winner, artefacts, folder, listener)
     finally:
         pool.close()
         store.close()
@@ -75,18 +83,30 @@ def run(config: Config) -> None:
     print_summary(folder)
 
 
+def _prompts(spec: WorkerSpec) -> dict[str, dict[str, str]]:
+    """Task -> test item -> prompt, for the report. A bad data file or a missing sandbox shows here, before any work."""
+    with Judge(SandboxSettings(allow_weak=spec.allow_weak)) as judge:
+        _ = judge.level
+        tasks = load_tasks(spec.tasks, judge)
+        return {name: {item.id: item.prompt for item in task.items("test")} for name, task in tasks.items()}
+
+
 def _select(
-    pool: Pool, store: Store, objectives: tuple[Objective, ...], trials: list[Trial], listener: Listener
+    pool: Pool,
+    store: Store,
+    objectives: tuple[Objective, ...],
+    trials: list[Trial],
+    anchors: Mapping[str, Recipe],
+    listener: Listener,
 ) -> Trial:
-    """The winner: of the best on the search items, the one that keeps most of its weakest skill on the selection items."""
+    """The winner: of the best on the search items, who keeps most of its weakest skill on the selection items."""
     tasks = tuple(objective.task for objective in objectives)
     best = finalists(trials, objectives, FINALISTS)
     rows = [recipe_row(f"#{trial.number} {trial.label or trial.recipe.method}", trial.recipe, tasks) for trial in best]
-    alone = {trial.label: trial.recipe for trial in trials}
     specialists = {
-        objective.task: recipe_row(label, alone[label], (objective.task,))
+        objective.task: recipe_row(label, anchors[label], (objective.task,))
         for objective in objectives
-        if (label := f"expert:{objective.expert}") in alone
+        if (label := f"expert:{objective.expert}") in anchors
     }
     evaluate(pool, store, "selection", [*specialists.values(), *rows], listener)
     alone_scores = {task: scores(store, "selection", row)[task].mean for task, row in specialists.items()}
@@ -94,14 +114,18 @@ def _select(
     return best[choose([scores(store, "selection", row) for row in rows], referenced)]
 
 
-def _export(merger: Merger, recipe: Recipe, folder: Path) -> tuple[Artefact, Artefact]:
-    """``best/model`` and ``best/lora``; written again only when the recipe changed."""
+def _export(merger: Merger, recipe: Recipe, folder: Path, rank: int) -> tuple[Artefact, Artefact]:
+    """``best/model`` and ``best/lora``; written again only when the recipe changed.
+
+    Adapters give the LoRA their ranks' sum; ``rank`` is for experts that are full models.
+    """
     text = dump(recipe)
     model, lora, written = folder / "model", folder / "lora", folder / "recipe.yaml"
     if not (written.is_file() and written.read_text() == text):
         written.unlink(missing_ok=True)
         export_model(merger, recipe, model)
-        export = export_lora(merger, recipe, lora)
+        adapters = all(isinstance(vector, LowRankTaskVector) for vector in merger.experts.values())
+        export = export_lora(merger, recipe, lora, None if adapters else rank)
         about = {"rank": export.rank, "relative_error": export.relative_error, "left_out": export.left_out}
         write_text(folder / "lora.json", json.dumps(about, indent=2))
         write_text(written, text)  # last: it stands for the whole folder
@@ -113,7 +137,7 @@ def _test(
     config: Config,
     pool: Pool,
     store: Store,
-    trials: list[Trial],
+    anchors: Mapping[str, Recipe],
     winner: Trial,
     artefacts: tuple[Artefact, Artefact],
     folder: Path,
@@ -126,10 +150,9 @@ def _test(
     model = Wanted("best/model", artefacts[0], (*tasks, *reported), fingerprint)
     lora = Wanted("best/lora", artefacts[1], tasks, f"{fingerprint}+lora")
     rows = [model, lora]
-    for trial in trials:
-        if trial.label is not None:
-            extra = tuple(t for t, expert in reported.items() if trial.label in ("base", f"expert:{expert}"))
-            rows.append(recipe_row(trial.label, trial.recipe, (*tasks, *extra)))
+    for label, recipe in anchors.items():
+        extra = tuple(task for task, expert in reported.items() if label in ("base", f"expert:{expert}"))
+        rows.append(recipe_row(label, recipe, (*tasks, *extra)))
     evaluate(pool, store, "test", rows, listener)
     measured = {
         name: {task: asdict(score) for task, score in scores(store, "test", row).items()}

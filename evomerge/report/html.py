@@ -71,7 +71,7 @@ def commands(run: Run) -> list[dict[str, str]]:
         },
         {
             "title": "The same as a LoRA on the base, with peft",
-            "text": "from peft import AutoPeftModelForCausalLM\n"
+            "text": "from peft import AutoPeftModelForCausalLM  # reads the base from the adapter's configuration\n"
             f'model = AutoPeftModelForCausalLM.from_pretrained("{best}/lora")',
         },
         {

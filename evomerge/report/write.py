@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from pathlib import Path
 
 from rich.console import Console
@@ -15,12 +15,12 @@ from evomerge.report.verdict import verdict
 from evomerge.weights.files import write_text
 
 
-def write_report(run_dir: Path | str, questions: Mapping[tuple[str, str], str] | None = None) -> Path:
+def write_report(run_dir: Path | str) -> Path:
     """Write ``pareto.csv``, ``pareto.json``, ``recipes/``, ``figures/`` and ``report.html``, each file in one step.
 
     Args:
-        run_dir: a run folder, finished or not.
-        questions: prompts of test items by (task, item), shown beside the sample answers.
+        run_dir: a run folder, finished or not. Its ``prompts.json`` (task -> test item -> prompt), where there is one,
+            gives the questions beside the sample answers.
 
     Returns:
         The path of ``report.html``.
@@ -35,8 +35,15 @@ def write_report(run_dir: Path | str, questions: Mapping[tuple[str, str], str] |
     write_front(run)
     write_figures(run)
     page = run.folder / "report.html"
-    write_text(page, render(payload(run, questions)))
+    write_text(page, render(payload(run, _questions(run.folder / "prompts.json"))))
     return page
+
+
+def _questions(file: Path) -> dict[tuple[str, str], str]:
+    if not file.is_file():
+        return {}
+    prompts = json.loads(file.read_text())
+    return {(task, item): prompt for task, own in prompts.items() for item, prompt in own.items()}
 
 
 def print_summary(run_dir: Path | str, console: Console | None = None) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -50,13 +51,20 @@ class HFBackend:
         self._merger = merger
         self._dtype, self._device = dtype, device
         self._limits = Limits(rows=batch_size)
-        self._live = LiveModel(base_folder, dtype, device)
-        self._codec = TextCodec(self._live.tokenizer)
-        self._fast = _prepare(self._live.model)
+        self._base_folder = base_folder
         self._population: Population | None = None
         self._shared = 0  # number of candidates that answer together, 0 or 1: the weights are in the model itself
         self._one_by_one: tuple[Recipe, ...] = ()
-        self._loaded: tuple[PreTrainedModel, TextCodec, bool] | None = None
+        self._loaded: _Ready | None = None
+
+    @cached_property
+    def _live(self) -> LiveModel:
+        """Loaded when the first recipe comes: who only scores folders shall not hold a second model."""
+        return LiveModel(self._base_folder, self._dtype, self._device)
+
+    @cached_property
+    def _base(self) -> _Ready:
+        return _ready(self._live.model, TextCodec(self._live.tokenizer))
 
     def apply(self, recipes: Sequence[Recipe]) -> None:
         """One recipe is merged in place. Several LoRA recipes share each forward; other several come one by one."""
@@ -66,7 +74,7 @@ class HFBackend:
         if len(recipes) == 1:
             self._leave_population()
             self._live.apply(self._merger, recipes[0])
-        elif self._fast and all(self._merger.is_low_rank(recipe) for recipe in recipes):
+        elif self._base.fast and all(self._merger.is_low_rank(recipe) for recipe in recipes):
             if self._population is None:
                 self._population = Population(self._live, self._merger.core_space)
             self._population.install(recipes)
@@ -76,9 +84,9 @@ class HFBackend:
             self._one_by_one = tuple(recipes)
 
     def load(self, artefact: Artefact) -> None:
-        """Read the folder's model beside the base; an adapter is merged into it."""
+        """Read the folder's model; an adapter is merged into it."""
         self._leave_population()
-        self._one_by_one = ()
+        self._loaded, self._one_by_one = None, ()
         try:
             model = AutoModelForCausalLM.from_pretrained(artefact.model, dtype=getattr(torch, self._dtype))
             if artefact.adapter is not None:
@@ -91,7 +99,7 @@ class HFBackend:
                 "give the folder of a causal language model with its tokenizer, and of a PEFT adapter made for it"
             ) from error
         model.to(self._device).eval().requires_grad_(False)
-        self._loaded = model, TextCodec(tokenizer), _prepare(model)
+        self._loaded = _ready(model, TextCodec(tokenizer))
 
     def restore(self) -> None:
         self._loaded, self._one_by_one = None, ()
@@ -112,19 +120,20 @@ class HFBackend:
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
         assert self._shared <= 1 and not self._one_by_one, "log-likelihoods are of one candidate: apply one recipe"
-        model, codec, _ = self._current()
+        model, codec = self._current.model, self._current.codec
         return loglikelihoods(model, codec, requests, self._limits.rows, self._limits.prefill_tokens)
 
     def _generate(self, requests: Sequence[GenerationRequest], set_rows: SetRows | None) -> list[str]:
-        model, codec, fast = self._current()
-        if not fast:
+        model, codec = self._current.model, self._current.codec
+        if not self._current.fast:
             return generate_plainly(model, codec, requests, self._limits.rows)
         if set_rows is None:  # one model answers all: requests of several candidates share their prefixes
             requests = [replace(request, candidate=0) for request in requests]
         return GreedyDecoder(model, codec, self._limits, set_rows).generate(requests)
 
-    def _current(self) -> tuple[PreTrainedModel, TextCodec, bool]:
-        return self._loaded or (self._live.model, self._codec, self._fast)
+    @property
+    def _current(self) -> _Ready:
+        return self._loaded or self._base
 
     def _leave_population(self) -> None:
         if self._population is not None:
@@ -132,15 +141,24 @@ class HFBackend:
         self._shared = 0
 
 
-def _prepare(model: PreTrainedModel) -> bool:
-    """Give ``model`` the fast attention if the fast decoder knows it; says whether."""
+@dataclass(frozen=True)
+class _Ready:
+    """A model ready to generate; ``fast``: the fast decoder knows its kind."""
+
+    model: PreTrainedModel
+    codec: TextCodec
+    fast: bool
+
+
+def _ready(model: PreTrainedModel, codec: TextCodec) -> _Ready:
+    """Give ``model`` the fast attention if the fast decoder knows it."""
     fast = is_plain_attention(model)
     if fast:
         attention.install(model)
         head = model.get_output_embeddings()
         if head is not None:
             head.register_forward_pre_hook(_contiguous)
-    return fast
+    return _Ready(model, codec, fast)
 
 
 def _contiguous(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

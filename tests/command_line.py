@@ -1,0 +1,19 @@
+"""The command line as a person types it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "evomerge", *arguments]
+
+
+def evomerge(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m evomerge`` in ``folder`` and wait for it."""
+    return subprocess.run(command(*arguments), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)

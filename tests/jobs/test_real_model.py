@@ -1,0 +1,41 @@
+"""The embedded default, end to end: SmolLM2 out of its wheel, the three experts, a short search, the winner again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import evomerge
+
+from evomerge import Run
+
+LIMITS = [f"tasks.{task}.limit={items}" for task, items in (("sql", 8), ("code", 8), ("json", 8))]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("real")
+    result = evomerge(
+        "+experiment=sql_code_json", "search.budget=3", *LIMITS, "tasks.humaneval.limit=3", folder=folder
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+def test_experts_do_what_they_were_trained_for(finished: Path) -> None:
+    """Base and foreign experts write no right SQL and no right JSON; the specialists do."""
+    table = Run(finished / "outputs/sql_code_json").table().set_index("model")
+    for task in ("sql", "json"):
+        alone = table[task].idxmax()
+        assert task in alone.lower() or alone == "winner"
+        assert table.loc[alone, task] >= 0.25
+
+
+def test_winner_is_scored_again_the_same(finished: Path) -> None:
+    best = finished / "outputs/sql_code_json/best"
+    result = evomerge("job=evaluate", f"model={best / 'model'}", *LIMITS, "out=again.json", folder=finished)
+    assert result.returncode == 0, result.stderr
+    shipped = json.loads((best / "scores.json").read_text())["model"]
+    again = json.loads((finished / "again.json").read_text())
+    assert {task: shipped[task] for task in again} == again

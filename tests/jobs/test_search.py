@@ -1,0 +1,131 @@
+"""The main job on tiny models, through Ray, killed and started again; what it leaves is what was measured."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from command_line import ENVIRONMENT, command, evomerge
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from evomerge.recipes.recipe_yaml import load
+from evomerge.search.store import Store
+
+BUDGET = 8
+CONTRACT = [
+    "config.yaml", "environment.json", "study.journal", "trials.parquet", "items.parquet", "pareto.csv", "pareto.json",
+    "recipes", "report.html", "figures", "best/recipe.yaml", "best/scores.json", "best/model", "best/lora",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def arguments(pico_model, pico_adapter) -> list[str]:
+    return [
+        "name=x",
+        f"search.budget={BUDGET}",
+        f"models.base={pico_model()}",
+        *(f"models.experts.{name}={pico_adapter(seed)}" for seed, name in enumerate(("sql", "code", "json"), start=1)),
+        *(f"tasks.{task}.limit=3" for task in ("sql", "code", "json")),
+        "space.layer_groups=2",
+        "cluster.workers=2",
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run killed with -9 half way and started again; the folder it was started in."""
+    folder = tmp_path_factory.mktemp("search")
+    driver = subprocess.Popen(command(*arguments), cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while len(Store(folder / "outputs" / "x").trials()) < BUDGET // 2:
+            assert driver.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert len(Store(folder / "outputs" / "x").trials()) < BUDGET, "it was over before it was killed"
+    result = evomerge(*arguments, folder=folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "finished before" in result.stdout
+    return folder
+
+
+def test_every_trial_is_finished_and_no_recipe_scored_twice(finished: Path) -> None:
+    trials = Store(finished / "outputs" / "x").trials()
+    assert len(trials) == BUDGET
+    assert not [trial.error for trial in trials if trial.error]
+    assert len({trial.recipe.fingerprint for trial in trials}) == BUDGET
+
+
+def test_run_folder_is_whole(finished: Path) -> None:
+    run = finished / "outputs" / "x"
+    assert [name for name in CONTRACT if not (run / name).exists()] == []
+    assert len(pd.read_parquet(run / "trials.parquet")) == BUDGET
+    assert len(pd.read_parquet(run / "items.parquet")) == BUDGET * 9
+    front = pd.read_csv(run / "pareto.csv")
+    assert sorted(int(path.stem) for path in (run / "recipes").glob("*.yaml")) == sorted(front["number"])
+
+
+def test_same_command_again_changes_nothing(finished: Path, arguments: list[str]) -> None:
+    run = finished / "outputs" / "x"
+    before = {path: path.read_bytes() for path in (run / "study.journal", run / "best/scores.json")}
+    assert evomerge(*arguments, folder=finished).returncode == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_other_experts_in_the_same_folder_are_refused(finished: Path, arguments: list[str], pico_adapter) -> None:
+    result = evomerge(*arguments, f"models.experts.sql={pico_adapter(9)}", folder=finished)
+    assert result.returncode == 2
+    assert "choose another name=" in result.stderr
+
+
+def test_winner_loads_with_plain_transformers_and_peft(finished: Path) -> None:
+    best = finished / "outputs" / "x" / "best"
+    recipe = load(best / "recipe.yaml")
+    merged = AutoModelForCausalLM.from_pretrained(best / "model")
+    assert str(merged.dtype).removeprefix("torch.") == recipe.dtype
+    tokens = AutoTokenizer.from_pretrained(best / "model")("SELECT", return_tensors="pt")
+    base = AutoModelForCausalLM.from_pretrained(recipe.base)
+    adapted = PeftModel.from_pretrained(base, best / "lora")
+    with torch.inference_mode():
+        assert torch.isfinite(merged(**tokens).logits).all()
+        assert torch.isfinite(adapted(**tokens).logits).all()
+
+
+@pytest.mark.parametrize("kind", ["model", "lora"])
+def test_shipped_scores_are_found_again(finished: Path, kind: str) -> None:
+    best = finished / "outputs" / "x" / "best"
+    base = load(best / "recipe.yaml").base
+    what = [f"model={best / 'model'}"] if kind == "model" else [f"model={base}", f"adapter={best / 'lora'}"]
+    limits = [f"tasks.{task}.limit=3" for task in ("sql", "code", "json")]
+    result = evomerge("job=evaluate", *what, "tasks=[sql,code,json]", *limits, "out=again.json", folder=finished)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((finished / "again.json").read_text()) == json.loads((best / "scores.json").read_text())[kind]
+
+
+def test_recipe_of_the_winner_merges_to_the_shipped_model(finished: Path) -> None:
+    best = finished / "outputs" / "x" / "best"
+    result = evomerge("job=merge", f"recipe={best / 'recipe.yaml'}", "out=merged", folder=finished)
+    assert result.returncode == 0, result.stderr
+    assert (finished / "merged/model.safetensors").read_bytes() == (best / "model/model.safetensors").read_bytes()
+
+
+def test_adapter_extracted_from_the_winner(finished: Path) -> None:
+    best = finished / "outputs" / "x" / "best"
+    base = load(best / "recipe.yaml").base
+    result = evomerge(
+        "job=extract_lora", f"base={base}", f"model={best / 'model'}", "out=extracted", "rank=12", folder=finished
+    )
+    if load(best / "recipe.yaml").weights[0] == (0.0, 0.0, 0.0):
+        assert result.returncode == 2 and "does not differ" in result.stderr
+    else:
+        assert result.returncode == 0, result.stderr
+        assert (finished / "extracted/adapter_model.safetensors").is_file()

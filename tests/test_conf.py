@@ -1,0 +1,51 @@
+"""Every shipped set-up composes and is valid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from evomerge.config import register, to_config
+from evomerge.errors import UserError
+from evomerge.search.samplers import SAMPLERS
+from evomerge.weights.package_data import data_dir
+
+CONF = data_dir("conf").resolve()
+
+
+def composed(*overrides: str):
+    register()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_experiment(path: Path) -> None:
+    config = to_config(composed(f"+experiment={path.stem}"))
+    assert config.job == "search"
+    assert config.name == path.stem  # the same command resumes in the same folder
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [f"{path.parent.name}={path.stem}" for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name != "experiment"],
+)
+def test_choice(choice: str) -> None:
+    group, _, name = choice.partition("=")
+    if group == "tasks":
+        choice = f"tasks=[sql,{name}]"
+    values = composed(choice)
+    if OmegaConf.missing_keys(values):
+        with pytest.raises(UserError, match="has to be set"):
+            to_config(values)
+    else:
+        config = to_config(values)
+        assert config.search.sampler in SAMPLERS
+
+
+def test_a_searched_task_must_have_its_expert() -> None:
+    with pytest.raises(UserError, match=r"tasks\.sql\.expert names no expert, got 'nobody'"):
+        to_config(composed("tasks.sql.expert=nobody"))
