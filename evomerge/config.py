@@ -32,7 +32,7 @@ class SpaceConfig:
     layer_groups: int = 4
     methods: list[str] = field(default_factory=list)
     weight_low: float = 0.0
-    weight_high: float = 1.2
+    weight_high: float = 1.5
     seed: int = 0
 
     def __post_init__(self) -> None:

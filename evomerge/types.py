@@ -186,7 +186,7 @@ class Worker(Protocol):
     """Holds a model and tasks, and scores one subject after another."""
 
     def evaluate(self, work: Work) -> Done:
-        """Score ``work``. A failing candidate is a ``Done`` with an error, never an exception."""
+        """Score ``work``, or raise: the pool turns an exception into a ``Done`` with an error."""
         ...
 
 

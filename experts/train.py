@@ -53,8 +53,8 @@ class Plan:
 
 
 PLANS = {
-    "sql": Plan(steps=240, lr=8e-4, batch_tokens=1500, own_share=0.4, max_tokens=256),
-    "json": Plan(steps=200, lr=8e-4, batch_tokens=1800, own_share=0.5, max_tokens=420),
+    "sql": Plan(steps=350, lr=8e-4, batch_tokens=1500, own_share=0.4, max_tokens=256),
+    "json": Plan(steps=250, lr=8e-4, batch_tokens=1800, own_share=0.5, max_tokens=420),
     "code": Plan(steps=220, lr=4e-4, batch_tokens=1300, own_share=0.7, max_tokens=256),
 }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Ray's workers import the tests' toy worker by name; they inherit the environment, not pytest's module path.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest

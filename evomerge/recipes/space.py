@@ -170,8 +170,8 @@ class SearchSpace:
         """Labelled recipes that every search starts from; those that the space does not hold are left out.
 
         The base, each expert alone, the uniform average, TIES at density 0.1 and 0.5 (weight 1 each: its mean
-        divides by the number of experts) and DARE at 0.5 (weight 1/T each: it adds up). Each is a point of the
-        space: ``encode`` gives the parameters to enqueue.
+        divides by the number of experts), DARE at 0.5 (weight 1/T each: it adds up) and TSV-M (weight 1 each: its
+        experts are orthogonal). Each is a point of the space: ``encode`` gives the parameters to enqueue.
         """
         count = len(self.experts)
         additive = next((n for n in ("core_task_arithmetic", "task_arithmetic") if n in self.methods), None)
@@ -191,6 +191,7 @@ class SearchSpace:
                 ("ties 0.1", "ties", (1.0,) * count, 0.1),
                 ("ties 0.5", "ties", (1.0,) * count, 0.5),
                 ("dare 0.5", "dare_linear", (1 / count,) * count, 0.5),
+                ("tsv", "core_tsv", (1.0,) * count, None),
             ]
         low, high = self.weight_range
         return [

@@ -109,7 +109,7 @@ def display_name(label: str) -> str:
         return f"expert {label.removeprefix('expert:')}"
     if label == "uniform":
         return "uniform average"
-    for plain, written in (("ties", "TIES"), ("dare", "DARE"), ("task_arithmetic", "task arithmetic")):
+    for plain, written in (("ties", "TIES"), ("dare", "DARE"), ("tsv", "TSV-M")):
         if label.startswith(plain):
             return written + label.removeprefix(plain)
     return label

@@ -48,6 +48,9 @@ def verdict(run: Run) -> Verdict:
         f"On the test items it keeps {percent(kept.mean)} of the specialist's score on {task}"
         f" (95 % interval {100 * kept.low:.1f} to {100 * kept.high:.1f})."
     )
+    anchor = next((row.name for row in table.rows if row.number == winner.number and row is not winner), None)
+    if anchor is not None:
+        return Verdict("no", f"The search found nothing better than {anchor}, from which it started", held)
     if comparison is None:
         return Verdict("maybe", f"The winner keeps {percent(kept.mean)} of every skill", held)
     gap = comparison.difference

@@ -101,7 +101,7 @@ def test_anchors_are_points_of_the_space(name):
 def test_anchors_of_the_default_space():
     anchors = dict(space().anchors())
     assert list(anchors) == [
-        "base", "expert:sql", "expert:code", "expert:json", "uniform", "ties 0.1", "ties 0.5", "dare 0.5",
+        "base", "expert:sql", "expert:code", "expert:json", "uniform", "ties 0.1", "ties 0.5", "dare 0.5", "tsv",
     ]  # fmt: skip
     assert anchors["base"].weights == ((0.0,) * 3,) * 2 and anchors["expert:code"].weights[0] == (0.0, 1.0, 0.0)
     assert anchors["uniform"].method == "core_task_arithmetic" and anchors["uniform"].weights[0] == (0.333,) * 3
