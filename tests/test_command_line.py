@@ -25,7 +25,6 @@ experts:
         (["search.budget=many"], "search.budget=many"),
         (["search.budget=0"], "search.budget must be at least 1, got 0"),
         (["search=gpp"], "unknown search 'gpp': did you mean 'gp'?"),
-        (["search.sampler=gpp", "models.base=."], "gpp"),
         (["+experiment=sql_code_jso"], "did you mean 'sql_code_json'?"),
         (["job=serach"], "unknown job 'serach': did you mean 'search'?"),
         (["models=mistral-7b"], "models.experts.code has to be set"),

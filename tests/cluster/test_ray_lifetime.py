@@ -36,8 +36,18 @@ except KeyboardInterrupt:
 def start(spec: str = "ToySpec()", arguments: str = "workers=1", method: str = "linear") -> subprocess.Popen[str]:
     code = SCRIPT.format(here=str(HERE), spec=spec, arguments=arguments, method=method)
     return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
+
+
+def heed_interrupts() -> None:
+    """A shell starts its background jobs deaf to Ctrl-C, and their children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def alive(pids: list[int]) -> list[str]:

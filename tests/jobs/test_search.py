@@ -58,6 +58,27 @@ def finished(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+def test_ctrl_c_keeps_everything_finished(arguments: list[str], tmp_path: Path) -> None:
+    driver = subprocess.Popen(
+        command(*arguments),
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
+    )
+    deadline = time.monotonic() + 300
+    while not Store(tmp_path / "outputs" / "x").trials():
+        assert driver.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    driver.send_signal(signal.SIGINT)
+    _, said = driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    assert said.strip() == "evomerge: interrupted; what is finished is kept, the same command goes on"
+    assert Store(tmp_path / "outputs" / "x").trials()
+
+
 def test_every_trial_is_finished_and_no_recipe_scored_twice(finished: Path) -> None:
     trials = Store(finished / "outputs" / "x").trials()
     assert len(trials) == BUDGET
@@ -76,9 +97,11 @@ def test_run_folder_is_whole(finished: Path) -> None:
 
 def test_same_command_again_changes_nothing(finished: Path, arguments: list[str]) -> None:
     run = finished / "outputs" / "x"
-    before = {path: path.read_bytes() for path in (run / "study.journal", run / "best/scores.json")}
+    trials = Store(run).trials()
+    before = {name: (run / name).read_bytes() for name in ("best/scores.json", "best/recipe.yaml", "evaluations.jsonl")}
     assert evomerge(*arguments, folder=finished).returncode == 0
-    assert {path: path.read_bytes() for path in before} == before
+    assert Store(run).trials() == trials
+    assert {name: (run / name).read_bytes() for name in before} == before
 
 
 def test_other_experts_in_the_same_folder_are_refused(finished: Path, arguments: list[str], pico_adapter) -> None:
