@@ -41,7 +41,8 @@ from evomerge.types import Artefact, Objective, Pool, Recipe, Trial
 from evomerge.weights.files import write_text
 from evomerge.weights.task_vector import LowRankTaskVector
 
-FINALISTS = 8  # candidates that get the selection items
+FINALISTS = 8  # candidates that get the selection items,
+ANCHORS = 2  # and the best anchors with them: unlike the searched, the search items do not overrate them
 
 
 def run(config: Config) -> None:
@@ -102,6 +103,7 @@ def _select(
     """The winner: of the best on the search items, who keeps most of its weakest skill on the selection items."""
     tasks = tuple(objective.task for objective in objectives)
     best = finalists(trials, objectives, FINALISTS)
+    best += [t for t in finalists([t for t in trials if t.label], objectives, ANCHORS) if t not in best]
     rows = [recipe_row(f"#{trial.number} {trial.label or trial.recipe.method}", trial.recipe, tasks) for trial in best]
     specialists = {
         objective.task: recipe_row(label, anchors[label], (objective.task,))
