@@ -1,0 +1,65 @@
+"""How many singular directions each matrix keeps: by energy, or where a shared budget of parameters buys most."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+
+
+def rank_for_energy(values: Sequence[float], energy: float, share: float) -> int | None:
+    """The smallest rank whose directions hold ``share`` of the energy; None when all given ones do not.
+
+    Args:
+        values: singular values, descending; perhaps only the largest.
+        energy: squared Frobenius norm of the whole matrix.
+        share: in (0, 1].
+
+    >>> rank_for_energy([3.0, 1.0, 0.5], 10.25, 0.9)
+    2
+    >>> rank_for_energy([3.0], 10.25, 0.9) is None
+    True
+    """
+    kept = 0.0
+    for rank, value in enumerate(values, start=1):
+        kept += value * value
+        # float32 singular values: their squares miss the energy by about 1e-6 even when all are there
+        if kept >= (share - 2e-6) * energy:
+            return rank
+    return None
+
+
+def spread_budget(spectra: Mapping[str, Sequence[float]], costs: Mapping[str, int], budget: int) -> dict[str, int]:
+    """Ranks that hold the most energy for ``budget`` parameters.
+
+    The next direction is always the one with the most energy per parameter. Singular values descend, so this is the
+    best choice for every budget it fills exactly; what is left at the end goes to directions that still fit.
+
+    Args:
+        spectra: singular values of each matrix, descending.
+        costs: parameters of one direction, m + n, of each matrix.
+        budget: parameters to spend at most.
+
+    Returns:
+        Rank of each matrix; 0 where nothing was worth its price.
+
+    >>> spread_budget({"a": [3.0, 1.0], "b": [2.0, 1.9]}, {"a": 10, "b": 5}, 20)
+    {'a': 1, 'b': 2}
+    >>> spread_budget({"a": [3.0, 1.0], "b": [2.0, 1.9]}, {"a": 10, "b": 5}, 9)
+    {'a': 0, 'b': 1}
+    """
+    ranks = dict.fromkeys(spectra, 0)
+
+    def offer(name: str) -> tuple[float, str]:
+        return -(spectra[name][ranks[name]] ** 2) / costs[name], name
+
+    offers = [offer(name) for name in ranks if len(spectra[name])]
+    heapq.heapify(offers)
+    while offers:
+        worth, name = heapq.heappop(offers)
+        if costs[name] > budget or worth == 0.0:
+            continue
+        budget -= costs[name]
+        ranks[name] += 1
+        if ranks[name] < len(spectra[name]):
+            heapq.heappush(offers, offer(name))
+    return ranks
