@@ -31,7 +31,7 @@ class Recipe:
         method: name of a registered merge method.
         weights: shape (G, T): weight of expert t in layer group g; the G groups cut the layers into equal runs.
         expert_parameters: per-expert parameters of the method, each of length T: ``{"density": (0.5, 1.0)}``.
-        parameters: the method's global parameters, for example ``{"scale": 1.0}``.
+        parameters: the method's shared parameters and options, for example ``{"scale": 1.0, "rescale": "l1"}``.
         seed: seed of random masks.
         dtype: dtype of the merged model, a torch dtype name.
     """
@@ -41,7 +41,7 @@ class Recipe:
     method: str
     weights: tuple[tuple[float, ...], ...]
     expert_parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    parameters: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, float | str | bool] = field(default_factory=dict)
     seed: int = 0
     dtype: str = "bfloat16"
 
@@ -58,10 +58,14 @@ class Recipe:
             "method": self.method,
             "weights": [[round(float(w), 6) for w in row] for row in self.weights],
             "expert_parameters": {k: [round(float(x), 6) for x in v] for k, v in self.expert_parameters.items()},
-            "parameters": {k: round(float(v), 6) for k, v in self.parameters.items()},
+            "parameters": {k: _rounded(v) for k, v in self.parameters.items()},
             "seed": self.seed,
             "dtype": self.dtype,
         }
+
+
+def _rounded(value: float | str | bool) -> float | str | bool:
+    return value if isinstance(value, (str, bool)) else round(float(value), 6)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@
 
 ``DATA`` is a folder with the public training data named in the experts' cards (``sql_train.jsonl.gz``,
 ``json_train.jsonl.gz``, ``code_train.jsonl``). It is mixed with examples in the format of the project's own tasks,
-which ``examples_sql.py``, ``examples_json.py`` and ``examples_code.py`` make. One seed fixes the examples, their order
-and the initial adapter. Checkpoints go to ``--work``; the same command goes on from the last one.
+which ``examples_sql.py``, ``examples_json.py`` and ``examples_code.py`` make. Every third step also sees a small batch of
+the *other* tasks' texts, on which the adapter is asked to leave the base's next-token distribution as it was (KL
+divergence): an expert that changes only its own task disturbs others less when it is merged with them. One seed fixes
+the examples, their order and the initial adapter. Checkpoints go to ``--work``; the same command goes on from the last.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from evomerge.weights.sources import resolve
@@ -53,15 +55,17 @@ class Plan:
 
 
 PLANS = {
-    "sql": Plan(steps=350, lr=8e-4, batch_tokens=1500, own_share=0.4, max_tokens=256),
-    "json": Plan(steps=250, lr=8e-4, batch_tokens=1800, own_share=0.5, max_tokens=420),
-    "code": Plan(steps=220, lr=4e-4, batch_tokens=1300, own_share=0.7, max_tokens=256),
+    "sql": Plan(steps=440, lr=7e-4, batch_tokens=1800, own_share=0.4, max_tokens=256),
+    "json": Plan(steps=300, lr=7e-4, batch_tokens=1900, own_share=0.5, max_tokens=420),
+    "code": Plan(steps=240, lr=4e-4, batch_tokens=1300, own_share=0.7, max_tokens=256),
 }
 
 BASE_ON_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 RANK, ALPHA = 8, 16
 WARMUP = 20  # steps
 CHECKPOINT_EVERY = 25  # steps
+REPLAY_EVERY = 3  # steps
+REPLAY_TOKENS = 600
 
 
 @dataclass(frozen=True)
@@ -125,16 +129,18 @@ def encode(examples: list[Example], tokenizer: PreTrainedTokenizerBase, max_toke
     return encoded
 
 
-def batches(public: list[Encoded], own: list[Encoded], plan: Plan, seed: int) -> Iterator[list[Encoded]]:
-    """Endless batches of about ``batch_tokens`` tokens; neighbours in length go together, so little is padding."""
+def batches(
+    public: list[Encoded], own: list[Encoded], own_share: float, tokens: int, seed: int
+) -> Iterator[list[Encoded]]:
+    """Endless batches of about ``tokens`` tokens; neighbours in length go together, so little is padding."""
     generator = random.Random(seed)
     streams = [_shuffled(public, generator), _shuffled(own, generator)]
     while True:
-        pool = [next(streams[generator.random() < plan.own_share]) for _ in range(512)]
+        pool = [next(streams[generator.random() < own_share]) for _ in range(512)]
         pool.sort(key=lambda e: len(e.ids))
         cut: list[list[Encoded]] = [[]]
         for example in pool:
-            if (len(cut[-1]) + 1) * len(example.ids) > plan.batch_tokens and cut[-1]:
+            if (len(cut[-1]) + 1) * len(example.ids) > tokens and cut[-1]:
                 cut.append([])
             cut[-1].append(example)
         generator.shuffle(cut)
@@ -149,8 +155,11 @@ def _shuffled(examples: list[Encoded], generator: random.Random) -> Iterator[Enc
             yield examples[index]
 
 
-def loss_of(model: PeftModel, batch: list[Encoded], pad: int) -> torch.Tensor:
-    """Mean cross-entropy over completion tokens. Hidden states are gathered first: logits are 49,152 wide."""
+def logits_of(model: PeftModel, batch: list[Encoded], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, vocabulary) before each of the batch's N completion tokens, and those tokens (N).
+
+    Hidden states are gathered first: logits are 49,152 wide.
+    """
     length = max(len(e.ids) for e in batch)
     ids = torch.tensor([[*e.ids, *[pad] * (length - len(e.ids))] for e in batch])
     mask = torch.tensor([[1] * len(e.ids) + [0] * (length - len(e.ids)) for e in batch])
@@ -159,8 +168,15 @@ def loss_of(model: PeftModel, batch: list[Encoded], pad: int) -> torch.Tensor:
     labelled = (position + 1 >= start) & (position + 1 < mask.sum(1, keepdim=True))
     causal = model.base_model.model
     hidden = causal.model(input_ids=ids, attention_mask=mask).last_hidden_state
-    logits = causal.lm_head(hidden[labelled]).float()
-    return cross_entropy(logits, ids.roll(-1, 1)[labelled])
+    return causal.lm_head(hidden[labelled]).float(), ids.roll(-1, 1)[labelled]
+
+
+def drift_of(model: PeftModel, batch: list[Encoded], pad: int) -> torch.Tensor:
+    """Mean KL divergence of the adapted next-token distribution from the base's, nats a token."""
+    with torch.no_grad(), model.disable_adapter():
+        before = log_softmax(logits_of(model, batch, pad)[0], -1)
+    after = log_softmax(logits_of(model, batch, pad)[0], -1)
+    return kl_div(after, before, reduction="batchmean", log_target=True)
 
 
 def learning_rate(step: int, plan: Plan) -> float:
@@ -173,12 +189,15 @@ def learning_rate(step: int, plan: Plan) -> float:
 
 def train(task: str, data: Path, out: Path, work: Path, base: str, seed: int, plan: Plan) -> None:
     sys.path.insert(0, str(Path(__file__).parent))
-    own_module = importlib.import_module(f"examples_{task}")
     folder = resolve(base)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    public = encode(PUBLIC[task](data), tokenizer, plan.max_tokens)
-    own = encode([Example(**e) for e in own_module.examples(seed=seed)], tokenizer, plan.max_tokens)
-    print(f"{task}: {len(public)} public and {len(own)} own examples; {plan}", flush=True)
+    public, own = {}, {}
+    for name in PLANS:
+        examples = importlib.import_module(f"examples_{name}").examples(seed=seed)
+        public[name] = encode(PUBLIC[name](data), tokenizer, plan.max_tokens)
+        own[name] = encode([Example(**e) for e in examples], tokenizer, plan.max_tokens)
+    print(f"{task}: {len(public[task])} public and {len(own[task])} own examples; {plan}", flush=True)
+    others = [name for name in PLANS if name != task]
 
     torch.manual_seed(seed)
     # eager attention: the backward pass of CPU flash attention takes a fifth of a step at these lengths
@@ -198,23 +217,31 @@ def train(task: str, data: Path, out: Path, work: Path, base: str, seed: int, pl
         first = state["step"]
         print(f"{task}: resumed at step {first}", flush=True)
 
-    stream = batches(public, own, plan, seed)
-    for _ in range(first):
+    stream = batches(public[task], own[task], plan.own_share, plan.batch_tokens, seed)
+    replays = [batches(public[name], own[name], 0.5, REPLAY_TOKENS, seed) for name in others]
+    for step in range(first):
         next(stream)
+        if step % REPLAY_EVERY == 0:
+            next(replays[step // REPLAY_EVERY % len(replays)])
     model.train()
-    smoothed, started = None, time.monotonic()
+    smoothed, drift, started = None, 0.0, time.monotonic()
     for step in range(first, plan.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, plan)
-        loss = loss_of(model, next(stream), tokenizer.pad_token_id)
+        loss = cross_entropy(*logits_of(model, next(stream), tokenizer.pad_token_id))
         loss.backward()
+        if step % REPLAY_EVERY == 0:
+            replay = next(replays[step // REPLAY_EVERY % len(replays)])
+            kl = drift_of(model, replay, tokenizer.pad_token_id)
+            kl.backward()
+            drift = 0.9 * drift + 0.1 * kl.item()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         smoothed = loss.item() if smoothed is None else 0.95 * smoothed + 0.05 * loss.item()
         if (step + 1) % 10 == 0:
             seconds = (time.monotonic() - started) / (step + 1 - first)
-            print(f"{task} step {step + 1}/{plan.steps} loss {smoothed:.4f} {seconds:.2f} s/step", flush=True)
+            print(f"{task} step {step + 1}/{plan.steps} loss {smoothed:.4f} drift {drift:.4f} {seconds:.2f} s/step", flush=True)
         if (step + 1) % CHECKPOINT_EVERY == 0:
             work.mkdir(parents=True, exist_ok=True)
             values = [parameter.detach() for parameter in parameters]

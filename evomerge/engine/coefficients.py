@@ -9,7 +9,6 @@ import torch
 
 from evomerge.errors import UserError
 from evomerge.merging.base import METHODS
-from evomerge.merging.randomness import Randomness
 from evomerge.types import Recipe
 
 # Full-space methods whose result is base + sum_t c_t delta_t with c from the weights alone. For LoRA experts the sum
@@ -38,16 +37,9 @@ def linear_coefficients(recipe: Recipe) -> list[torch.Tensor] | None:
     if recipe.method not in LINEAR_METHODS:
         return None
     experts = len(recipe.experts)
-    randomness = Randomness(recipe.seed, tuple(e.name for e in recipe.experts), "")
     method = METHODS[recipe.method]
     return [
-        method(
-            torch.zeros(experts),
-            torch.eye(experts),
-            weights_of(recipe, g),
-            randomness=randomness,
-            **settings_of(recipe),
-        )
+        method(torch.zeros(experts), torch.eye(experts), weights_of(recipe, g), **settings_of(recipe))
         for g in range(len(recipe.weights))
     ]
 

@@ -13,7 +13,7 @@ from evomerge.engine.layers import layer_count, layer_group
 from evomerge.errors import UserError
 from evomerge.merging.base import METHODS
 from evomerge.merging.randomness import Randomness
-from evomerge.merging.sparsify import MagnitudeIndex
+from evomerge.merging.view import InMemoryView, Magnitudes
 from evomerge.types import Recipe
 from evomerge.weights.adapter import LowRank
 from evomerge.weights.checkpoint import Checkpoint
@@ -33,7 +33,7 @@ class Merger:
         self.experts = dict(experts)
         self.layers = layer_count(base.names)
         self._names: dict[str, frozenset[str]] = {}
-        self._magnitudes: dict[tuple[str, str], MagnitudeIndex] = {}
+        self._known: dict[tuple[str, str], Magnitudes] = {}
 
     def changed(self, recipe: Recipe) -> tuple[str, ...]:
         """Parameters that some expert of the recipe changes, in the base's order."""
@@ -135,19 +135,13 @@ class Merger:
                     torch.mm(factor.left, factor.right, out=row)
                 else:
                     row.copy_(self.experts[expert].delta(name))
-        services = {}
-        if method.uses_magnitudes:
-            services["magnitudes"] = [self._magnitude(e, name, row) for e, row in zip(experts, deltas, strict=True)]
+        experts_in = deltas if method.inputs == "deltas" else deltas.add_(base)
+        known = [self._known.setdefault((expert, name), Magnitudes()) for expert in experts]
+        view = InMemoryView(base, experts_in, known=known)
         randomness = Randomness(recipe.seed, experts, name)
-        return method(base, deltas, weights_of(recipe, group), randomness=randomness, **services, **settings_of(recipe))
+        return next(method.over(view, weights_of(recipe, group), randomness, **settings_of(recipe)))
 
     def _names_of(self, expert: str) -> frozenset[str]:
         if expert not in self._names:
             self._names[expert] = frozenset(self.experts[expert].names)
         return self._names[expert]
-
-    def _magnitude(self, expert: str, name: str, delta: torch.Tensor) -> MagnitudeIndex:
-        key = (expert, name)
-        if key not in self._magnitudes:
-            self._magnitudes[key] = MagnitudeIndex.build(delta)
-        return self._magnitudes[key]

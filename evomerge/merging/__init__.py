@@ -1,7 +1,19 @@
 """Merge methods: pure tensor maths, one method a file. Tensors in, tensor out."""
 
-from evomerge.merging.base import METHODS, MergeMethod, PerExpert, Range, merge_method
+from evomerge.merging.base import METHODS, MergeMethod, merge_method
+from evomerge.merging.parameters import PerExpert, Range
 from evomerge.merging.randomness import Randomness
-from evomerge.merging.sparsify import MagnitudeIndex
+from evomerge.merging.view import Block, InMemoryView, Magnitudes, View
 
-__all__ = ["METHODS", "MagnitudeIndex", "MergeMethod", "PerExpert", "Randomness", "Range", "merge_method"]
+__all__ = [
+    "METHODS",
+    "Block",
+    "InMemoryView",
+    "Magnitudes",
+    "MergeMethod",
+    "PerExpert",
+    "Randomness",
+    "Range",
+    "View",
+    "merge_method",
+]

@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
-from evomerge.errors import UserError
+from evomerge.merging.parameters import Choice, Domain, Flag, PerExpert, Range, Value
+from evomerge.merging.randomness import Randomness
+from evomerge.merging.view import InMemoryView, View
 from evomerge.registry import Registry
 
-PerExpert: TypeAlias = float | Sequence[float]
-"""Annotates a parameter with one value per expert. A function gets T values, or one that stands for all."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """Where a parameter is searched (``low`` to ``high``) and where it is valid at all.
-
-    Args:
-        low, high: the range a search draws from, both included.
-        log: search on a logarithmic scale.
-        above: valid values are greater than this.
-        at_most: valid values are not greater than this.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    above: float = -math.inf
-    at_most: float = math.inf
-
-    @property
-    def valid(self) -> str:
-        """The valid interval as text.
-
-        >>> Range(0.05, 1.0, above=0.0, at_most=1.0).valid
-        '(0, 1]'
-        """
-        closing = ")" if math.isinf(self.at_most) else "]"
-        return f"({self.above:g}, {self.at_most:g}{closing}"
-
-    def check(self, name: str, value: float, where: str = "") -> float:
-        """``value`` itself when it is valid, else a UserError; ``where`` names the file and key."""
-        if not (math.isfinite(value) and self.above < value <= self.at_most):
-            suffix = f" ({where})" if where else ""
-            raise UserError(f"{name} must be in {self.valid}, got {value:g}{suffix}")
-        return value
+# What every full-space function is offered by keyword; a function names those it uses.
+_SERVICES = {"measured", "randomness", "start"}
 
 
 @dataclass(frozen=True)
@@ -60,35 +26,70 @@ class MergeMethod:
         name: the function's name.
         summary: the first line of its docstring.
         paper: where it comes from.
-        space: ``full``: works on dense deltas; ``core``: works on the core matrices of LoRA experts.
+        space: ``full``: works on dense tensors; ``core``: works on the core matrices of LoRA experts.
+        inputs: full space: whether the experts come as ``deltas`` (expert minus base) or as ``models`` (their own
+            parameters; the base may then be None).
         min_experts, max_experts: how many experts it takes; None means any number.
         needs_base: the result depends on the base, not only on the experts' parameters.
         relative_weights: scaling all weights by one factor changes nothing.
-        uses_magnitudes: the function can reuse one MagnitudeIndex per expert (argument ``magnitudes``).
-        expert_parameters, parameters: name -> (range, default); the former have one value per expert.
-        function: full space: ``(base, deltas, weights, *, randomness, magnitudes=None, <parameters>)``
-            with base of any shape S, deltas (T, *S), weights (T,), all float32; gives the merged
-            parameter, shape S. Core space: ``(state, weights, <parameters>)`` with state from ``prepare``
-            and weights (T,) or (*N, T); gives the merged core, shape (*N, R, R).
-        prepare: core space only: cores (*N, T, R, R) -> state, the work that no candidate changes.
+        expert_parameters, parameters: name -> (domain, default); the former have one value per expert.
+        function: full space: ``(base, deltas or models, weights, [measured, randomness, start,] <parameters>)``
+            on one :class:`Block`, whose flat position is ``start``; gives the merged block. Core space: ``(state, weights, <parameters>)`` with state from
+            ``prepare`` and weights (T,) or (*N, T); gives the merged core, shape (*N, R, R).
+        measure: full space: ``(view, weights, <parameters>)`` -> statistics of the whole parameter that the function
+            gets as ``measured``. It may name fewer parameters than the function.
+        prepare: core space: cores (*N, T, R, R) -> state, the work that no candidate changes.
     """
 
     name: str
     summary: str
     paper: str
     space: Literal["full", "core"]
+    inputs: Literal["deltas", "models"]
     min_experts: int
     max_experts: int | None
     needs_base: bool
     relative_weights: bool
-    uses_magnitudes: bool
     function: Callable[..., Tensor]
+    measure: Callable[..., Any] | None
     prepare: Callable[[Tensor], Any]
     expert_parameters: Mapping[str, tuple[Range, float]] = field(default_factory=dict)
-    parameters: Mapping[str, tuple[Range, float]] = field(default_factory=dict)
+    parameters: Mapping[str, tuple[Domain, Value]] = field(default_factory=dict)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self.function(*args, **kwargs)
+    def __call__(self, *args: Any, randomness: Randomness | None = None, **parameters: Any) -> Tensor:
+        """Core space: the function itself. Full space: ``(base, experts, weights)`` as whole tensors, in one block."""
+        if self.space == "core":
+            return self.function(*args, **parameters)
+        base, experts, weights = args
+        return next(self.over(InMemoryView(base, experts), weights, randomness, **parameters))
+
+    def over(
+        self, view: View, weights: Tensor, randomness: Randomness | None = None, **parameters: Any
+    ) -> Iterator[Tensor]:
+        """The merged parameter, block by block in the view's order.
+
+        Args:
+            view: base and experts, in the form that ``inputs`` says.
+            weights: shape (T,).
+            randomness: of this parameter, for methods that draw masks.
+            parameters: per-expert ones with T values, shared ones with one.
+
+        Raises:
+            UserError: weights or tensors the method refuses.
+        """
+        wanted = set(inspect.signature(self.function).parameters) & _SERVICES
+        services: dict[str, Any] = {}
+        if "measured" in wanted:
+            assert self.measure is not None, self.name
+            named = inspect.signature(self.measure).parameters
+            services["measured"] = self.measure(view, weights, **{k: v for k, v in parameters.items() if k in named})
+        for block in view.blocks():
+            if "randomness" in wanted:
+                assert randomness is not None, self.name
+                services["randomness"] = randomness.at(block.start)
+            if "start" in wanted:
+                services["start"] = block.start
+            yield self.function(block.base, block.experts, weights, **services, **parameters)
 
     @property
     def experts(self) -> str:
@@ -104,9 +105,6 @@ class MergeMethod:
 
 METHODS: Registry[MergeMethod] = Registry("merge method", "evomerge.merging")
 
-# What the engine hands to every full-space function; a function names those it uses.
-_SERVICES = ("randomness", "magnitudes")
-
 
 def merge_method(
     *,
@@ -116,60 +114,50 @@ def merge_method(
     max_experts: int | None = None,
     needs_base: bool = True,
     relative_weights: bool = False,
+    measure: Callable[..., Any] | None = None,
     prepare: Callable[[Tensor], Any] | None = None,
 ) -> Callable[[Callable[..., Tensor]], MergeMethod]:
     """Decorator that registers a function as a merge method under its own name; its signature is its schema.
 
-    Parameters are keyword-only arguments annotated with a :class:`Range`:
+    Parameters are keyword-only arguments annotated with their domain, each with a default:
     ``density: Annotated[PerExpert, Range(0.05, 1.0)] = 1.0`` is one value per expert,
-    ``scale: Annotated[float, Range(0.3, 2.0)] = 1.0`` is one value. Each has a default.
+    ``scale: Annotated[float, Range(0.3, 2.0)] = 1.0`` is one value,
+    ``rescale: Annotated[str, Choice(("none", "l1"))] = "none"`` an option. A second argument called ``models``
+    instead of ``deltas`` asks for the experts' own parameters.
     """
 
     def enter(function: Callable[..., Tensor]) -> MergeMethod:
         hints = get_type_hints(function, include_extras=True)
         arguments = inspect.signature(function).parameters
-        per_expert: dict[str, tuple[Range, float]] = {}
-        shared: dict[str, tuple[Range, float]] = {}
+        each: dict[str, tuple[Range, float]] = {}
+        shared: dict[str, tuple[Domain, Value]] = {}
         for name, argument in arguments.items():
             if get_origin(hints[name]) is Annotated:
-                kind, bounds = get_args(hints[name])
-                assert isinstance(bounds, Range) and argument.kind is argument.KEYWORD_ONLY, name
-                (per_expert if kind == PerExpert else shared)[name] = (bounds, float(argument.default))
-        unused = tuple(name for name in _SERVICES if name not in arguments)
+                kind, domain = get_args(hints[name])
+                assert argument.kind is argument.KEYWORD_ONLY, name
+                if kind == PerExpert:
+                    assert isinstance(domain, Range), name
+                    each[name] = (domain, float(argument.default))
+                else:
+                    assert isinstance(domain, Range | Choice | Flag), name
+                    shared[name] = (domain, domain.check(name, argument.default))
         method = MergeMethod(
             name=function.__name__,
             summary=(function.__doc__ or "").strip().splitlines()[0],
             paper=paper,
             space=space,
+            inputs="models" if "models" in arguments else "deltas",
             min_experts=min_experts,
             max_experts=max_experts,
             needs_base=needs_base,
             relative_weights=relative_weights,
-            uses_magnitudes="magnitudes" in arguments,
-            function=_without(function, unused) if space == "full" else function,
+            function=function,
+            measure=measure,
             prepare=prepare or (lambda cores: cores),
-            expert_parameters=per_expert,
+            expert_parameters=each,
             parameters=shared,
         )
         METHODS.register(method.name)(method)
         return method
 
     return enter
-
-
-def _without(function: Callable[..., Tensor], unused: tuple[str, ...]) -> Callable[..., Tensor]:
-    """``function``, called like every full-space function although it does not name all services."""
-
-    def call(base: Tensor, deltas: Tensor, weights: Tensor, **kwargs: Any) -> Tensor:
-        return function(base, deltas, weights, **{k: v for k, v in kwargs.items() if k not in unused})
-
-    return call
-
-
-def per_expert(values: PerExpert, experts: int) -> list[float]:
-    """One float per expert; a single value (or a tensor or sequence of length T) is accepted."""
-    if isinstance(values, (int, float)):
-        return [float(values)] * experts
-    listed = [float(value) for value in values]
-    assert len(listed) == experts, f"{len(listed)} values for {experts} experts"
-    return listed

@@ -8,7 +8,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import Range, merge_method
+from evomerge.merging.base import merge_method
+from evomerge.merging.parameters import Range
 
 # Singular values below this share of the largest one are rounding, not directions of the expert.
 _NOTHING = 1e-5

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from evomerge.merging.base import merge_method, per_expert
+from evomerge.merging.base import merge_method
+from evomerge.merging.parameters import Density, per_expert
 from evomerge.merging.randomness import Randomness
-from evomerge.merging.sparsify import Density, drop_and_rescale
+from evomerge.merging.sparsify import drop_and_rescale
 
 
 @merge_method(paper="arXiv:2311.03099")

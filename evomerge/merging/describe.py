@@ -38,9 +38,9 @@ def method_table() -> str:
 
 def _row(method: MergeMethod) -> MethodRow:
     parameters = [
-        f"{name} {bounds.low:g}..{bounds.high:g}{suffix}"
+        f"{name} {domain.text}{suffix}"
         for group, suffix in ((method.expert_parameters, " per expert"), (method.parameters, ""))
-        for name, (bounds, _) in group.items()
+        for name, (domain, _) in group.items()
     ]
     idea = method.summary.rstrip(".")
     return MethodRow(method.name, idea, ", ".join(parameters), method.experts, method.space, method.paper)

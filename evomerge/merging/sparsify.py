@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,28 +12,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evomerge.errors import UserError
-from evomerge.merging.base import PerExpert, Range
 from evomerge.merging.randomness import Randomness, share
 
-Density = Annotated[PerExpert, Range(0.05, 1.0, above=0.0, at_most=1.0)]
-"""Share of a delta's entries that are kept, per expert."""
-
-# Bins of |d| are the top bits of its float32 pattern, which orders non-negative floats: 8 exponent bits and 8 of
-# the mantissa, so a bin spans 0.4 % and holds few entries of any ordinary tensor.
-_SHIFT = 15
-_INFINITY = 0x7F800000
+# The bit pattern of |d| orders non-negative floats. Its top bits (exponent and 8 of the mantissa, so that a bin spans
+# 0.4 %) are the bins of an index that is kept; the lower ones are counted when a density asks for one bin.
+_DIGIT = 15
+_TOP_SHIFT = {torch.float32: 15, torch.float64: 44}
+_INTEGERS: dict[torch.dtype, Any] = {torch.float32: np.int32, torch.float64: np.int64}
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The k largest entries: those above ``threshold`` and those equal to it up to position ``last_tie``.
+    """The k largest entries: those above ``threshold``, and of those equal to it the ones up to ``last_tie``.
 
-    ``splits_ties``: some entries equal to the threshold lie beyond.
+    ``last_tie`` is a flat position; None: all equal ones belong.
     """
 
     threshold: float
-    last_tie: int
-    splits_ties: bool
+    last_tie: int | None
 
 
 @dataclass(frozen=True)
@@ -42,57 +39,92 @@ class MagnitudeIndex:
     Attributes:
         bins: the occupied bins, largest magnitudes first.
         counts: entries in these bins and all larger ones.
+        dtype: of the delta.
     """
 
     bins: NDArray[np.int32]
     counts: NDArray[np.int64]
+    dtype: torch.dtype
 
     @classmethod
-    def build(cls, delta: Tensor) -> MagnitudeIndex:
-        """Index of a float32 tensor of any shape."""
-        counted = np.bincount(_patterns(delta) >> _SHIFT)
-        occupied = np.flatnonzero(counted)[::-1]
-        if occupied[0] << _SHIFT >= _INFINITY:
-            raise UserError("an expert's difference to the base must be finite, got NaN or infinity: a damaged file?")
-        return cls(occupied.astype(np.int32), np.cumsum(counted[occupied]))
+    def build(cls, blocks: Iterable[Tensor]) -> MagnitudeIndex:
+        """Index of a float32 or float64 tensor, given in blocks of any shape.
 
-    def cut(self, delta: Tensor, k: int) -> Cut:
-        """The k largest |d| of the indexed ``delta``; of equal ones those that come first. 1 <= k <= n."""
+        Raises:
+            UserError: the tensor holds NaN or infinity.
+        """
+        counted = np.zeros(0, np.int64)
+        dtype = torch.float32
+        for block in blocks:
+            dtype = block.dtype
+            found = np.bincount(_patterns(block) >> _TOP_SHIFT[dtype], minlength=len(counted))
+            found[: len(counted)] += counted
+            counted = found
+        occupied = np.flatnonzero(counted)[::-1]
+        infinity = int(_patterns(torch.tensor([torch.inf], dtype=dtype))[0]) >> _TOP_SHIFT[dtype]
+        if occupied[0] >= infinity:
+            raise UserError("an expert's difference to the base must be finite, got NaN or infinity: a damaged file?")
+        return cls(occupied.astype(np.int32), np.cumsum(counted[occupied]), dtype)
+
+    def cut(self, blocks: Callable[[], Iterable[Tensor]], k: int) -> Cut:
+        """The k largest |d| of the indexed delta; of equal ones those that come first.
+
+        Args:
+            blocks: gives the delta's blocks in order, each time it is called.
+            k: 1 <= k <= number of entries.
+        """
         at = int(np.searchsorted(self.counts, k))
         wanted = k - (int(self.counts[at - 1]) if at else 0)
-        # Floats, not bit patterns: two compares of a vector unit find the bin's members.
-        low, high = (_magnitude((int(self.bins[at]) + step) << _SHIFT) for step in (0, 1))
-        magnitude = delta.detach().reshape(-1).abs().cpu().numpy()
-        members = np.flatnonzero((magnitude >= low) & (magnitude < high))
-        values = magnitude[members]
-        threshold = np.partition(values, len(values) - wanted)[len(values) - wanted]
-        ties = members[values == threshold]
-        kept_ties = wanted - int(np.count_nonzero(values > threshold))
-        return Cut(float(threshold), int(ties[kept_ties - 1]), kept_ties < len(ties))
+        prefix, shift = int(self.bins[at]), _TOP_SHIFT[self.dtype]
+        members = int(self.counts[at]) - (int(self.counts[at - 1]) if at else 0)
+        while shift:  # one more digit of the threshold's pattern, radix selection
+            digit = min(_DIGIT, shift)
+            counted = np.zeros(1 << digit, np.int64)
+            for pattern in self._within(blocks(), prefix, shift):
+                counted += np.bincount((pattern >> (shift - digit)) & ((1 << digit) - 1), minlength=1 << digit)
+            above = np.cumsum(counted[::-1])
+            place = int(np.searchsorted(above, wanted))
+            wanted -= int(above[place - 1]) if place else 0
+            found = (1 << digit) - 1 - place
+            members = int(counted[found])
+            prefix, shift = (prefix << digit) | found, shift - digit
+        threshold = self._float(prefix)
+        return Cut(threshold, _position(blocks(), threshold, wanted) if wanted < members else None)
+
+    def _within(self, blocks: Iterable[Tensor], prefix: int, shift: int) -> Iterator[NDArray[Any]]:
+        """Patterns of the entries whose leading bits are ``prefix``."""
+        # Floats, not bit patterns: two compares of a vector unit find the members.
+        low, high = (self._float((prefix + step) << shift) for step in (0, 1))
+        for block in blocks:
+            magnitude = block.detach().reshape(-1).abs().cpu().numpy()
+            yield magnitude[(magnitude >= low) & (magnitude < high)].view(_INTEGERS[self.dtype])
+
+    def _float(self, pattern: int) -> float:
+        bits = np.array(pattern, dtype=_INTEGERS[self.dtype])
+        return float(bits.view(np.float32 if self.dtype == torch.float32 else np.float64))
 
 
-def keep_largest(delta: Tensor, density: float, index: MagnitudeIndex | None = None) -> Tensor:
-    """``delta`` with all but its k = max(1, int(density n)) largest entries set to 0; ties by position.
+def kept_count(density: float, entries: int) -> int:
+    """How many of so many entries a density keeps: k = max(1, int(density n))."""
+    return min(entries, max(1, int(density * entries)))
+
+
+def keep_largest(delta: Tensor, cut: Cut | None, start: int = 0) -> Tensor:
+    """A block of a delta with all entries outside the cut set to 0; the block itself when nothing goes.
 
     Args:
-        delta: float32, any shape.
-        density: in (0, 1].
-        index: the delta's index, when it is at hand.
+        delta: any shape; its first entry has the flat position ``start`` in the whole parameter.
+        cut: of the whole parameter; None keeps everything.
     """
-    delta = delta.contiguous()
-    n = delta.numel()
-    k = max(1, int(density * n))
-    if k >= n:
+    if cut is None or cut.threshold == 0.0:  # at threshold 0 every nonzero entry stays
         return delta
-    cut = (index or MagnitudeIndex.build(delta)).cut(delta, k)
-    if cut.threshold == 0.0:  # every nonzero entry is among the k
-        return delta
-    below = float(np.nextafter(np.float32(cut.threshold), np.float32(0)))
+    number = np.float32 if delta.dtype == torch.float32 else np.float64
+    below = float(np.nextafter(number(cut.threshold), number(0)))
     kept = torch.nn.functional.hardshrink(delta, below)  # one pass: keeps |d| > below, that is >= threshold
-    if cut.splits_ties:
+    if cut.last_tie is not None and cut.last_tie < start + delta.numel():
         flat = kept.view(-1)
         tied = (flat.abs() == cut.threshold).nonzero().squeeze(1)
-        flat[tied[tied > cut.last_tie]] = 0.0
+        flat[tied[tied + start > cut.last_tie]] = 0.0
     return kept
 
 
@@ -100,9 +132,9 @@ def drop_and_rescale(delta: Tensor, density: float, randomness: Randomness, expe
     """DARE (arXiv:2311.03099): drop each entry with probability 1 - density, divide the others by the density.
 
     Args:
-        delta: any shape.
+        delta: a block of any shape.
         density: in (0, 1].
-        randomness, expert: of this parameter, and the expert's index there.
+        randomness, expert: of this block, and the expert's index there.
     """
     if density >= 1.0:
         return delta
@@ -110,12 +142,18 @@ def drop_and_rescale(delta: Tensor, density: float, randomness: Randomness, expe
     return delta.mul(stays).div_(share(density))
 
 
-def _patterns(delta: Tensor) -> NDArray[np.int32]:
-    """Float32 patterns of |delta|, flat: non-negative int32 in the order of the magnitudes."""
-    flat = delta.detach().reshape(-1).abs().cpu()
-    assert flat.dtype == torch.float32, flat.dtype
-    return flat.numpy().view(np.int32)
+def _position(blocks: Iterable[Tensor], magnitude: float, count: int) -> int:
+    """Flat position of the ``count``-th entry whose magnitude is exactly this."""
+    start = 0
+    for block in blocks:
+        tied = (block.reshape(-1).abs() == magnitude).nonzero().squeeze(1)
+        if len(tied) >= count:
+            return start + int(tied[count - 1])
+        count -= len(tied)
+        start += block.numel()
+    raise AssertionError("fewer ties than counted")
 
 
-def _magnitude(pattern: int) -> float:
-    return float(np.array(pattern, dtype=np.int32).view(np.float32))
+def _patterns(delta: Tensor) -> NDArray[Any]:
+    """Bit patterns of |delta|, flat: non-negative integers in the order of the magnitudes."""
+    return delta.detach().reshape(-1).abs().cpu().numpy().view(_INTEGERS[delta.dtype])

@@ -24,6 +24,7 @@ import yaml
 
 from evomerge.errors import UserError, nearest
 from evomerge.merging.base import METHODS
+from evomerge.merging.parameters import Domain, Range, Value
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 
@@ -119,8 +120,9 @@ def parse(text: str, where: str = "recipe", folder: Path | None = None) -> Recip
             weights=_by_group(weights, where),
             expert_parameters={name: tuple(values) for name, values in per_expert.items()},
             parameters={
-                name: _number(shared.get(name, default), name, f"{where}: parameters.{name}")
-                for name, (_, default) in method.parameters.items()
+                name: _value(domain, shared.get(name, default), name, f"{where}: parameters.{name}")
+                for name, (domain, default) in method.parameters.items()
+                if domain.searched or name in shared  # options are kept only where they are stated
             },
             seed=seed,
             dtype=_text(data, "dtype", where) if "dtype" in data else "bfloat16",
@@ -194,6 +196,10 @@ def _number(value: Any, name: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"{name} must be a finite number, got {_kind(value)} ({where})")
     return float(value)
+
+
+def _value(domain: Domain, value: Any, name: str, where: str) -> Value:
+    return _number(value, name, where) if isinstance(domain, Range) else domain.check(name, value, where)
 
 
 def _kind(value: Any) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evomerge.errors import UserError, nearest
-from evomerge.merging.base import METHODS, MergeMethod, Range
+from evomerge.merging.base import METHODS, MergeMethod
+from evomerge.merging.parameters import Range
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 
@@ -139,7 +140,7 @@ class SearchSpace:
                 )
                 for name, (_, default) in method.expert_parameters.items()
             },
-            parameters={name: values[name] for name in method.parameters},
+            parameters={name: values[name] for name, (domain, _) in method.parameters.items() if domain.searched},
             seed=self.seed,
             dtype=self.dtype,
         )
@@ -227,11 +228,13 @@ class SearchSpace:
         )
 
     def _schema(self, which: Literal["expert_parameters", "parameters"]) -> dict[str, tuple[Range, float]]:
-        """Parameters of all methods to choose from; methods share a parameter of one name."""
+        """Searched parameters of all methods to choose from; methods share a parameter of one name."""
         merged: dict[str, tuple[Range, float]] = {}
         for method in self.methods:
-            for name, entry in getattr(METHODS[method], which).items():
-                assert merged.setdefault(name, entry) == entry, f"methods disagree about {name}"
+            for name, (domain, default) in getattr(METHODS[method], which).items():
+                if isinstance(domain, Range) and domain.searched:
+                    entry = (domain, default)
+                    assert merged.setdefault(name, entry) == entry, f"methods disagree about {name}"
         return merged
 
     def _checked(self, params: Mapping[str, Any]) -> dict[str, Any]:

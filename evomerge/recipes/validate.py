@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from evomerge.errors import UserError, nearest
-from evomerge.merging.base import METHODS, Range
+from evomerge.merging.base import METHODS
+from evomerge.merging.parameters import Domain
 from evomerge.types import Recipe
 
-Schema = Mapping[str, tuple[Range, float]]
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -37,19 +38,19 @@ def check(recipe: Recipe, where: str = "recipe") -> Recipe:
                 f" use task_arithmetic ({where}: weights of layer group {group})"
             )
     for name, values in recipe.expert_parameters.items():
-        bounds, _ = _known(name, method.expert_parameters, method.name, f"{where}: experts")
+        bounds = _known(name, method.expert_parameters, method.name, f"{where}: experts")
         if len(values) != len(names):
             raise UserError(f"{name} needs {len(names)} values, got {len(values)} ({where}: experts)")
         for number, value in enumerate(values):
             bounds.check(name, value, f"{where}: experts[{number}].{name}")
     for name, value in recipe.parameters.items():
-        bounds, _ = _known(name, method.parameters, method.name, f"{where}: parameters")
+        bounds = _known(name, method.parameters, method.name, f"{where}: parameters")
         bounds.check(name, value, f"{where}: parameters.{name}")
     return recipe
 
 
-def _known(name: str, known: Schema, method: str, where: str) -> tuple[Range, float]:
+def _known(name: str, known: Mapping[str, tuple[Domain, Any]], method: str, where: str) -> Domain:
     if name not in known:
         hint = nearest(name, known) if known else "it has none here"
         raise UserError(f"{method} has no parameter '{name}': {hint} ({where})")
-    return known[name]
+    return known[name][0]

@@ -27,7 +27,9 @@ def dense_reference(merger: Merger, recipe: Recipe, name: str) -> torch.Tensor:
     group = layer_group(name, len(recipe.weights), 2)
     randomness = Randomness(recipe.seed, tuple(e.name for e in recipe.experts), name)
     settings = {**recipe.expert_parameters, **recipe.parameters}
-    return METHODS[recipe.method](base, deltas, torch.tensor(recipe.weights[group]), randomness=randomness, **settings)
+    method = METHODS[recipe.method]
+    experts = deltas if method.inputs == "deltas" else base + deltas
+    return method(base, experts, torch.tensor(recipe.weights[group]), randomness=randomness, **settings)
 
 
 @pytest.mark.parametrize("method", [m for m in RECIPES if not m.startswith("core_")])

@@ -7,13 +7,15 @@ import torch
 
 from evomerge.errors import UserError
 from evomerge.merging import METHODS, Randomness
-from evomerge.merging.consensus import disjoint_mean
+from evomerge.merging.consensus import agreeing_mean
 
 RANDOMNESS = Randomness(0, ("a", "b", "c"), "w")
 
 
 def merge(name: str, base, deltas, weights, **values) -> torch.Tensor:
-    return METHODS[name](base, deltas, torch.tensor(weights), randomness=RANDOMNESS, **values)
+    method = METHODS[name]
+    experts = deltas if method.inputs == "deltas" else base + deltas
+    return method(base, experts, torch.tensor(weights), randomness=RANDOMNESS, **values)
 
 
 def test_ties_worked_example():
@@ -28,20 +30,20 @@ def test_ties_worked_example():
 def test_ties_weights_and_opposite_signs():
     deltas = [torch.tensor([1.0, 1.0, 2.0, 0.0]), torch.tensor([-1.0, 3.0, -2.0, 0.0])]
     # votes [0.5, 0.5, 1, 0] and [-1, 3, -2, 0]; entry 3 is 0 in both
-    assert disjoint_mean(deltas, torch.tensor([0.5, 1.0])).tolist() == [-1.0, 1.75, -2.0, 0.0]
+    assert agreeing_mean(deltas, torch.tensor([0.5, 1.0])).tolist() == [-1.0, 1.75, -2.0, 0.0]
     # a tie of the votes elects no sign
-    assert disjoint_mean(deltas, torch.tensor([1.0, 1.0])).tolist() == [0.0, 2.0, 0.0, 0.0]
+    assert agreeing_mean(deltas, torch.tensor([1.0, 1.0])).tolist() == [0.0, 2.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("size", [1, 100, (1 << 15) - 1, 1 << 15, (1 << 15) + 1, 100_000])
-def test_disjoint_mean_against_the_plain_formula_at_block_borders(size):
+def test_agreeing_mean_against_the_plain_formula_at_block_borders(size):
     generator = torch.Generator().manual_seed(size)
     deltas = torch.randn(3, size, generator=generator) * (torch.rand(3, size, generator=generator) < 0.6)
     weights = torch.tensor([0.3, 1.0, -0.5])
     votes = deltas * weights[:, None]
     agree = (votes.sign() == votes.sum(0).sign()) & (votes != 0)
     expected = (votes * agree).sum(0) / agree.sum(0).clamp_min(1)
-    torch.testing.assert_close(disjoint_mean(list(deltas), weights), expected)
+    torch.testing.assert_close(agreeing_mean(list(deltas), weights), expected)
 
 
 def test_linear_is_the_weighted_average_of_the_parameters():

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from evomerge.errors import UserError
 from evomerge.merging import METHODS, MergeMethod, PerExpert, Range
-from evomerge.merging.base import merge_method, per_expert
+from evomerge.merging.base import merge_method
 from evomerge.merging.describe import method_rows, method_table
+from evomerge.merging.parameters import Choice, Flag, per_expert
 from evomerge.registry import Registry
 
 
@@ -45,7 +46,7 @@ def test_the_signature_is_the_schema(strength):
     assert (strength.space, strength.min_experts, strength.max_experts) == ("full", 2, 4)
     assert [strength.takes(n) for n in range(1, 6)] == [False, True, True, True, False]
     assert strength.experts == "2 to 4"
-    assert not strength.uses_magnitudes and METHODS["ties"].uses_magnitudes
+    assert strength.inputs == "deltas" and METHODS["linear"].inputs == "models"
 
 
 def test_registered_methods():
@@ -68,10 +69,23 @@ def test_valid_outside_the_searched_range():
     assert METHODS["ties"].expert_parameters["density"][0].check("density", 0.01) == 0.01
 
 
+def test_options_say_what_they_take():
+    assert Choice(("count", "sum")).check("average", "sum") == "sum" and Flag().check("on", False) is False
+    with pytest.raises(UserError, match="unknown average 'sums'.*'sum'.*r.yaml"):
+        Choice(("count", "sum")).check("average", "sums", "r.yaml")
+    with pytest.raises(UserError, match="on must be true or false, got 1"):
+        Flag().check("on", 1)
+    with pytest.raises(UserError, match="scale must be in"):
+        Range(0.1, 1.0).check("scale", True)
+
+
 def test_table_rows():
     rows = {row.name: row for row in method_rows()}
     assert list(rows) == list(METHODS)
-    assert rows["ties"].parameters == "density 0.05..1 per expert" and rows["ties"].experts == "1 or more"
+    assert (
+        rows["ties"].parameters.startswith("density 0.05..1 per expert, average count/weight/sum")
+        and rows["ties"].experts == "1 or more"
+    )
     assert rows["slerp"].experts == "2" and rows["core_tsv"].parameters == "scale 0.3..2"
     lines = method_table().splitlines()
     assert len(lines) == len(METHODS) + 2

@@ -10,7 +10,8 @@ import torch
 
 from evomerge.errors import UserError
 from evomerge.merging.randomness import Randomness, share
-from evomerge.merging.sparsify import MagnitudeIndex, drop_and_rescale, keep_largest
+from evomerge.merging.sparsify import Cut, MagnitudeIndex, drop_and_rescale, kept_count
+from evomerge.merging.sparsify import keep_largest as keep_block
 
 
 def by_sorting(delta: torch.Tensor, density: float) -> torch.Tensor:
@@ -20,6 +21,19 @@ def by_sorting(delta: torch.Tensor, density: float) -> torch.Tensor:
     kept = torch.zeros_like(flat)
     kept[order] = flat[order]
     return kept.view(delta.shape)
+
+
+def pieces(delta: torch.Tensor, size: int) -> list[torch.Tensor]:
+    return list(delta.reshape(-1).split(size))
+
+
+def keep_largest(delta: torch.Tensor, density: float, index: MagnitudeIndex, size: int = 10**9) -> torch.Tensor:
+    """The whole delta trimmed, read and written in blocks of this size."""
+    k = kept_count(density, delta.numel())
+    cut: Cut | None = index.cut(lambda: pieces(delta, size), k) if k < delta.numel() else None
+    starts = range(0, delta.numel(), size)
+    kept = [keep_block(block, cut, start) for block, start in zip(pieces(delta, size), starts, strict=True)]
+    return torch.cat(kept).view(delta.shape)
 
 
 def deltas() -> dict[str, torch.Tensor]:
@@ -49,15 +63,19 @@ def deltas() -> dict[str, torch.Tensor]:
 def test_keeps_what_a_stable_sort_keeps(kind, density):
     delta = deltas()[kind]
     before = delta.clone()
-    index = MagnitudeIndex.build(delta)
-    assert torch.equal(keep_largest(delta, density, index), by_sorting(delta, density))
-    assert torch.equal(keep_largest(delta, density), by_sorting(delta, density))
+    expected = by_sorting(delta, density)
+    for size in (10**9, 7):
+        index = MagnitudeIndex.build(pieces(delta, size))
+        assert torch.equal(keep_largest(delta, density, index, size), expected)
     assert torch.equal(delta, before)
+    double = delta.double() * (1 + 2**-40)  # bits that float32 does not have
+    index = MagnitudeIndex.build([double])
+    assert torch.equal(keep_largest(double, density, index), by_sorting(double, density))
 
 
 def test_every_k_of_a_tensor_full_of_ties():
     delta = torch.tensor([0.5, -1.0, 0.5, 0.0, 1.0, -0.5, 2.0, 0.5, 0.0, -2.0])
-    index = MagnitudeIndex.build(delta)
+    index = MagnitudeIndex.build([delta])
     for k in range(1, 11):
         density = (k + 0.5) / 10 if k < 10 else 1.0
         assert torch.equal(keep_largest(delta, density, index), by_sorting(delta, density)), k
@@ -65,14 +83,14 @@ def test_every_k_of_a_tensor_full_of_ties():
 
 def test_larger_density_keeps_all_that_a_smaller_one_keeps():
     delta = deltas()["bf16 (many ties)"]
-    index = MagnitudeIndex.build(delta)
+    index = MagnitudeIndex.build([delta])
     kept = [keep_largest(delta, d, index) != 0 for d in (0.05, 0.1, 0.3, 0.7, 1.0)]
     assert all(bool((small <= large).all()) for small, large in itertools.pairwise(kept))
 
 
 def test_index_is_small_and_counts_everything():
     delta = torch.randn(300, 400, generator=torch.Generator().manual_seed(0))
-    index = MagnitudeIndex.build(delta)
+    index = MagnitudeIndex.build([delta])
     assert index.counts[-1] == delta.numel()
     assert (np.diff(index.bins) < 0).all()
     assert index.bins.nbytes + index.counts.nbytes < delta.numel() * 4 / 4
@@ -81,7 +99,7 @@ def test_index_is_small_and_counts_everything():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_damaged_delta_is_refused(bad):
     with pytest.raises(UserError, match="must be finite"):
-        MagnitudeIndex.build(torch.tensor([1.0, bad, 2.0]))
+        MagnitudeIndex.build([torch.tensor([1.0, bad, 2.0])])
 
 
 def test_dare_keeps_the_mean_and_the_share():
@@ -114,6 +132,14 @@ def test_masks_are_nested_and_depend_on_names_only():
     ):
         agreement = (other == masks[2]).float().mean().item()
         assert 0.3 < agreement < 0.7
+
+
+def test_masks_of_blocks_are_parts_of_the_whole_mask():
+    randomness = Randomness(3, ("sql",), "layer.0")
+    whole = randomness.mask(0, (1000,), 0.4)
+    for start in (1, 15, 16, 17, 400, 999):
+        assert torch.equal(randomness.at(start).mask(0, (1000 - start,), 0.4), whole[start:])
+    assert torch.equal(randomness.uniform(0, (1000,)) < 0.4, whole)
 
 
 def test_masks_are_the_same_on_every_machine():
