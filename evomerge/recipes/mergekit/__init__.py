@@ -1,0 +1,39 @@
+"""mergekit's YAML (0.1.5): read as frozen values, resolved per tensor, and written."""
+
+from evomerge.recipes.mergekit.check import unused_parameters
+from evomerge.recipes.mergekit.config import (
+    InputModel,
+    InputSlice,
+    MergeConfig,
+    ModelRef,
+    Module,
+    OutputSlice,
+    Tokenizer,
+    TokenRow,
+    TokenSource,
+)
+from evomerge.recipes.mergekit.methods import MethodCall
+from evomerge.recipes.mergekit.read import is_mergekit, load, parse
+from evomerge.recipes.mergekit.slices import OutputLayer, output_layers, output_slices
+from evomerge.recipes.mergekit.tensors import tensor_settings
+
+__all__ = [
+    "InputModel",
+    "InputSlice",
+    "MergeConfig",
+    "MethodCall",
+    "ModelRef",
+    "Module",
+    "OutputLayer",
+    "OutputSlice",
+    "TokenRow",
+    "TokenSource",
+    "Tokenizer",
+    "is_mergekit",
+    "load",
+    "output_layers",
+    "output_slices",
+    "parse",
+    "tensor_settings",
+    "unused_parameters",
+]

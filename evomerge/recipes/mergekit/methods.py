@@ -1,0 +1,213 @@
+"""mergekit's 20 methods: their parameters and defaults (0.1.5), and the evomerge method and parameters that equal them.
+
+A method keeps its name. mergekit's defaults are always written out, because evomerge's own are the papers'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evomerge.recipes.mergekit.settings import Read, number, switch, whole
+
+Value = float | str | bool
+Values = Mapping[str, Any]
+Weights = Callable[[Values, Sequence[Values]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a mergekit method.
+
+    Attributes:
+        name: mergekit's name.
+        read: its type.
+        default: its value when the file gives none.
+        required: the file must give one.
+        per_model: it has one value for each model that is merged, looked up by that model's own tensor name.
+        to: evomerge's name for it; None: it does not reach the evomerge method under a name.
+        as_choice: evomerge's words for (false, true), where it has a choice of words instead of a switch.
+    """
+
+    name: str
+    read: Read = number
+    default: Value | None = None
+    required: bool = False
+    per_model: bool = False
+    to: str | None = None
+    as_choice: tuple[str, str] | None = None
+
+    def translated(self, value: Any) -> Any:
+        """evomerge's form of a value."""
+        return value if self.as_choice is None else self.as_choice[bool(value)]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A mergekit method.
+
+    Attributes:
+        base: ``required``: deltas are taken from the base; ``optional``: likewise, when there is one; ``input``: a
+            base model is one more model to merge; ``first``: it is needed, and the first of the models to merge.
+        least, most: how many models it merges, without a base that deltas are taken from.
+        parameters: mergekit's.
+        weights: ``(shared values, values of each model) -> weights``, one a model.
+        normalize: name of the switch by which the result is divided by the sum of the weights.
+    """
+
+    name: str
+    base: Literal["required", "optional", "input", "first"]
+    least: int
+    most: int | None
+    parameters: tuple[Parameter, ...]
+    weights: Weights
+    normalize: str | None = None
+
+    @property
+    def models(self) -> str:
+        """How many models it merges, as text."""
+        if self.most is None:
+            return f"at least {self.least}"
+        return f"exactly {self.least}"
+
+
+@dataclass(frozen=True)
+class MethodCall:
+    """What evomerge computes for one output tensor.
+
+    Attributes:
+        method: name of a registered evomerge method.
+        base: index of the base among the slice's sources; None: no base.
+        experts: indices of the T experts among the sources, in the order in which weights count.
+        weights: T weights.
+        expert_parameters: T values of each.
+        parameters: one value of each.
+    """
+
+    method: str
+    base: int | None
+    experts: tuple[int, ...]
+    weights: tuple[float, ...]
+    expert_parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+
+
+def _given(shared: Values, each: Sequence[Values]) -> list[float]:
+    return [values["weight"] for values in each]
+
+
+def _ones(shared: Values, each: Sequence[Values]) -> list[float]:
+    return [1.0] * len(each)
+
+
+def _equal_shares(shared: Values, each: Sequence[Values]) -> list[float]:
+    return [1.0 / len(each)] * len(each)
+
+
+def _along_arc(shared: Values, each: Sequence[Values]) -> list[float]:
+    return [1.0 - shared["t"], shared["t"]]
+
+
+def _half_way_if_cancelling(shared: Values, each: Sequence[Values]) -> list[float]:
+    weights = _given(shared, each)
+    return [0.5, 0.5] if abs(sum(weights)) < 1e-6 else weights  # mergekit's own rule
+
+
+def _task_vectors(name: str, normalize: bool, rescale: bool, sparsifier: Sequence[Parameter] | None) -> Method:
+    """A method that adds weighted task vectors to the base; ``sparsifier`` None: they stay as they are."""
+    thins = sparsifier is not None
+    return Method(
+        name,
+        "required",
+        0,
+        None,
+        (
+            Parameter("weight", required=True, per_model=True),
+            Parameter("density", default=1.0, per_model=True, to="density" if thins else None),
+            *(sparsifier or ()),
+            Parameter("normalize", switch, normalize, to="average", as_choice=("sum", "weight")),
+            Parameter("rescale", switch, rescale, to="rescale" if thins else None, as_choice=("none", "l1")),
+            Parameter("lambda", default=1.0, to="scale"),
+            _INT8_MASK,
+        ),
+        _given,
+        "normalize",
+    )
+
+
+_INT8_MASK = Parameter("int8_mask", switch, False)  # saves mergekit memory; the result is the same
+_WEIGHT = Parameter("weight", required=True, per_model=True)
+_GAMMA = Parameter("gamma", default=0.01, per_model=True, to="gamma")
+_MAGPRUNE = Parameter("epsilon", default=0.15, per_model=True, to="epsilon")
+_NEGLIGIBLE = Parameter("epsilon", default=1e-5, to="epsilon")
+
+_ALL = (
+    Method(
+        "linear",
+        "input",
+        1,
+        None,
+        (_WEIGHT, Parameter("normalize", switch, True, to="average", as_choice=("sum", "weight"))),
+        _given,
+        "normalize",
+    ),
+    Method("slerp", "first", 2, 2, (Parameter("t", required=True),), _along_arc),
+    Method(
+        "nuslerp",
+        "optional",
+        2,
+        2,
+        (
+            _WEIGHT,
+            Parameter("nuslerp_flatten", switch, True, to="flatten"),
+            Parameter("nuslerp_row_wise", switch, False, to="row_wise"),
+        ),
+        _half_way_if_cancelling,
+    ),
+    Method(
+        "multislerp",
+        "optional",
+        1,
+        None,
+        (
+            _WEIGHT,
+            Parameter("normalize_weights", switch, True, to="normalize_weights"),
+            Parameter("eps", default=1e-8, to="eps"),
+        ),
+        _given,
+        "normalize_weights",
+    ),
+    Method(
+        "karcher",
+        "input",
+        1,
+        None,
+        (Parameter("max_iter", whole, 10, to="max_iter"), Parameter("tol", default=1e-5, to="tol")),
+        _equal_shares,
+    ),
+    _task_vectors("task_arithmetic", normalize=False, rescale=False, sparsifier=None),
+    _task_vectors("ties", normalize=True, rescale=False, sparsifier=()),
+    _task_vectors("dare_linear", normalize=False, rescale=True, sparsifier=()),
+    _task_vectors("dare_ties", normalize=False, rescale=True, sparsifier=()),
+    _task_vectors("della", normalize=True, rescale=True, sparsifier=(_MAGPRUNE,)),
+    _task_vectors("della_linear", normalize=False, rescale=True, sparsifier=(_MAGPRUNE,)),
+    _task_vectors("breadcrumbs", normalize=False, rescale=False, sparsifier=(_GAMMA,)),
+    _task_vectors("breadcrumbs_ties", normalize=False, rescale=False, sparsifier=(_GAMMA,)),
+    Method("model_stock", "required", 2, None, (Parameter("filter_wise", switch, False, to="filter_wise"),), _ones),
+    Method("sce", "required", 0, None, (Parameter("select_topk", default=1.0, to="select_topk"), _INT8_MASK), _ones),
+    Method("arcee_fusion", "required", 1, 1, (), _ones),
+    Method("nearswap", "required", 1, 1, (Parameter("t", required=True, to="t"),), _ones),
+    Method("ram", "required", 0, None, (_NEGLIGIBLE,), _ones),
+    Method(
+        "ramplus_tl",
+        "required",
+        0,
+        None,
+        (Parameter("r", default=0.1, to="r"), Parameter("alpha", default=0.2, to="alpha"), _NEGLIGIBLE),
+        _ones,
+    ),
+    Method("passthrough", "input", 1, 1, (Parameter("scale", default=1.0, per_model=True, to="scale"),), _ones),
+)
+METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
+PARAMETERS = frozenset(parameter.name for method in _ALL for parameter in method.parameters)
