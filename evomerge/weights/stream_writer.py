@@ -1,0 +1,241 @@
+"""Safetensors files written block by block, each at its final place: no shard is ever held in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from evomerge.errors import UserError
+from evomerge.weights.appearing import appearing_file, appearing_folder
+from evomerge.weights.tensor_files import DTYPES
+
+MAX_SHARD_BYTES = 4 << 30
+# What a model folder holds besides weights: configuration, tokenizer, chat template.
+_COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
+_CONFIGURATION = ("config.json", "generation_config.json")
+_NAME_OF = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class TensorLayout:
+    """One tensor of the output: what is known of it before its values are."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def companions(folder: Path, tokenizer: bool = True) -> tuple[Path, ...]:
+    """The files of a model folder that go with its weights: configuration and, unless told otherwise, tokenizer."""
+    if not tokenizer:
+        return tuple(folder / name for name in _CONFIGURATION if (folder / name).is_file())
+    found = {file for pattern in _COMPANIONS for file in folder.glob(pattern)}
+    return tuple(sorted(file for file in found if file.is_file() and not file.name.endswith(".index.json")))
+
+
+class StreamWriter:
+    """Writes a model folder, or one raw safetensors file, whose tensors come in blocks, in any order, from any thread.
+
+    A context manager. The output appears when the ``with`` ends well, and then durably; after an error nothing of it
+    is left and an older output stays. Headers, index and configuration are written last, so that not even a killed
+    run leaves a file that loads.
+
+    Args:
+        target: a folder; or a path that ends in ``.safetensors``, for one file without configuration. Replaced.
+        layout: the tensors of the output. Shards are filled in this order.
+        max_shard_bytes: a shard is closed before it would grow beyond this; one file for raw output.
+        config: content of config.json, in place of one among ``files``.
+        files: companion files to copy. A file of that name that the caller puts into :attr:`folder` goes first.
+
+    Attributes:
+        total_bytes: of all tensors.
+
+    Raises:
+        UserError: the disk is too small, or ``target`` is something that must not be replaced.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        layout: Sequence[TensorLayout],
+        *,
+        max_shard_bytes: int = MAX_SHARD_BYTES,
+        config: Mapping[str, Any] | None = None,
+        files: Iterable[Path] = (),
+    ) -> None:
+        self._target = Path(target)
+        self._raw = self._target.suffix == ".safetensors"
+        assert not (self._raw and (config is not None or tuple(files))), "raw output has no configuration"
+        assert len({tensor.name for tensor in layout}) == len(layout), "a tensor is twice in the layout"
+        self._config, self._files = config, tuple(files)
+        runs = [list(layout)] if self._raw else _cut(layout, max_shard_bytes)
+        names = ["model.safetensors"]
+        if len(runs) > 1:
+            names = [f"model-{number + 1:05}-of-{len(runs):05}.safetensors" for number in range(len(runs))]
+        self._shards = [_Shard(name, run) for name, run in zip(names, runs, strict=True)]
+        self._shard_of = {tensor.name: shard for shard in self._shards for tensor in shard.layout}
+        self._layout = {tensor.name: tensor for tensor in layout}
+        self._missing = {tensor.name: tensor.nbytes for tensor in layout}
+        self._counting = threading.Lock()
+        self._stack = contextlib.ExitStack()
+        self._work = Path()
+        self.total_bytes = sum(self._missing.values())
+
+    @property
+    def folder(self) -> Path:
+        """Work folder of a model output: put further files here before the ``with`` ends."""
+        assert not self._raw, "raw output has no folder"
+        return self._work
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of tensors written so far."""
+        with self._counting:
+            return self.total_bytes - sum(self._missing.values())
+
+    def __enter__(self) -> Self:
+        appearing = appearing_file if self._raw else appearing_folder
+        with contextlib.ExitStack() as stack:
+            self._work = stack.enter_context(appearing(self._target))
+            for shard in self._shards:
+                stack.callback(shard.close)
+                shard.open(self._work if self._raw else self._work / shard.file, self._target)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self._finish()
+
+    def write(self, name: str, tensor: torch.Tensor, start: int = 0) -> None:
+        """Write entries ``start`` and on of dimension 0 of parameter ``name``, each once.
+
+        Args:
+            name: of the layout.
+            tensor: (k, *rest) in the layout's dtype, on any device; a whole parameter is one block from 0.
+            start: position of the block's first entry in dimension 0.
+        """
+        layout, shard = self._layout[name], self._shard_of[name]
+        assert tensor.dtype == layout.dtype, f"{name}: wanted {layout.dtype}, got {tensor.dtype}"
+        length = layout.shape[0] if layout.shape else 1
+        block = tensor.reshape(1) if not layout.shape else tensor
+        assert block.shape[1:] == layout.shape[1:], f"{name}: wanted rows of {layout.shape}, got {tuple(block.shape)}"
+        assert 0 <= start <= length - block.shape[0], f"{name}: rows from {start} do not fit {layout.shape}"
+        if block.numel():
+            # uint8: numpy knows neither bfloat16 nor fp8
+            data = block.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+            shard.put(name, data, start * (layout.nbytes // length))
+            with self._counting:
+                self._missing[name] -= len(data)
+
+    def _finish(self) -> None:
+        short = next((name for name, missing in self._missing.items() if missing), None)
+        assert short is None, f"{short} was not written completely"
+        for shard in self._shards:
+            shard.put_header()
+        if self._raw:
+            return
+        for file in self._files:
+            if not (self._work / file.name).exists():
+                shutil.copyfile(file, self._work / file.name)
+        if len(self._shards) > 1:
+            weight_map = {tensor.name: shard.file for shard in self._shards for tensor in shard.layout}
+            index = {"metadata": {"total_size": self.total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
+            write_json(self._work / "model.safetensors.index.json", index)
+        if self._config is not None:
+            write_json(self._work / "config.json", self._config)
+
+
+class _Shard:
+    """One safetensors file: its header is known from the layout, so every tensor has its place from the start."""
+
+    def __init__(self, file: str, layout: Sequence[TensorLayout]) -> None:
+        # the widest dtypes first, as safetensors itself does: then every tensor is aligned
+        self.layout = sorted(layout, key=lambda tensor: -tensor.dtype.itemsize)
+        self.file = file
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        self._start: dict[str, int] = {}
+        end = 0
+        for tensor in self.layout:
+            start, end = end, end + tensor.nbytes
+            self._start[tensor.name] = start
+            header[tensor.name] = {
+                "dtype": _NAME_OF[tensor.dtype],
+                "shape": list(tensor.shape),
+                "data_offsets": [start, end],
+            }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self._header = len(text).to_bytes(8, "little") + text
+        self._size = len(self._header) + end
+        self._handle = -1
+
+    def open(self, path: Path, target: Path) -> None:
+        """Make the file with all its room: it cannot run out later, and the writes are several times faster."""
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        free = shutil.disk_usage(path.parent).free
+        try:
+            if self._size > free:  # asked first: reserving until nothing is left would starve others meanwhile
+                raise OSError(errno.ENOSPC, "too small")
+            os.posix_fallocate(self._handle, 0, self._size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise UserError(
+                    f"cannot write {target}: it takes {self._size / 1e9:.1f} GB more and the disk gives "
+                    f"{free / 1e9:.1f} GB; free some or write elsewhere"
+                ) from error
+            os.ftruncate(self._handle, self._size)  # a file system that reserves nothing ahead
+
+    def put(self, name: str, data: memoryview, at: int) -> None:
+        """Write ``data`` at byte ``at`` of a tensor."""
+        offset = len(self._header) + self._start[name] + at
+        while data:
+            written = os.pwrite(self._handle, data, offset)
+            data, offset = data[written:], offset + written
+
+    def put_header(self) -> None:
+        os.pwrite(self._handle, self._header, 0)
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def _cut(layout: Sequence[TensorLayout], max_bytes: int) -> list[list[TensorLayout]]:
+    """Consecutive runs of at most ``max_bytes``; a larger tensor is a run of its own."""
+    runs: list[list[TensorLayout]] = [[]]
+    size = 0
+    for tensor in layout:
+        if runs[-1] and size + tensor.nbytes > max_bytes:
+            runs.append([])
+            size = 0
+        runs[-1].append(tensor)
+        size += tensor.nbytes
+    return runs
+
+
+def write_json(path: Path, value: Any) -> None:
+    """The same value gives the same bytes."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
