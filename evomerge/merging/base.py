@@ -17,6 +17,14 @@ from evomerge.registry import Registry
 # What every full-space function is offered by keyword; a function names those it uses.
 _SERVICES = {"measured", "randomness", "start"}
 
+LAWS: Mapping[str, str] = {
+    "zero": "weights 0 give the base",
+    "identity": "one expert at weight 1, the others at 0, with default parameters, gives that expert",
+    "order": "permuting the experts with their weights and parameters changes nothing",
+    "untouched": "where no expert differs from the base, neither does the merge",
+}
+"""What users expect of a merge method. One that differs by its definition says so in ``exceptions``."""
+
 
 @dataclass(frozen=True)
 class MergeMethod:
@@ -33,11 +41,14 @@ class MergeMethod:
         needs_base: the result depends on the base, not only on the experts' parameters.
         relative_weights: scaling all weights by one factor changes nothing.
         expert_parameters, parameters: name -> (domain, default); the former have one value per expert.
+        exceptions: law of merge methods (a word of :data:`LAWS`) -> why this method's definition breaks it.
         function: full space: ``(base, deltas or models, weights, [measured, randomness, start,] <parameters>)``
-            on one :class:`Block`, whose flat position is ``start``; gives the merged block. Core space: ``(state, weights, <parameters>)`` with state from
-            ``prepare`` and weights (T,) or (*N, T); gives the merged core, shape (*N, R, R).
-        measure: full space: ``(view, weights, <parameters>)`` -> statistics of the whole parameter that the function
-            gets as ``measured``. It may name fewer parameters than the function.
+            on one :class:`Block`, whose flat position is ``start``; gives the merged block. Core space: ``(state,
+            weights, <parameters>)`` with state from ``prepare`` and weights (T,) or (*N, T); gives the merged core,
+            shape (*N, R, R).
+        measure: full space: ``(view, weights, [randomness,] <parameters>)`` -> statistics of the whole parameter that
+            the function gets as ``measured``. It may name fewer parameters than the function. Its ``randomness`` is
+            the whole parameter's: ``randomness.at(block.start)`` is what the function gets for a block.
         prepare: core space: cores (*N, T, R, R) -> state, the work that no candidate changes.
     """
 
@@ -55,6 +66,7 @@ class MergeMethod:
     prepare: Callable[[Tensor], Any]
     expert_parameters: Mapping[str, tuple[Range, float]] = field(default_factory=dict)
     parameters: Mapping[str, tuple[Domain, Value]] = field(default_factory=dict)
+    exceptions: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, *args: Any, randomness: Randomness | None = None, **parameters: Any) -> Tensor:
         """Core space: the function itself. Full space: ``(base, experts, weights)`` as whole tensors, in one block."""
@@ -82,7 +94,8 @@ class MergeMethod:
         if "measured" in wanted:
             assert self.measure is not None, self.name
             named = inspect.signature(self.measure).parameters
-            services["measured"] = self.measure(view, weights, **{k: v for k, v in parameters.items() if k in named})
+            offered = {**parameters, "randomness": randomness}
+            services["measured"] = self.measure(view, weights, **{k: v for k, v in offered.items() if k in named})
         for block in view.blocks():
             if "randomness" in wanted:
                 assert randomness is not None, self.name
@@ -116,6 +129,7 @@ def merge_method(
     relative_weights: bool = False,
     measure: Callable[..., Any] | None = None,
     prepare: Callable[[Tensor], Any] | None = None,
+    exceptions: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Tensor]], MergeMethod]:
     """Decorator that registers a function as a merge method under its own name; its signature is its schema.
 
@@ -156,7 +170,9 @@ def merge_method(
             prepare=prepare or (lambda cores: cores),
             expert_parameters=each,
             parameters=shared,
+            exceptions=exceptions or {},
         )
+        assert method.exceptions.keys() <= LAWS.keys(), method.name
         METHODS.register(method.name)(method)
         return method
 

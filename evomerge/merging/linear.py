@@ -22,4 +22,5 @@ def linear(base: Tensor | None, models: Tensor, weights: Tensor) -> Tensor:
         raise UserError(
             f"linear divides by the sum of the weights, got {weights.tolist()} which sum to 0: use task_arithmetic"
         )
-    return torch.tensordot((weights / total).to(models), models, dims=1)
+    average: Tensor = torch.tensordot((weights / total).to(models), models, dims=1)
+    return average

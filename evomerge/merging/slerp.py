@@ -42,6 +42,7 @@ def coefficients(view: View, weights: Tensor) -> tuple[float, float] | None:
     needs_base=False,
     relative_weights=True,
     measure=coefficients,
+    exceptions={"untouched": "the arc leaves the straight line between two models even where both equal the base"},
 )
 def slerp(base: Tensor | None, models: Tensor, weights: Tensor, *, measured: tuple[float, float] | None) -> Tensor:
     """Along the arc between two models, at t = w_2 / (w_1 + w_2).

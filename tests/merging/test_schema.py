@@ -71,7 +71,7 @@ def test_valid_outside_the_searched_range():
 
 def test_options_say_what_they_take():
     assert Choice(("count", "sum")).check("average", "sum") == "sum" and Flag().check("on", False) is False
-    with pytest.raises(UserError, match="unknown average 'sums'.*'sum'.*r.yaml"):
+    with pytest.raises(UserError, match=r"unknown average 'sums'.*'sum'.*r\.yaml"):
         Choice(("count", "sum")).check("average", "sums", "r.yaml")
     with pytest.raises(UserError, match="on must be true or false, got 1"):
         Flag().check("on", 1)
