@@ -10,11 +10,16 @@ Standard library only: this runs in the judge.
 from __future__ import annotations
 
 import builtins
+import math
+import re
 from typing import Any
 
 from evomerge.evaluation import frames, plain_values
 from evomerge.evaluation.plain_values import NotPlain
 
+_FENCE = re.compile(
+    r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE | re.MULTILINE
+)
 PASSED, FAILED, NOT_STARTED = b"p", b"f", b"n"
 
 
@@ -65,10 +70,10 @@ def _changed(arguments: list[Any], before: list[str]) -> dict[int, Any]:
 
 
 def run_tests(fd: int, item: dict[str, str], answer: str) -> bytes:
-    """Send program ``prompt + answer`` to the process behind ``fd`` and run the item's tests on it.
+    """Send the answer's program to the process behind ``fd`` and run the item's tests on it.
 
     Args:
-        item: ``prompt``, ``test`` (defines ``check(candidate)``) and ``entry_point``, as HumanEval has them.
+        item: ``prompt``, ``test`` (defines ``check(candidate)``) and ``entry_point``, as HumanEval has them; ``style``.
 
     Returns:
         PASSED, FAILED or NOT_STARTED (the other process died before it ran anything: the judge's fault).
@@ -76,7 +81,7 @@ def run_tests(fd: int, item: dict[str, str], answer: str) -> bytes:
     if frames.receive(fd, 64) != b"ready":
         return NOT_STARTED
     try:
-        frames.send(fd, (item["prompt"] + answer).encode("utf-8", "surrogatepass"))
+        frames.send(fd, program(item, answer).encode("utf-8", "surrogatepass"))
         started = _receive(fd)
         namespace = _trusted_namespace(item["prompt"])
         for name in started.get("functions", ()):
@@ -89,6 +94,32 @@ def run_tests(fd: int, item: dict[str, str], answer: str) -> bytes:
     except BaseException:
         return FAILED
     return PASSED
+
+
+def program(item: dict[str, str], answer: str) -> str:
+    """The program in an answer.
+
+    In completion style the answer goes on where the item's prompt ends. In chat style it is a message: of its Markdown
+    fences (```, ```python, ```py) the first that defines the entry point counts, else the first, else all of it.
+    What the prompt says before the tested function (imports, helpers) stands before it; code that does not define the
+    function at all is a body that goes on where the prompt ends.
+
+    >>> item = {"prompt": "import math\\ndef f(x):", "entry_point": "f", "style": "chat"}
+    >>> program(item, "```py\\ndef f(x): return x\\n```")
+    'import math\\n\\ndef f(x): return x\\n'
+    """
+    prompt = item["prompt"]
+    if item.get("style") != "chat":
+        return prompt + answer
+    defines = re.compile(
+        rf"^(?:async\s+)?def\s+{re.escape(item['entry_point'])}\b|^{re.escape(item['entry_point'])}\s*=", re.M
+    )
+    blocks = [found.group(1) for found in _FENCE.finditer(answer)] or [answer]
+    code = next((block for block in blocks if defines.search(block)), blocks[0])
+    if not defines.search(code):
+        return f"{prompt}\n{code}"
+    before = defines.search(prompt)
+    return f"{prompt[: before.start()] if before else ''}\n{code}"
 
 
 def _trusted_namespace(prompt: str) -> dict[str, Any]:
@@ -139,5 +170,19 @@ def _overwrite(argument: Any, value: Any) -> None:
 
 
 def metrics(verdict: bytes) -> dict[str, float]:
-    """Metrics of one answer; greedy decoding gives one sample, so pass@1 is 0 or 1."""
+    """Metrics of one answer: of one sample pass@1 is 0 or 1."""
     return {"pass@1": float(verdict == PASSED)}
+
+
+def pass_at_k(samples: int, right: int, k: int) -> float:
+    """Unbiased estimate of the chance that at least one of ``k`` samples is right (arXiv:2107.03374, eq. 1).
+
+    Args:
+        samples: number of samples drawn, at least ``k``.
+        right: how many of them are right.
+
+    >>> pass_at_k(4, 1, 1), pass_at_k(4, 1, 2), pass_at_k(4, 3, 2)
+    (0.25, 0.5, 1.0)
+    """
+    assert 0 <= right <= samples and 1 <= k <= samples
+    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)

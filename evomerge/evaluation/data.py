@@ -1,88 +1,51 @@
-"""Data files of the tasks: JSONL rows become documents for lm-eval, cut into search, selection and test items.
+"""Data of the tasks: files and folders become documents for lm-eval, cut into search, selection and test items.
 
-A document holds only texts, because lm-eval keeps documents in a table whose columns have one type each:
-``id``, ``split``, ``prompt``, ``gold`` (the gold answer's text) and ``item`` (JSON: what the judge needs).
+``tasks.NAME.data`` names
 
-Formats, one JSON object a line (``.jsonl`` or ``.jsonl.gz``); keys not named here are not read:
+- a file, one JSON object a line (``.jsonl``, ``.jsonl.gz``) or one list of objects (``.json``): cut 40/20/40;
+- a folder with ``validation.jsonl`` and ``test.jsonl``: test items are the latter, the former is halved;
+- a folder in Spider's or BIRD's layout (:mod:`evomerge.evaluation.sql_data`): test items are all of ``dev.json``,
+  the others come from the training file if there is one; else ``dev.json`` is cut.
 
-sql   ``question``, ``schema`` (shown to the model), ``sql`` (gold query) and the database: ``database`` (an SQL script
-      with DDL and INSERTs, relative to the data file) or, as WikiSQL, ``ddl``, ``table`` and ``rows``.
-json  ``instruction`` and ``schema`` (JSON Schema, draft 2020-12); ``instance`` is the gold value, if there is one.
-code  as HumanEval: ``prompt``, ``entry_point``, ``test`` (defines ``check(candidate)``); ``canonical_solution`` is
-      the gold.
-
-``id`` (``task_id`` for code) names an item; without it the line number does.
+Formats of rows: :mod:`evomerge.evaluation.sql_data`, :mod:`json_data`, :mod:`code_data` beside this module. ``id``
+(``task_id``, ``question_id``) names an item; without it the line number does. Keys not named there are not read.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from evomerge.errors import UserError
+from evomerge.evaluation.code_data import read_code, read_program
+from evomerge.evaluation.documents import Document, ItemOptions, Row, rows
+from evomerge.evaluation.json_data import read_json
+from evomerge.evaluation.sql_data import DEVELOPMENT, TRAINING, read_sql
 
 SPLITS = ("search", "selection", "test")
 _SHARES = (0.4, 0.2)  # of a user's file: search, selection; the rest is test
+_READERS: dict[str, Callable[[Row, ItemOptions], Document]] = {
+    "sql": read_sql,
+    "json": read_json,
+    "code": read_code,
+    "program": read_program,
+}
 
 
-@dataclass(frozen=True)
-class Document:
-    """One item. ``group`` is what items of one database or schema share; it decides nothing but how halves are cut."""
-
-    id: str
-    group: str
-    prompt: str
-    gold: str
-    item: str
-
-    def row(self, split: str) -> dict[str, str]:
-        """The row of lm-eval's table."""
-        return {"id": self.id, "split": split, "prompt": self.prompt, "gold": self.gold, "item": self.item}
-
-
-class _Row:
-    """A line of a data file, for error texts. ``schemas``: the file's JSON Schemas already found good."""
-
-    def __init__(self, path: Path, line: int, values: dict[str, Any], schemas: set[str]) -> None:
-        self.path, self.line, self.values = path, line, values
-        self.schemas = schemas
-
-    def __getitem__(self, key: str) -> Any:
-        if key not in self.values:
-            self.fail(f"key '{key}' is missing (it has: {', '.join(self.values)})")
-        return self.values[key]
-
-    def text(self, key: str) -> str:
-        value = self[key]
-        if not isinstance(value, str):
-            self.fail(f"'{key}' must be a text, got {type(value).__name__}")
-        return str(value)
-
-    def name(self, key: str) -> str:
-        return str(self.values.get(key, f"line_{self.line}"))
-
-    def fail(self, what: str) -> None:
-        raise UserError(f"{self.path}:{self.line}: {what}")
-
-
-def read_documents(kind: str, path: Path) -> list[Document]:
+def read_documents(kind: str, path: Path, options: ItemOptions | None = None) -> list[Document]:
     """Documents of one data file.
 
     Args:
-        kind: ``sql``, ``json`` or ``code``.
+        kind: ``sql``, ``json``, ``code`` or ``program`` (code in MBPP's form).
 
     Raises:
         UserError: no such file, or a row that is not as the format says; names file, line and key.
     """
     documents: list[Document] = []
     seen: dict[str, int] = {}
-    for row in _rows(path):
-        document = _READERS[kind](row)
+    for row in rows(path):
+        document = _READERS[kind](row, options or ItemOptions())
         if document.id in seen:
             row.fail(f"id '{document.id}' is also on line {seen[document.id]}; ids must differ")
         seen[document.id] = row.line
@@ -116,73 +79,24 @@ def by_hash(documents: list[Document], path: Path) -> dict[str, list[Document]]:
     return {split: [d for d in documents if split_of[d.id] == split] for split in SPLITS}
 
 
-def cut(kind: str, folder: Path, data: str | None) -> dict[str, list[Document]]:
-    """Items per split: of the user's file ``data``, or of the task's own ``validation.jsonl`` and ``test.jsonl``."""
-    if data is not None:
-        path = Path(data).expanduser()
-        return by_hash(read_documents(kind, path), path)
-    validation = halves(read_documents(kind, folder / "validation.jsonl"))
-    return {**validation, "test": read_documents(kind, folder / "test.jsonl")}
+def cut(kind: str, folder: Path, data: str | None, options: ItemOptions | None = None) -> dict[str, list[Document]]:
+    """Items per split: of the user's ``data``, or of the task's own ``folder``.
 
-
-def _rows(path: Path) -> Iterator[_Row]:
-    if not path.is_file():
-        raise UserError(f"no data file {path}: give a .jsonl file, absolute or relative to the working directory")
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    schemas: set[str] = set()
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise UserError(
-                    f"{path}:{number}: not JSON ({error}); a data file holds one JSON object a line"
-                ) from None
-            if not isinstance(values, dict):
-                raise UserError(f"{path}:{number}: wanted a JSON object, got {type(values).__name__}")
-            yield _Row(path, number, values, schemas)
-
-
-def _read_sql(row: _Row) -> Document:
-    database: dict[str, Any]
-    if "database" in row.values:
-        script = row.path.parent / row.text("database")
-        if not script.is_file():
-            row.fail(f"'database' names {script}, which is no file; wanted an SQL script relative to the data file")
-        database = {"script": script.read_text(encoding="utf-8")}
-    elif "ddl" in row.values:
-        database = {"ddl": row.text("ddl"), "table": row.text("table"), "rows": row["rows"]}
-    else:
-        row.fail("key 'database' (an SQL script) is missing, and so are 'ddl', 'table' and 'rows'")
-    item = {"sql": row.text("sql"), "database": database}
-    prompt = f"{row.text('schema')}\n\nQuestion: {row.text('question')}\nSQL:"
-    return Document(row.name("id"), row.text("schema"), prompt, " " + row.text("sql"), json.dumps(item))
-
-
-def _read_json(row: _Row) -> Document:
-    # Not at module top: the judge's format is needed only where JSON items are, and jsonschema takes 0.2 s to import.
-    from evomerge.evaluation.json_schema import check_schema
-
-    schema = row["schema"]
-    key = json.dumps(schema, sort_keys=True)
-    if key not in row.schemas:  # many items share one, and checking one takes 20 ms
-        wrong = check_schema(schema)
-        if wrong is not None:
-            row.fail(f"'schema' is no JSON Schema: {wrong}")
-        row.schemas.add(key)
-    gold = " " + json.dumps(row.values["instance"], ensure_ascii=False) if "instance" in row.values else ""
-    prompt = f"{row.text('instruction')}\n\nJSON:"
-    return Document(row.name("id"), key, prompt, gold, json.dumps({"schema": schema}))
-
-
-def _read_code(row: _Row) -> Document:
-    # Without the final newline: tokenizers join it with the indentation, so the model writes it itself.
-    prompt = row.text("prompt").rstrip()
-    gold = str(row.values.get("canonical_solution", "")).rstrip()
-    item = {"prompt": prompt, "test": row.text("test"), "entry_point": row.text("entry_point")}
-    return Document(row.name("task_id"), "", prompt, f"\n{gold}" if gold else "", json.dumps(item))
-
-
-_READERS: dict[str, Callable[[_Row], Document]] = {"sql": _read_sql, "json": _read_json, "code": _read_code}
+    Raises:
+        UserError: a folder without the files that one needs, or whatever :func:`read_documents` raises.
+    """
+    path = folder if data is None else Path(data).expanduser()
+    if not path.is_dir():
+        return by_hash(read_documents(kind, path, options), path)
+    if (path / "test.jsonl").is_file():
+        validation = halves(read_documents(kind, path / "validation.jsonl", options))
+        return {**validation, "test": read_documents(kind, path / "test.jsonl", options)}
+    development = next((path / name for name in DEVELOPMENT if (path / name).is_file()), None)
+    if kind != "sql" or development is None:
+        wanted = "validation.jsonl and test.jsonl" + (", or Spider's or BIRD's dev.json" if kind == "sql" else "")
+        raise UserError(f"{path} has no data for a {kind} task: a folder needs {wanted}")
+    test = read_documents(kind, development, options)
+    training = next((path / name for name in TRAINING if (path / name).is_file()), None)
+    if training is None:
+        return by_hash(test, development)
+    return {**halves(read_documents(kind, training, options)), "test": test}

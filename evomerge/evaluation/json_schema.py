@@ -1,4 +1,4 @@
-"""JSON answers: strict RFC 8259, then the item's JSON Schema (draft 2020-12). Runs in the judge."""
+"""JSON answers: strict RFC 8259, then the item's JSON Schema (draft 2020-12) and its value. Runs in the judge."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from referencing import Registry
+
+from evomerge.evaluation.json_exact import equal, right_call
 
 _MAX_DEPTH = 64
 _MAX_DIGITS = 1000
@@ -63,20 +65,43 @@ def check_schema(schema: Any) -> str | None:
     return None
 
 
-def judge(answer: str, schema: Any, strip_fence: bool = False) -> dict[str, float]:
-    """Metrics of one answer: ``json_schema`` (parses and conforms) and ``json_valid`` (parses).
+def judge(item: dict[str, Any], answer: str) -> dict[str, float]:
+    """Metrics of one answer: ``json_schema`` (parses and conforms), ``json_valid`` (parses), ``json_exact`` (equals an
+    expected value; only for items that have one), ``json_fenced`` (a fence was taken away; only if that is asked for).
 
     Args:
-        strip_fence: take a Markdown fence around the whole answer away before.
+        item: ``schema``; expected is a value of the list ``accepted`` or the call ``call`` (``name`` and accepted
+            ``arguments``, see :func:`evomerge.evaluation.json_exact.right_call`); ``strip_fence`` takes a Markdown
+            fence around the whole answer away before.
     """
     text = answer.strip(_WHITE_SPACE)
-    if strip_fence and (fenced := _FENCED.match(text)):
+    metrics = dict(wrong(item))
+    if item.get("strip_fence") and (fenced := _FENCED.match(text)):
         text = fenced.group(1)
+        metrics["json_fenced"] = 1.0
     try:
         value = parse(text)
     except NotJSON:
-        return {"json_schema": 0.0, "json_valid": 0.0}
-    return {"json_schema": float(conforms(value, schema)), "json_valid": 1.0}
+        return metrics
+    metrics |= {"json_schema": float(conforms(value, item["schema"])), "json_valid": 1.0}
+    if "json_exact" in metrics:
+        metrics["json_exact"] = float(_is_expected(item, value))
+    return metrics
+
+
+def wrong(item: dict[str, Any]) -> dict[str, float]:
+    """Metrics of an answer that is not even JSON."""
+    expected = ["json_exact"] if "accepted" in item or "call" in item else []
+    return dict.fromkeys(
+        ["json_schema", "json_valid", *expected, *(["json_fenced"] * bool(item.get("strip_fence")))], 0.0
+    )
+
+
+def _is_expected(item: dict[str, Any], value: Any) -> bool:
+    call = item.get("call")
+    if call is not None and right_call(value, call["name"], call["arguments"]):
+        return True
+    return any(equal(value, accepted) for accepted in item.get("accepted", ()))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

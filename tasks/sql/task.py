@@ -8,9 +8,9 @@ from typing import Any
 from evomerge.evaluation import yaml_functions
 
 
-def dataset(data: str | None = None, **_: Any) -> Any:
-    """The items of this folder, or of the user's file ``data``."""
-    return yaml_functions.dataset("sql", Path(__file__).parent, data)
+def dataset(**metadata: Any) -> Any:
+    """The items of this folder, or of the user's ``data``."""
+    return yaml_functions.dataset("sql", Path(__file__).parent, metadata)
 
 
 def process_results(document: dict[str, Any], results: list[str]) -> dict[str, float]:

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from evomerge.errors import UserError
-from evomerge.evaluation.data import SPLITS, Document, by_hash, halves, read_documents
+from evomerge.evaluation.data import SPLITS, by_hash, halves, read_documents
+from evomerge.evaluation.documents import Document
 
 SQL = {
     "question": "Who?",
@@ -46,7 +47,7 @@ def test_a_database_script_lies_beside_the_data_file(tmp_path):
     (tmp_path / "databases" / "t.sql").write_text("CREATE TABLE t (a);")
     row = {"question": "Who?", "schema": "s", "sql": "SELECT 1", "database": "databases/t.sql"}
     (document,) = read_documents("sql", write(tmp_path / "a.jsonl", row))
-    assert json.loads(document.item)["database"] == {"script": "CREATE TABLE t (a);"}
+    assert json.loads(document.item)["databases"] == [{"script": "CREATE TABLE t (a);"}]
 
 
 def test_compressed_files_are_read(tmp_path):
@@ -59,7 +60,7 @@ def test_compressed_files_are_read(tmp_path):
     ("kind", "rows", "message"),
     [
         ("sql", [SQL | {"rows": []}, SQL], r"d\.jsonl:2: key 'rows' is missing"),
-        ("sql", [{"question": "q"}], r"d\.jsonl:1: key 'database'"),
+        ("sql", [{"question": "q", "schema": "s", "sql": "SELECT 1"}], r"d\.jsonl:1: key 'database'"),
         ("sql", [SQL | {"database": "no.sql"}], r"d\.jsonl:1: 'database' names .*no\.sql"),
         ("json", [{"instruction": "i"}], r"d\.jsonl:1: key 'schema' is missing"),
         ("json", [JSON | {"schema": {"type": "text"}}], r"d\.jsonl:1: 'schema' is no JSON Schema"),

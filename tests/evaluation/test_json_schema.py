@@ -45,11 +45,66 @@ CASES = [
 
 @pytest.mark.parametrize(("answer", "conforms", "valid"), CASES, ids=[answer[:24] for answer, _, _ in CASES])
 def test_strict_json(answer, conforms, valid):
-    assert judge_answer(answer, SCHEMA) == {"json_schema": conforms, "json_valid": valid}
+    assert judge_answer({"schema": SCHEMA}, answer) == {"json_schema": conforms, "json_valid": valid}
 
 
 def test_a_fence_is_stripped_only_when_asked():
-    assert judge_answer('```json\n{"n": 1}\n```', SCHEMA, strip_fence=True)["json_schema"] == 1
+    item = {"schema": SCHEMA, "strip_fence": True}
+    right = {"json_schema": 1, "json_valid": 1}
+    assert judge_answer(item, '```json\n{"n": 1}\n```\n') == right | {"json_fenced": 1}
+    assert judge_answer(item, '{"n": 1}') == right | {"json_fenced": 0}
+    assert judge_answer(item, '```json\n{"n": 1}\n```\nThere.') == {"json_schema": 0, "json_valid": 0, "json_fenced": 0}
+
+
+CALL = {
+    "name": "trip",
+    "arguments": {
+        "to": ["NYC", "New York"],
+        "days": [2],
+        "by": ["", "train"],
+        "seats": [{"row": [1, 2], "side": ["", "a"]}],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "right"),
+    [
+        ({"to": "NYC", "days": 2, "seats": {"row": 2}}, 1),
+        ({"to": "New York", "days": 2.0, "by": "train", "seats": {"row": 1, "side": "a"}}, 1),
+        ({"to": "nyc", "days": 2, "seats": {"row": 2}}, 0),
+        ({"to": "NYC", "seats": {"row": 2}}, 0),
+        ({"to": "NYC", "days": True, "seats": {"row": 2}}, 0),
+        ({"to": "NYC", "days": 2, "by": "car", "seats": {"row": 2}}, 0),
+        ({"to": "NYC", "days": 2, "seats": {"row": 3}}, 0),
+        ({"to": "NYC", "days": 2, "seats": {"row": 2}, "class": 1}, 0),
+        (["NYC", 2], 0),
+    ],
+)
+def test_a_call_is_exact_with_accepted_arguments(arguments, right):
+    answer = json.dumps({"name": "trip", "arguments": arguments})
+    assert judge_answer({"schema": True, "call": CALL}, answer) == {
+        "json_schema": 1,
+        "json_valid": 1,
+        "json_exact": right,
+    }
+    assert judge_answer({"schema": True, "call": CALL}, answer.replace("trip", "fly"))["json_exact"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ('{"b": [1, null], "a": 1.0}', 1),
+        ("7", 1),
+        ("7.0", 1),
+        ('{"a": true, "b": [1, null]}', 0),
+        ('{"a": 1}', 0),
+        ("oh", 0),
+    ],
+)
+def test_exact_is_one_of_the_accepted_values(answer, right):
+    item = {"schema": True, "accepted": [{"a": 1, "b": [1, None]}, 7]}
+    assert judge_answer(item, answer)["json_exact"] == right
 
 
 def test_in_the_judge_a_pattern_that_never_ends_is_wrong_and_the_judge_goes_on(judge):
@@ -59,4 +114,4 @@ def test_in_the_judge_a_pattern_that_never_ends_is_wrong_and_the_judge_goes_on(j
 
 
 def test_references_lead_nowhere_outside():
-    assert judge_answer("1", {"$ref": "http://example.com/schema.json"})["json_schema"] == 0
+    assert judge_answer({"schema": {"$ref": "http://example.com/schema.json"}}, "1")["json_schema"] == 0

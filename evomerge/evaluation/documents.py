@@ -1,0 +1,129 @@
+"""Documents: one item each of a task's data, as lm-eval's tables hold them; rows of data files that they come from."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from evomerge.errors import UserError, nearest
+from evomerge.evaluation.sql_compare import COMPARISONS
+
+STYLES = ("completion", "chat")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One item.
+
+    lm-eval keeps documents in a table whose columns have one type each: all are texts.
+
+    Attributes:
+        group: what items of one database or schema share; it decides nothing but how halves are cut.
+        prompt: what the model is shown.
+        gold: the gold answer; empty if there is none.
+        item: JSON, what the judge needs.
+    """
+
+    id: str
+    group: str
+    prompt: str
+    gold: str
+    item: str
+
+    def row(self, split: str) -> dict[str, str]:
+        """The row of lm-eval's table."""
+        return {"id": self.id, "split": split, "prompt": self.prompt, "gold": self.gold, "item": self.item}
+
+
+@dataclass(frozen=True)
+class ItemOptions:
+    """How items are asked and judged; the keys of ``tasks.NAME`` of these names.
+
+    Attributes:
+        compare: sql: when results agree, a name of :mod:`evomerge.evaluation.sql_compare`.
+        strip_fence: json: take a Markdown fence around the whole answer away; counted as ``json_fenced``.
+        style: code: ``completion`` (the answer goes on where the prompt ends) or ``chat`` (it is a message with a
+            program in a fence).
+    """
+
+    compare: str = "bag"
+    strip_fence: bool = False
+    style: str = "completion"
+
+    def __post_init__(self) -> None:
+        for key, value, known in (("compare", self.compare, tuple(COMPARISONS)), ("style", self.style, STYLES)):
+            if value not in known:
+                raise UserError(f"{key} must be one of {', '.join(known)}, got '{value}': {nearest(value, known)}")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> ItemOptions:
+        """Those of ``values`` that are options; lm-eval passes all of a task's metadata on."""
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+
+class Row:
+    """An entry of a data file, for error texts. ``known``: what the file's reader has found good already."""
+
+    def __init__(self, path: Path, line: int, values: dict[str, Any], known: dict[str, Any]) -> None:
+        self.path, self.line, self.values = path, line, values
+        self.known = known
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.values:
+            self.fail(f"key '{key}' is missing (it has: {', '.join(self.values)})")
+        return self.values[key]
+
+    def text(self, key: str) -> str:
+        value = self[key]
+        if not isinstance(value, str):
+            self.fail(f"'{key}' must be a text, got {type(value).__name__}")
+        return str(value)
+
+    def texts(self, key: str) -> list[str]:
+        """One text, or a list of some."""
+        value = self[key]
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(isinstance(entry, str) for entry in values):
+            self.fail(f"'{key}' must be a text or a list of texts")
+        return values
+
+    def name(self, key: str) -> str:
+        return str(self.values.get(key, f"line_{self.line}"))
+
+    def fail(self, what: str) -> NoReturn:
+        raise UserError(f"{self.path}:{self.line}: {what}")
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """Rows of a file with one JSON object a line (``.jsonl``, ``.jsonl.gz``) or with one list of objects (``.json``).
+
+    Raises:
+        UserError: no such file, or not of that form; names file and line (of a list: the entry).
+    """
+    if not path.is_file():
+        raise UserError(f"no data file {path}: give a .jsonl file, absolute or relative to the working directory")
+    known: dict[str, Any] = {}
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        if path.suffix == ".json":
+            entries = _load(path, 1, lines.read())
+            if not isinstance(entries, list):
+                raise UserError(f"{path}: wanted a list of JSON objects, got {type(entries).__name__}")
+            numbered: Any = enumerate(entries, 1)
+        else:
+            numbered = ((number, _load(path, number, line)) for number, line in enumerate(lines, 1) if line.strip())
+        for number, values in numbered:
+            if not isinstance(values, dict):
+                raise UserError(f"{path}:{number}: wanted a JSON object, got {type(values).__name__}")
+            yield Row(path, number, values, known)
+
+
+def _load(path: Path, number: int, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path}:{number}: not JSON ({error}); a data file holds one JSON object a line") from None

@@ -1,0 +1,53 @@
+"""Rows of JSON tasks: ``instruction`` and ``schema`` (JSON Schema, draft 2020-12).
+
+``instance`` is the gold value. Besides it, right by ``json_exact`` are the values of the list ``accepted``, or the
+calls of ``instance["name"]`` whose arguments are in ``acceptable`` (:func:`evomerge.evaluation.json_exact.right_call`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from evomerge.evaluation.documents import Document, ItemOptions, Row
+
+
+def read_json(row: Row, options: ItemOptions) -> Document:
+    """A document of one row.
+
+    Raises:
+        UserError: the row is not as described above.
+    """
+    # Not at module top: needed only where JSON items are, and jsonschema takes 0.2 s to import.
+    from evomerge.evaluation.json_schema import check_schema
+
+    schema = row["schema"]
+    key = json.dumps(schema, sort_keys=True)
+    if key not in row.known:  # many items share one, and checking one takes 20 ms
+        wrong = check_schema(schema)
+        if wrong is not None:
+            row.fail(f"'schema' is no JSON Schema: {wrong}")
+        row.known[key] = True
+    item: dict[str, Any] = {"schema": schema}
+    accepted = row.values.get("accepted", [])
+    if not isinstance(accepted, list):
+        row.fail(f"'accepted' must be a list of values, got {type(accepted).__name__}")
+    if "instance" in row.values:
+        accepted = [row["instance"], *accepted]
+    if accepted:
+        item["accepted"] = accepted
+    if "acceptable" in row.values:
+        item["call"] = {"name": _called(row), "arguments": row["acceptable"]}
+    if options.strip_fence:
+        item["strip_fence"] = True
+    gold = " " + json.dumps(accepted[0], ensure_ascii=False) if accepted else ""
+    return Document(row.name("id"), key, f"{row.text('instruction')}\n\nJSON:", gold, json.dumps(item))
+
+
+def _called(row: Row) -> str:
+    instance = row["instance"]
+    if not isinstance(row["acceptable"], dict):
+        row.fail("'acceptable' must be an object: accepted values by argument")
+    if not isinstance(instance, dict) or not isinstance(instance.get("name"), str):
+        row.fail("'acceptable' needs an 'instance' with the called function's 'name'")
+    return str(instance["name"])

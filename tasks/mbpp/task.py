@@ -1,0 +1,18 @@
+"""What mbpp.yaml calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evomerge.evaluation import yaml_functions
+
+
+def dataset(**metadata: Any) -> Any:
+    """The items of the user's ``data``."""
+    return yaml_functions.dataset("program", Path(__file__).parent, metadata)
+
+
+def process_results(document: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Metrics of one answer."""
+    return yaml_functions.results("code", document, results[0])

@@ -1,0 +1,179 @@
+"""Spider's and BIRD's folders, MBPP's rows, alternatives and instances: made here, read, and judged."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from evomerge.errors import UserError
+from evomerge.evaluation.data import SPLITS, cut, read_documents
+from evomerge.evaluation.documents import ItemOptions
+
+TABLES = {
+    "db_id": "zoo",
+    "table_names_original": ["cage", "animal"],
+    "column_names_original": [[-1, "*"], [0, "id"], [0, "Floor Area"], [1, "name"], [1, "cage"]],
+    "column_types": ["text", "number", "number", "text", "number"],
+    "primary_keys": [1],
+    "foreign_keys": [[4, 1]],
+}
+SHOWN = (
+    'CREATE TABLE cage (id NUMBER PRIMARY KEY, "Floor Area" NUMBER)\n'
+    "CREATE TABLE animal (name TEXT, cage NUMBER REFERENCES cage(id))"
+)
+
+
+def database(path, *animals):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute('CREATE TABLE cage (id INTEGER PRIMARY KEY, "Floor Area" REAL)')
+        connection.execute("CREATE TABLE animal (name TEXT, cage INTEGER)")
+        connection.executemany("INSERT INTO animal VALUES (?, ?)", animals)
+        connection.commit()
+
+
+def spider(folder, count=5, training=0):
+    database(folder / "database" / "zoo" / "zoo.sqlite", ("Leo", 1), ("Kim", 2))
+    database(folder / "database" / "zoo" / "zoo_2.sqlite", ("Leo", 2), ("Kim", 2))
+    rows = [
+        {"db_id": "zoo", "question": f"Who is in {n}?", "query": f"SELECT name FROM animal WHERE cage = {n}"}
+        for n in range(count + training)
+    ]
+    (folder / "dev.json").write_text(json.dumps(rows[:count]))
+    if training:
+        (folder / "train_spider.json").write_text(json.dumps(rows[count:]))
+    (folder / "tables.json").write_text(json.dumps([TABLES]))
+    return folder
+
+
+def test_spiders_folder(tmp_path, judge):
+    parts = cut("sql", tmp_path, str(spider(tmp_path)), ItemOptions(compare="spider"))
+    assert [len(parts[split]) for split in SPLITS] == [2, 1, 2]
+    document = min((d for part in parts.values() for d in part), key=lambda d: d.prompt)
+    assert document.prompt == f"{SHOWN}\n\nQuestion: Who is in 0?\nSQL:"
+    (first,) = [d for part in parts.values() for d in part if "in 1?" in d.prompt]
+    answers = [(first.gold, 1), (" SELECT 'Leo'", 0), (" SELECT name FROM animal WHERE cage IN (1)", 1)]
+    verdicts = judge.judge("sql", [(first.item, answer) for answer, _ in answers])
+    assert [verdict["sql_exec"] for verdict in verdicts] == [right for _, right in answers]
+
+
+def test_spiders_training_file_gives_search_and_selection_and_all_of_dev_is_test(tmp_path):
+    parts = cut("sql", tmp_path, str(spider(tmp_path, training=8)))
+    assert [len(parts[split]) for split in SPLITS] == [4, 4, 5]
+
+
+def test_birds_folder(tmp_path, judge):
+    database(tmp_path / "dev_databases" / "zoo" / "zoo.sqlite", ("Leo", 1), ("Leo", 1))
+    row = {
+        "question_id": 7,
+        "db_id": "zoo",
+        "question": "Who?",
+        "evidence": "who means name",
+        "SQL": "SELECT name FROM animal",
+    }
+    (tmp_path / "dev.json").write_text(json.dumps([row]))
+    (document,) = read_documents("sql", tmp_path / "dev.json", ItemOptions(compare="bird"))
+    # Without dev_tables.json the database itself gives the schema.
+    shown = (
+        'CREATE TABLE cage (id INTEGER PRIMARY KEY, "Floor Area" REAL)\nCREATE TABLE animal (name TEXT, cage INTEGER)'
+    )
+    assert document.prompt == f"{shown}\n\nQuestion: Who?\nHint: who means name\nSQL:"
+    assert document.id == "7"
+    assert judge.judge("sql", [(document.item, " SELECT DISTINCT name FROM animal")])[0]["sql_exec"] == 1
+
+
+def test_errors_name_the_database(tmp_path):
+    spider(tmp_path)
+    (tmp_path / "dev.json").write_text(json.dumps([{"db_id": "zo", "question": "?", "query": "SELECT 1"}]))
+    with pytest.raises(UserError, match=r"dev\.json:1: no database 'zo': did you mean 'zoo'"):
+        cut("sql", tmp_path, str(tmp_path))
+    with pytest.raises(UserError, match=r"no data for a json task: a folder needs validation\.jsonl and test\.jsonl"):
+        cut("json", tmp_path, str(tmp_path))
+    (tmp_path / "bad.sqlite").write_text("no database")
+    (tmp_path / "own.jsonl").write_text(
+        json.dumps({"question": "?", "schema": "s", "sql": "SELECT 1", "database": "bad.sqlite"})
+    )
+    with pytest.raises(UserError, match=r"bad\.sqlite is no SQLite database"):
+        read_documents("sql", tmp_path / "own.jsonl")
+
+
+def test_own_rows_with_alternatives_and_instances(tmp_path, judge):
+    for number in (1, 2):
+        (tmp_path / f"{number}.sql").write_text(f"CREATE TABLE t (a); INSERT INTO t VALUES ({number}), (3);")
+    row = {
+        "question": "All or the last?",
+        "schema": "CREATE TABLE t (a)",
+        "sql": ["SELECT a FROM t", "SELECT max(a) FROM t"],
+        "database": ["1.sql", "2.sql"],
+    }
+    (tmp_path / "own.jsonl").write_text(json.dumps(row))
+    (document,) = read_documents("sql", tmp_path / "own.jsonl")
+    answers = [(document.gold, 1), (" SELECT 3", 1), (" SELECT a FROM t WHERE a <> 2", 0)]
+    verdicts = judge.judge("sql", [(document.item, answer) for answer, _ in answers])
+    assert [verdict["sql_exec"] for verdict in verdicts] == [right for _, right in answers]
+
+
+def test_a_folder_with_own_splits(tmp_path):
+    row = {"instruction": "Go.", "schema": {"type": "integer"}}
+    for name, count in (("validation", 6), ("test", 3)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(row | {"id": f"{name}{n}"}) for n in range(count)))
+    assert [len(part) for part in cut("json", tmp_path, str(tmp_path)).values()] == [3, 3, 3]
+
+
+MBPP = {
+    "task_id": 2,
+    "text": "Write a function to double a list.",
+    "code": "import copy\r\n\r\ndef twice(xs):\r\n  # all of it\r\n  return copy.copy(xs) * 2",
+    "test_list": ["assert sorted(twice([2, 1])) == [1, 1, 2, 2]", "assert twice(['''a\nb''']) == ['a\\nb', 'a\\nb']"],
+    "test_setup_code": "",
+}
+
+
+@pytest.mark.parametrize("style", ["completion", "chat"])
+def test_mbpps_rows(tmp_path, judge, style):
+    (tmp_path / "mbpp.jsonl").write_text(json.dumps(MBPP))
+    (document,) = read_documents("program", tmp_path / "mbpp.jsonl", ItemOptions(style=style))
+    assert document.id == "2"
+    assert document.prompt.startswith(
+        "Write a function to double a list. Your code should pass these tests:\n\nassert sorted("
+    )
+    assert json.loads(document.item)["entry_point"] == "twice"
+    wrong = document.gold.replace("* 2", "* 3")
+    assert [v["pass@1"] for v in judge.judge("code", [(document.item, document.gold), (document.item, wrong)])] == [
+        1,
+        0,
+    ]
+    with pytest.raises(UserError, match="choose task mbpp"):
+        read_documents("code", tmp_path / "mbpp.jsonl")
+
+
+CHAT = {
+    "task_id": "x",
+    "prompt": "from math import floor\n\ndef base(x):\n    return floor(x)\n\ndef f(x):\n    '''Twice base.'''\n",
+    "entry_point": "f",
+    "test": "def check(candidate):\n    assert candidate(2.5) == 4",
+    "canonical_solution": "    return 2 * base(x)\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("Sure:\n```python\ndef f(x):\n    return 2 * base(x)\n```\nIt doubles.", 1),
+        ("```\ndef f(x):\n    return 2 * floor(x)\n", 1),
+        ("def f(x):\n    return 2 * base(x)", 1),
+        ("```python\n    return 2 * base(x)\n```", 1),
+        ("First\n```python\nprint(f(1))\n```\nand\n```py\ndef f(x): return 2 * base(x)\n```", 1),
+        ("```python\ndef f(x):\n    return base(x)\n```", 0),
+        ("I cannot.", 0),
+    ],
+)
+def test_programs_in_messages(tmp_path, judge, answer, right):
+    (tmp_path / "own.jsonl").write_text(json.dumps(CHAT))
+    (document,) = read_documents("code", tmp_path / "own.jsonl", ItemOptions(style="chat"))
+    assert document.prompt.startswith("Write a solution to the following problem")
+    found = judge.judge("code", [(document.item, document.gold), (document.item, answer)])
+    assert [verdict["pass@1"] for verdict in found] == [1, right]

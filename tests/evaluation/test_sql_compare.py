@@ -1,0 +1,170 @@
+"""The verdict that each comparison mode must give, on a table of query pairs."""
+
+from __future__ import annotations
+
+import pytest
+
+from evomerge.evaluation.sql import Judging, judge, run_query
+from evomerge.evaluation.sql_compare import COMPARISONS, Result, bag
+
+SCRIPT = """
+CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER, fee REAL);
+INSERT INTO singer VALUES (1, 'Ann', 'France', 52, 10.5), (2, 'Bob', 'Chile', 32, 20.0), (3, 'Cy', 'France', 29, NULL),
+  (4, 'Di', 'Chile', 41, 10.5), (5, 'Ed', 'Peru', 29, 3.0);
+CREATE TABLE song (title TEXT, singer INTEGER, year INTEGER, sales REAL);
+INSERT INTO song VALUES ('Up', 1, 2001, 1.5), ('Down', 1, 2003, 2.5), ('Left', 2, 2003, 4.0), ('Right', 4, 2010, 4.0);
+CREATE TABLE empty (a INTEGER, b TEXT);
+"""
+NAMES = "SELECT name FROM singer WHERE age > 30"
+PAIRS_OF = "SELECT name, country FROM singer"
+COUNTRIES = "SELECT country FROM singer"
+OLDEST = "SELECT name FROM singer ORDER BY age DESC"
+
+# gold, answer, and the verdicts of bag, strict, spider, bird.
+TABLE = [
+    # Rows
+    (NAMES, NAMES, "1111"),
+    (NAMES, "SELECT name FROM singer WHERE age >= 32", "1111"),
+    (NAMES, "SELECT name FROM singer WHERE age > 40", "0000"),
+    (NAMES, NAMES + " ORDER BY name DESC", "1111"),
+    (NAMES, "SELECT 1", "0000"),
+    (NAMES, "SELECT nothing FROM singer", "0000"),
+    (NAMES, "", "0000"),
+    (NAMES, NAMES + " LIMIT 2", "0000"),
+    # Repeated rows: a multiset, a set, or (DISTINCT left out of both) whatever DISTINCT would have done
+    (COUNTRIES, "SELECT DISTINCT country FROM singer", "0011"),
+    ("SELECT DISTINCT country FROM singer", COUNTRIES, "0011"),
+    (COUNTRIES, "SELECT country FROM singer GROUP BY country", "0001"),
+    (COUNTRIES, COUNTRIES + " UNION ALL SELECT 'Peru'", "0001"),
+    (
+        COUNTRIES,
+        "SELECT 'France' UNION ALL SELECT 'France' UNION ALL SELECT 'France' UNION ALL SELECT 'Chile' "
+        "UNION ALL SELECT 'Peru'",
+        "0001",
+    ),
+    ("SELECT count(DISTINCT country) FROM singer", "SELECT count(country) FROM singer", "0010"),
+    ("SELECT count(DISTINCT country) FROM singer", "SELECT 3", "1101"),
+    ("SELECT 'distinct'", "SELECT 'distinct' || ''", "1111"),
+    # Order of rows
+    (OLDEST, OLDEST, "1111"),
+    (OLDEST, "SELECT name FROM singer ORDER BY age", "0001"),
+    (OLDEST, "SELECT name FROM singer", "0001"),
+    (OLDEST + ", name", "SELECT name FROM singer ORDER BY -age, name", "1111"),
+    ("SELECT name FROM singer ORDER  BY age DESC, name", "SELECT name FROM singer ORDER BY age", "0011"),
+    ("SELECT name FROM (SELECT name FROM singer ORDER BY age)", "SELECT name FROM singer ORDER BY name DESC", "1101"),
+    (
+        "SELECT name FROM singer WHERE id IN (SELECT id FROM singer ORDER BY age LIMIT 2)",
+        "SELECT name FROM singer WHERE age = 29 ORDER BY name DESC",
+        "1101",
+    ),
+    (
+        "SELECT name, 'order by' FROM singer WHERE age = 29",
+        "SELECT name, 'order by' FROM singer WHERE age = 29 ORDER BY 1 DESC",
+        "1101",
+    ),
+    (
+        "SELECT name FROM singer ORDER BY age DESC LIMIT 1",
+        "SELECT name FROM singer WHERE age = (SELECT max(age) FROM singer)",
+        "1111",
+    ),
+    # Columns
+    (PAIRS_OF, "SELECT country, name FROM singer", "1010"),
+    (PAIRS_OF, "SELECT name FROM singer", "0000"),
+    (PAIRS_OF, "SELECT name, country, age FROM singer", "0000"),
+    (PAIRS_OF, "SELECT name, name FROM singer", "0000"),
+    (PAIRS_OF + " ORDER BY id", "SELECT country, name FROM singer ORDER BY id", "1010"),
+    (PAIRS_OF + " ORDER BY id", "SELECT country, name FROM singer ORDER BY id DESC", "0000"),
+    ("SELECT id, age, name, country FROM singer", "SELECT country, name, id, age FROM singer", "1010"),
+    ("SELECT age, age, id FROM singer", "SELECT age, id, age FROM singer", "1010"),
+    ("SELECT age, age, id FROM singer", "SELECT id, id, age FROM singer", "0000"),
+    # The same values in each column, differently paired
+    ("SELECT 1, 2 UNION ALL SELECT 2, 1", "SELECT 1, 1 UNION ALL SELECT 2, 2", "0000"),
+    ("SELECT 1, 2 UNION ALL SELECT 3, 4", "SELECT 2, 1 UNION ALL SELECT 3, 4", "0000"),
+    # Numbers
+    ("SELECT count(*) FROM singer", "SELECT 5.0", "1011"),
+    ("SELECT count(*) FROM singer", "SELECT '5'", "0000"),
+    ("SELECT 0.1 + 0.2", "SELECT 0.3", "1000"),
+    ("SELECT avg(sales) FROM song", "SELECT avg(sales) + 1e-8 FROM song", "1000"),
+    ("SELECT avg(sales) FROM song", "SELECT avg(sales) + 0.001 FROM song", "0000"),
+    ("SELECT avg(sales) FROM song", "SELECT round(avg(sales)) FROM song", "1111"),
+    ("SELECT 10000000", "SELECT 10000001", "0000"),
+    ("SELECT 10000000", "SELECT 10000001.0", "1000"),
+    (
+        "SELECT fee FROM singer",
+        "SELECT cast(fee AS INTEGER) FROM singer WHERE fee IS NOT NULL UNION ALL SELECT NULL",
+        "0000",
+    ),
+    # NULL, text, blobs
+    ("SELECT NULL", "SELECT NULL", "1111"),
+    ("SELECT NULL", "SELECT 0", "0000"),
+    ("SELECT NULL", "SELECT ''", "0000"),
+    ("SELECT name FROM singer", "SELECT upper(name) FROM singer", "0000"),
+    ("SELECT 'a'", "SELECT 'a '", "0000"),
+    ("SELECT x'61'", "SELECT 'a'", "0000"),
+    # Nothing
+    ("SELECT a FROM empty", "SELECT name FROM singer WHERE age > 99", "1111"),
+    ("SELECT a FROM empty", "SELECT a, b FROM empty", "0011"),
+    ("SELECT a FROM empty", "SELECT NULL", "0000"),
+    ("SELECT a FROM empty", "SELECT a FROM nowhere", "0000"),
+    # How queries are written
+    (NAMES, "SELECT name FROM singer WHERE age > = 32", "0010"),
+    (NAMES, "SELECT name FROM singer WHERE age ! = 29", "0010"),
+    ("SELECT 2020", "SELECT YEAR(CURDATE())", "0010"),
+    (NAMES, "select T1.name from singer as T1 where not T1.age <= 30", "1111"),
+    (
+        "SELECT T1.title FROM song T1 JOIN singer T2 ON T1.singer = T2.id WHERE T2.name = 'Ann'",
+        "SELECT title FROM song WHERE singer IN (SELECT id FROM singer WHERE name = 'Ann')",
+        "1111",
+    ),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "verdicts"), TABLE, ids=[f"{g[:40]} / {a[:40]}" for g, a, _ in TABLE])
+def test_verdict_of_each_mode(gold, answer, verdicts):
+    judging = Judging()
+    found = ""
+    for compare in ("bag", "strict", "spider", "bird"):
+        prepared = judging.prepare({"sql": [gold], "databases": [{"script": SCRIPT}], "compare": compare})
+        found += str(int(judge(prepared, answer, 5.0)["sql_exec"]))
+    assert found == verdicts
+
+
+def test_the_table_is_large_and_every_mode_differs_from_every_other():
+    assert len(TABLE) >= 40
+    columns = list(zip(*(verdicts for _, _, verdicts in TABLE), strict=True))
+    assert len(set(columns)) == len(COMPARISONS)
+
+
+def test_many_equal_columns_do_not_make_the_search_long():
+    width = 40
+    gold = Result(width, [(1,) * (width - 1) + (n,) for n in range(50)])
+    other = Result(width, [(n,) + (1,) * (width - 1) for n in range(50)])
+    assert bag(gold, other, ordered=False)
+    wrong = Result(width, [*other.rows[:-1], (1,) * (width - 1) + (7,)])
+    assert not bag(gold, wrong, ordered=False)
+
+
+def test_nearly_equal_numbers_that_sort_differently_agree():
+    gold = Result(2, [(1.0, "b"), (1.0 + 1e-9, "a")])
+    other = Result(2, [(1.0 + 1e-9, "b"), (1.0, "a")])
+    assert bag(gold, other, ordered=False)
+
+
+def test_text_that_is_no_utf_8():
+    """Spider's evaluation drops what it cannot decode; the others tell different bytes apart."""
+    item = {"sql": ["SELECT cast(x'6180' AS TEXT)"], "databases": [{"script": "CREATE TABLE t (a)"}]}
+    answers = ["SELECT cast(x'6180' AS TEXT)", "SELECT cast(x'6181' AS TEXT)"]
+    for compare, verdicts in (("bag", [1, 0]), ("bird", [1, 0]), ("spider", [1, 1])):
+        prepared = Judging().prepare(item | {"compare": compare})
+        assert [judge(prepared, answer, 5.0)["sql_exec"] for answer in answers] == verdicts
+
+
+def test_a_result_is_bounded():
+    many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT {}) SELECT {} FROM c"
+    prepared = Judging().prepare(
+        {"sql": ["SELECT 1"], "databases": [{"script": "CREATE TABLE t (a)"}], "compare": "bag"}
+    )
+    assert judge(prepared, many.format(90_000, "x"), 30.0) == {"sql_exec": 0.0, "sql_valid": 1.0}
+    assert judge(prepared, many.format(110_000, "x"), 30.0) == {"sql_exec": 0.0, "sql_valid": 0.0}
+    assert judge(prepared, many.format(300, "hex(zeroblob(300000))"), 30.0) == {"sql_exec": 0.0, "sql_valid": 0.0}
+    assert run_query(prepared.databases[0], "SELECT 1", 5.0) == Result(1, [(1,)])
