@@ -16,6 +16,7 @@ from evomerge.recipes.mergekit.methods import MethodCall
 from evomerge.recipes.mergekit.read import is_mergekit, load, parse
 from evomerge.recipes.mergekit.slices import OutputLayer, output_layers, output_slices
 from evomerge.recipes.mergekit.tensors import tensor_settings
+from evomerge.recipes.mergekit.write import dump
 
 __all__ = [
     "InputModel",
@@ -29,6 +30,7 @@ __all__ = [
     "TokenRow",
     "TokenSource",
     "Tokenizer",
+    "dump",
     "is_mergekit",
     "load",
     "output_layers",
