@@ -89,6 +89,14 @@ def open_tensor_file(path: Path) -> TensorFile:
     return SafetensorsFile(path) if path.suffix == ".safetensors" else PickledFile(path)
 
 
+def equal_values(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether two tensors of one shape hold the same numbers, whatever their dtypes."""
+    if left.dtype == right.dtype:
+        # bytes: not every dtype can be compared
+        return torch.equal(left.contiguous().view(-1).view(torch.uint8), right.contiguous().view(-1).view(torch.uint8))
+    return torch.equal(left.double(), right.double())
+
+
 class SafetensorsFile:
     """A safetensors file, mapped as a whole; tensors are views, and reading a header costs no data."""
 

@@ -1,0 +1,159 @@
+"""What an adapter makes of each parameter of its base."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from evomerge.errors import UserError
+from evomerge.weights.adapter import Adapter, LowRank
+from evomerge.weights.checkpoint import TIED_HEAD, Checkpoint, find_name
+from evomerge.weights.orientation import has_transposed_shapes, transposed_weights
+from evomerge.weights.tensor_files import equal_values
+
+_HEAD = TIED_HEAD.removesuffix(".weight")
+_EMBEDDING = re.compile(r"(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$")
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an adapter does to one parameter, in the parameter's own orientation.
+
+    The parameter becomes ``replacement`` (else it keeps its value), plus ``factors``, rescaled to ``magnitude``, plus
+    ``shift``.
+
+    Attributes:
+        module: PEFT's path of the module.
+        factors: low-rank delta.
+        by_column: the layer's outputs are the parameter's columns (Conv1D, embedding), not its rows.
+        magnitude: DoRA's norm of every row or, ``by_column``, column (arXiv:2402.09353, eq. 5).
+        replacement: the whole parameter, of the adapter's dtype (memory-mapped).
+        shift: dense delta, float32.
+    """
+
+    module: str
+    factors: LowRank | None = None
+    by_column: bool = False
+    magnitude: torch.Tensor | None = None
+    replacement: torch.Tensor | None = None
+    shift: torch.Tensor | None = None
+
+    @property
+    def low_rank(self) -> LowRank | None:
+        """The whole delta in factors, where it has any."""
+        exact = self.magnitude is None and self.replacement is None and self.shift is None
+        return self.factors if exact else None
+
+
+def updates_on(adapter: Adapter, base: Checkpoint) -> dict[str, Update]:
+    """What becomes of the base's parameters, by name in alphabetical order; those that keep their value are left out.
+
+    Some checkpoints are saved without the outer model's prefix (``h.0...`` for ``transformer.h.0...``); both match.
+
+    Raises:
+        UserError: the base lacks a parameter or has it in another shape: the adapter was made for another base. Or
+            the base ties its output head to the embeddings, and the adapter parts them.
+    """
+    updates = _factored(adapter, base)
+    for path, value in adapter.replacements.items():
+        name = _find(adapter, path, base)
+        if name is None:
+            continue
+        _check_shape(adapter, name, tuple(value.shape), base)
+        if not equal_values(value, base[name]):  # PEFT also saves what it left as it was
+            updates[name] = replace(updates.get(name, Update(path.rpartition(".")[0])), replacement=value)
+    for path, shift in adapter.shifts.items():
+        name = _find(adapter, path, base)
+        assert name is not None, "a bias is never tied"
+        _check_shape(adapter, name, tuple(shift.shape), base)
+        updates[name] = replace(updates.get(name, Update(path.rpartition(".")[0])), shift=shift)
+    _check_ties(adapter, updates, base)
+    return dict(sorted(updates.items()))
+
+
+def _factored(adapter: Adapter, base: Checkpoint) -> dict[str, Update]:
+    updates: dict[str, Update] = {}
+    transposed: frozenset[str] = frozenset()
+    if adapter.config.get("fan_in_fan_out") or has_transposed_shapes(base):
+        transposed = transposed_weights(base)
+    for module, factor in (adapter.factors | adapter.embeddings).items():
+        name = _find(adapter, f"{module}.weight", base)
+        if name is None:
+            continue
+        by_column = module in adapter.embeddings or name in transposed
+        factor = factor.transposed() if by_column and module in adapter.factors else factor
+        _check_shape(adapter, name, factor.shape, base)
+        magnitude, outputs = adapter.magnitudes.get(module), factor.shape[1 if by_column else 0]
+        if magnitude is not None and magnitude.shape != (outputs,):
+            raise UserError(
+                f"adapter {adapter.folder} has a magnitude of shape {list(magnitude.shape)} for '{module}', wanted "
+                f"[{outputs}]: save it again with peft's save_pretrained"
+            )
+        updates[name] = Update(module, factor, by_column, magnitude)
+    return updates
+
+
+def _find(adapter: Adapter, path: str, base: Checkpoint) -> str | None:
+    """The parameter's name in the base; None for a tied head that only repeats what the embeddings say."""
+    name = find_name(path, base)
+    if name is not None:
+        return name
+    if path != TIED_HEAD or not _is_tied(base):
+        raise UserError(
+            f"adapter {adapter.folder} was made for another base: {base.path} has no parameter '{path}'"
+            f"{_intended(adapter)}"
+        )
+    if not _repeats_embeddings(adapter, base):
+        raise _parted(adapter, base)
+    return None
+
+
+def _repeats_embeddings(adapter: Adapter, base: Checkpoint) -> bool:
+    if _HEAD in adapter.factors:
+        own = adapter.factors[_HEAD]
+        others = adapter.embeddings.values()
+        if not any(torch.equal(own.left, other.left) and torch.equal(own.right, other.right) for other in others):
+            return False
+    if TIED_HEAD in adapter.replacements:
+        stored = adapter.replacements[TIED_HEAD]
+        values = [value for path, value in adapter.replacements.items() if _EMBEDDING.search(path)]
+        values = values or [base[name] for name in base.names if _EMBEDDING.search(name)]
+        return any(stored.shape == value.shape and equal_values(stored, value) for value in values)
+    return True
+
+
+def _check_ties(adapter: Adapter, updates: Mapping[str, Update], base: Checkpoint) -> None:
+    """New embeddings on a tied base are exact only where the head follows them."""
+    follows = _HEAD in adapter.factors or bool(adapter.config.get("ensure_weight_tying"))
+    if TIED_HEAD in adapter.replacements and not adapter.embeddings:
+        follows = True  # and was compared above
+    if _is_tied(base) and not follows and any(_EMBEDDING.search(name) for name in updates):
+        raise _parted(adapter, base)
+
+
+def _parted(adapter: Adapter, base: Checkpoint) -> UserError:
+    return UserError(
+        f"adapter {adapter.folder} changes the embeddings and the output head differently, but {base.path} ties the "
+        "two: untie the base first (load it with tie_word_embeddings=False and save it with its lm_head)"
+    )
+
+
+def _is_tied(base: Checkpoint) -> bool:
+    # tied is transformers' default, which old configurations leave unsaid
+    return TIED_HEAD not in base and not base.raw and bool(base.config.get("tie_word_embeddings", True))
+
+
+def _check_shape(adapter: Adapter, name: str, wanted: tuple[int, ...], base: Checkpoint) -> None:
+    if base.shape(name) != wanted:
+        raise UserError(
+            f"adapter {adapter.folder} was made for another base: '{name}' has shape {list(base.shape(name))} in "
+            f"{base.path}, the adapter wants {list(wanted)}{_intended(adapter)}"
+        )
+
+
+def _intended(adapter: Adapter) -> str:
+    intended = adapter.config.get("base_model_name_or_path")
+    return f" (its base is '{intended}')" if intended else ""
