@@ -47,8 +47,8 @@ class MergeMethod:
             weights, <parameters>)`` with state from ``prepare`` and weights (T,) or (*N, T); gives the merged core,
             shape (*N, R, R).
         measure: full space: ``(view, weights, [randomness,] <parameters>)`` -> statistics of the whole parameter that
-            the function gets as ``measured``. It may name fewer parameters than the function. Its ``randomness`` is
-            the whole parameter's: ``randomness.at(block.start)`` is what the function gets for a block.
+            the function gets as ``measured``. It may name fewer parameters than the function, whose defaults it is
+            given. Its ``randomness`` is the whole parameter's: the function gets ``randomness.at(block.start)``.
         prepare: core space: cores (*N, T, R, R) -> state, the work that no candidate changes.
     """
 
@@ -94,7 +94,9 @@ class MergeMethod:
         if "measured" in wanted:
             assert self.measure is not None, self.name
             named = inspect.signature(self.measure).parameters
-            offered = {**parameters, "randomness": randomness}
+            schema = {**self.expert_parameters, **self.parameters}
+            defaults = {name: default for name, (_, default) in schema.items()}
+            offered = {**defaults, **parameters, "randomness": randomness}
             services["measured"] = self.measure(view, weights, **{k: v for k, v in offered.items() if k in named})
         for block in view.blocks():
             if "randomness" in wanted:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from torch import Tensor
 
 from evomerge.merging.base import merge_method
-from evomerge.merging.consensus import agreeing_mean
-from evomerge.merging.parameters import Density, per_expert
-from evomerge.merging.randomness import Randomness
-from evomerge.merging.sparsify import drop_and_rescale
+from evomerge.merging.parameters import Average, Density, Rescale, Scale
+from evomerge.merging.task_vectors import add_consensus
+from evomerge.merging.trim import Trim, at_random
 
 
-@merge_method(paper="arXiv:2311.03099")
+@merge_method(paper="arXiv:2311.03099", measure=at_random)
 def dare_ties(
-    base: Tensor, deltas: Tensor, weights: Tensor, *, randomness: Randomness, density: Density = 1.0
+    base: Tensor,
+    deltas: Tensor,
+    weights: Tensor,
+    *,
+    measured: Trim,
+    start: int,
+    density: Density = 1.0,
+    average: Average = "count",
+    rescale: Rescale = "density",
+    scale: Scale = 1.0,
 ) -> Tensor:
     """Drop random entries, rescale the rest, elect a sign per entry, average the experts that carry it."""
-    shares = per_expert(density, len(deltas))
-    kept = [drop_and_rescale(delta, shares[t], randomness, t) for t, delta in enumerate(deltas)]
-    return base + agreeing_mean(kept, weights)
+    return add_consensus(base, deltas, weights, average, scale, measured, start)

@@ -115,9 +115,19 @@ Average = Annotated[str, Choice(("count", "weight", "sum"))]
 """What the sum of the agreeing experts' weighted deltas is divided by: their number (the TIES paper's disjoint mean),
 the sum of their weights (mergekit's ``normalize: true``), or nothing."""
 
+Total = Annotated[str, Choice(("sum", "weight"))]
+"""What a weighted sum of all experts' deltas is divided by: nothing, or the sum of the weights (by 1 where that is
+below 1e-8; mergekit's ``normalize: true``)."""
+
+Gamma = Annotated[PerExpert, Range(0.0, 0.1, at_least=0.0, at_most=1.0, searched=False)]
+"""Share of a delta's entries, the largest, that are dropped as outliers, per expert."""
+
+Epsilon = Annotated[PerExpert, Range(0.0, 0.3, at_least=0.0, at_most=1.0, searched=False)]
+"""DELLA: an entry is kept with probability density - epsilon (smallest of its row) to density + epsilon (largest)."""
+
 Rescale = Annotated[str, Choice(("none", "density", "l1"))]
-"""How a sparsified delta is scaled up again: not at all, by 1 / density (DARE's paper), or to the L1 norm it had
-(mergekit's ``rescale: true``)."""
+"""How a thinned delta is scaled up again: not at all, by 1 / (probability to be kept) (DARE's and DELLA's papers), or
+to the L1 norm that it had (mergekit's ``rescale: true``; left as it is where a norm is below 1e-7)."""
 
 Scale = Annotated[float, Range(0.3, 2.0, searched=False)]
 """Factor on the merged delta (lambda in TIES and mergekit). Not searched: the weights can say the same."""

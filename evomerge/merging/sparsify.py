@@ -1,4 +1,4 @@
-"""Sparsifying a delta: keep its largest entries (TIES) or random ones (DARE)."""
+"""Thinning a delta: keep its largest entries (TIES), all but outliers (Breadcrumbs) or random ones (DARE, DELLA)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evomerge.errors import UserError
-from evomerge.merging.randomness import Randomness, share
+from evomerge.merging.randomness import LEVELS, Randomness
 
 # The bit pattern of |d| orders non-negative floats. Its top bits (exponent and 8 of the mantissa, so that a bin spans
 # 0.4 %) are the bins of an index that is kept; the lower ones are counted when a density asks for one bin.
@@ -128,8 +128,14 @@ def keep_largest(delta: Tensor, cut: Cut | None, start: int = 0) -> Tensor:
     return kept
 
 
-def drop_and_rescale(delta: Tensor, density: float, randomness: Randomness, expert: int) -> Tensor:
-    """DARE (arXiv:2311.03099): drop each entry with probability 1 - density, divide the others by the density.
+def keep_between(delta: Tensor, outer: Cut | None, inner: Cut | None, start: int = 0) -> Tensor:
+    """The entries of ``outer`` (None: of the whole delta) without those of ``inner`` (None: of nothing)."""
+    kept = keep_largest(delta, outer, start)
+    return kept if inner is None else kept - keep_largest(delta, inner, start)
+
+
+def keep_random(delta: Tensor, density: float, randomness: Randomness, expert: int) -> Tensor:
+    """DARE (arXiv:2311.03099): keep each entry with probability :func:`share` of the density.
 
     Args:
         delta: a block of any shape.
@@ -138,8 +144,38 @@ def drop_and_rescale(delta: Tensor, density: float, randomness: Randomness, expe
     """
     if density >= 1.0:
         return delta
-    stays = randomness.mask(expert, delta.shape, density).to(delta.device)
-    return delta.mul(stays).div_(share(density))
+    return delta * randomness.mask(expert, delta.shape, density).to(delta.device)
+
+
+def keep_by_rank(
+    delta: Tensor, density: float, epsilon: float, randomness: Randomness, expert: int, divide: bool
+) -> Tensor:
+    """DELLA's MagPrune (arXiv:2406.11617, sec. 3.1): keep each entry with a probability that rises with its rank.
+
+    The rank is that of the magnitude along dimension 1 (a row of a weight matrix; a vector is one row), equal ones by
+    position. The probability rises evenly from density - epsilon to density + epsilon, in steps of 1 / 65536; epsilon
+    (half of the paper's) is narrowed where that would leave [0, 1]. Kept entries are nested over densities.
+
+    Args:
+        delta: a block of whole rows.
+        density: in (0, 1].
+        epsilon: not negative.
+        randomness, expert: of this block, and the expert's index there.
+        divide: by the probability, so that the mean over seeds is the delta.
+    """
+    if density >= 1.0:
+        return delta
+    rows = delta if delta.dim() >= 2 else delta.reshape(1, -1)
+    width = rows.shape[1]
+    order = rows.abs().argsort(dim=1, stable=True)
+    steps = torch.linspace(0.0, 1.0, width, dtype=delta.dtype) if width > 1 else torch.tensor([0.5], dtype=delta.dtype)
+    steps = steps.to(delta.device).view(1, width, *(1,) * (rows.dim() - 2))
+    rising = torch.empty_like(rows).scatter_(1, order, steps.expand_as(rows))  # 0 smallest, 1 largest of its row
+    spread = min(epsilon, density, 1.0 - density)
+    probability = rising.mul_(2.0 * spread).add_(density - spread)
+    probability.mul_(LEVELS).round_().clamp_min_(1.0).div_(LEVELS)
+    kept = rows * (randomness.uniform(expert, rows.shape).to(delta.device) < probability)
+    return (kept.div_(probability) if divide else kept).reshape(delta.shape)
 
 
 def _position(blocks: Iterable[Tensor], magnitude: float, count: int) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from evomerge.merging.base import merge_method
+from evomerge.merging.parameters import Scale, Total
+from evomerge.merging.task_vectors import add_sum
 
 
 @merge_method(paper="arXiv:2212.04089")
-def task_arithmetic(base: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
+def task_arithmetic(
+    base: Tensor, deltas: Tensor, weights: Tensor, *, average: Total = "sum", scale: Scale = 1.0
+) -> Tensor:
     """Base plus the weighted sum of the task vectors."""
-    update: Tensor = torch.tensordot(weights, deltas, dims=1)
-    return base + update
+    return add_sum(base, deltas, weights, average, scale)

@@ -135,10 +135,10 @@ class SearchSpace:
             weights=weights,
             expert_parameters={
                 name: tuple(
-                    values[f"{name}.{expert.name}"] if here else default
+                    values[f"{name}.{expert.name}"] if here and domain.searched else default
                     for expert, here in zip(self.experts, present, strict=True)
                 )
-                for name, (_, default) in method.expert_parameters.items()
+                for name, (domain, default) in method.expert_parameters.items()
             },
             parameters={name: values[name] for name, (domain, _) in method.parameters.items() if domain.searched},
             seed=self.seed,

@@ -27,12 +27,23 @@ def test_ties_worked_example():
     assert merged.tolist() == [13.0, 17.0, 5.0, 10.0]
 
 
+def mean(deltas: torch.Tensor, weights: list[float], average: str = "count") -> torch.Tensor:
+    return agreeing_mean(torch.stack([w * d for w, d in zip(weights, deltas, strict=True)]), weights, average)
+
+
 def test_ties_weights_and_opposite_signs():
-    deltas = [torch.tensor([1.0, 1.0, 2.0, 0.0]), torch.tensor([-1.0, 3.0, -2.0, 0.0])]
+    deltas = torch.tensor([[1.0, 1.0, 2.0, 0.0], [-1.0, 3.0, -2.0, 0.0]])
     # votes [0.5, 0.5, 1, 0] and [-1, 3, -2, 0]; entry 3 is 0 in both
-    assert agreeing_mean(deltas, torch.tensor([0.5, 1.0])).tolist() == [-1.0, 1.75, -2.0, 0.0]
-    # a tie of the votes elects no sign
-    assert agreeing_mean(deltas, torch.tensor([1.0, 1.0])).tolist() == [0.0, 2.0, 0.0, 0.0]
+    assert mean(deltas, [0.5, 1.0]).tolist() == [-1.0, 1.75, -2.0, 0.0]
+    assert mean(deltas, [0.5, 1.0], "sum").tolist() == [-1.0, 3.5, -2.0, 0.0]
+    torch.testing.assert_close(mean(deltas, [0.5, 1.0], "weight"), torch.tensor([-1.0, 3.5 / 1.5, -2.0, 0.0]))
+    # votes of opposite experts: [0.5, 0.5, 1, 0] and [1, -3, 2, 0]; the weights of those who agree may sum to 0
+    torch.testing.assert_close(mean(deltas, [0.5, -1.0], "weight"), torch.tensor([-3.0, 3.0, -6.0, 0.0]))
+    assert mean(deltas, [1.0, -1.0], "weight").tolist() == [2.0, 3.0, 4.0, 0.0]
+    # a tie of the votes elects no sign, in mergekit's averages +
+    assert mean(deltas, [1.0, 1.0]).tolist() == [0.0, 2.0, 0.0, 0.0]
+    assert mean(deltas, [1.0, 1.0], "sum").tolist() == [1.0, 4.0, 2.0, 0.0]
+    assert mean(deltas, [1.0, 1.0], "weight").tolist() == [1.0, 2.0, 2.0, 0.0]
 
 
 @pytest.mark.parametrize("size", [1, 100, (1 << 15) - 1, 1 << 15, (1 << 15) + 1, 100_000])
@@ -43,7 +54,7 @@ def test_agreeing_mean_against_the_plain_formula_at_block_borders(size):
     votes = deltas * weights[:, None]
     agree = (votes.sign() == votes.sum(0).sign()) & (votes != 0)
     expected = (votes * agree).sum(0) / agree.sum(0).clamp_min(1)
-    torch.testing.assert_close(agreeing_mean(list(deltas), weights), expected)
+    torch.testing.assert_close(mean(deltas, weights.tolist()), expected)
 
 
 def test_linear_is_the_weighted_average_of_the_parameters():

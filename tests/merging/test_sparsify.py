@@ -10,7 +10,7 @@ import torch
 
 from evomerge.errors import UserError
 from evomerge.merging.randomness import Randomness, share
-from evomerge.merging.sparsify import Cut, MagnitudeIndex, drop_and_rescale, kept_count
+from evomerge.merging.sparsify import Cut, MagnitudeIndex, keep_random, kept_count
 from evomerge.merging.sparsify import keep_largest as keep_block
 
 
@@ -105,7 +105,7 @@ def test_damaged_delta_is_refused(bad):
 def test_dare_keeps_the_mean_and_the_share():
     delta = torch.ones(400, 500)
     for density in (0.05, 0.3, 0.5, 0.95):
-        dropped = drop_and_rescale(delta, density, Randomness(0, ("sql",), "w"), 0)
+        dropped = keep_random(delta, density, Randomness(0, ("sql",), "w"), 0) / share(density)
         n, noise = delta.numel(), (density * (1 - density) / delta.numel()) ** 0.5
         assert abs(torch.count_nonzero(dropped).item() / n - density) < 4 * noise
         assert abs(dropped.mean().item() - 1.0) < 4 * noise / density
@@ -114,8 +114,8 @@ def test_dare_keeps_the_mean_and_the_share():
 
 def test_dare_mean_over_seeds_is_the_delta():
     delta = torch.randn(64, generator=torch.Generator().manual_seed(0))
-    total = sum(drop_and_rescale(delta, 0.5, Randomness(seed, ("sql",), "w"), 0) for seed in range(2000))
-    torch.testing.assert_close(total / 2000, delta, rtol=0.12, atol=0.0)  # 5 standard errors of 1 / sqrt(2000)
+    total = sum(keep_random(delta, 0.5, Randomness(seed, ("sql",), "w"), 0) for seed in range(2000))
+    torch.testing.assert_close(total / 1000, delta, rtol=0.12, atol=0.0)  # 5 standard errors of 1 / sqrt(2000)
 
 
 def test_masks_are_nested_and_depend_on_names_only():
