@@ -65,6 +65,7 @@ class StreamWriter:
 
     Attributes:
         total_bytes: of all tensors.
+        written_bytes: of these, so far.
 
     Raises:
         UserError: the disk is too small, or ``target`` is something that must not be replaced.
@@ -96,18 +97,13 @@ class StreamWriter:
         self._stack = contextlib.ExitStack()
         self._work = Path()
         self.total_bytes = sum(self._missing.values())
+        self.written_bytes = 0
 
     @property
     def folder(self) -> Path:
         """Work folder of a model output: put further files here before the ``with`` ends."""
         assert not self._raw, "raw output has no folder"
         return self._work
-
-    @property
-    def written_bytes(self) -> int:
-        """Bytes of tensors written so far."""
-        with self._counting:
-            return self.total_bytes - sum(self._missing.values())
 
     def __enter__(self) -> Self:
         appearing = appearing_file if self._raw else appearing_folder
@@ -148,6 +144,7 @@ class StreamWriter:
             shard.put(name, data, start * (layout.nbytes // length))
             with self._counting:
                 self._missing[name] -= len(data)
+                self.written_bytes += len(data)
 
     def _finish(self) -> None:
         short = next((name for name, missing in self._missing.items() if missing), None)
@@ -192,7 +189,7 @@ class _Shard:
         self._handle = -1
 
     def open(self, path: Path, target: Path) -> None:
-        """Make the file with all its room: it cannot run out later, and the writes are several times faster."""
+        """Make the file with all its room, so that a full disk shows now and not hours later."""
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         free = shutil.disk_usage(path.parent).free
         try:

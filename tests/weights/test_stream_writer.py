@@ -86,6 +86,26 @@ def test_every_tensor_is_aligned_to_its_item_size(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["raw.safetensors"]
 
 
+def test_writing_holds_one_block_and_no_shard(tmp_path):
+    rows, width, count = 256, 1 << 14, 8  # 16 MiB a tensor, 128 MiB in all
+    layout = [TensorLayout(f"w{i}", torch.float32, (rows, width)) for i in range(count)]
+    block = torch.ones(16, width)
+    before = resident_anonymous()
+    with StreamWriter(tmp_path / "big.safetensors", layout) as writer:
+        for i in range(count):
+            for start in range(0, rows, 16):
+                writer.write(f"w{i}", block, start)
+        assert resident_anonymous() - before < 8 << 20
+    checkpoint = Checkpoint(tmp_path / "big.safetensors")
+    assert all(bool((checkpoint[name] == 1).all()) for name in checkpoint)
+
+
+def resident_anonymous() -> int:
+    """Bytes of this process's memory that are no mapped file."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon"))
+
+
 def test_transformers_loads_shards_with_companions(pico_model, tmp_path):
     base = Checkpoint(pico_model())
     target = tmp_path / "model"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
@@ -48,3 +49,34 @@ def test_an_adapter_gives_low_rank_deltas(pico_model, pico_adapter):
 def test_a_checkpoint_of_another_base_is_named(pico_model, config, text):
     with pytest.raises(UserError, match=f"was not fine-tuned from .*{text}"):
         open_task_vector(Checkpoint(pico_model()), str(pico_model(**config)))
+
+
+def test_raw_state_dicts_of_mixed_dtypes(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    base = {
+        "same": torch.randn(4, 3, generator=generator).to(torch.bfloat16),
+        "changed": torch.randn(5, 3, generator=generator).to(torch.bfloat16),
+        "fp8": torch.randn(4, 4, generator=generator).to(torch.float8_e4m3fn),
+        "positions": torch.arange(3),
+    }
+    expert = {
+        "same": base["same"].float(),  # stored wider, the same numbers
+        "changed": base["changed"].float() + 0.25,
+        "fp8": (base["fp8"].float() * 2).to(torch.float8_e4m3fn),
+        "positions": torch.arange(3) + 1,
+    }
+    save_file(base, tmp_path / "base.safetensors")
+    torch.save(expert, tmp_path / "expert.pt")
+    vector = open_task_vector(Checkpoint(tmp_path / "base.safetensors"), str(tmp_path / "expert.pt"))
+    assert vector.names == ("changed", "fp8")
+    for name in vector.names:
+        delta = vector.delta(name)
+        assert torch.equal(delta, expert[name].float() - base[name].float())
+        assert torch.equal(vector.rows(name, 1, 4), delta[1:4])
+
+
+def test_rows_of_an_adapter_are_rows_of_its_delta(pico_model, pico_adapter):
+    vector = open_task_vector(Checkpoint(pico_model()), str(pico_adapter()))
+    for name in vector.names:
+        assert vector.low_rank(name).shape == tuple(vector.delta(name).shape)
+        torch.testing.assert_close(vector.rows(name, 3, 9), vector.delta(name)[3:9], rtol=1e-6, atol=1e-7)
