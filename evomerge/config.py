@@ -107,8 +107,25 @@ class SandboxConfig:
 
 
 @dataclass
+class ExtractConfig:
+    """What an extracted adapter holds (engine.extraction_plan.ExtractOptions says what each means)."""
+
+    embeddings: str = "skip"
+    norms: str = "skip"
+    biases: str = "skip"
+    added_tokens: str = "skip"
+    include: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
+    max_rank: int | None = None
+    distribute_scale: bool = True
+    sv_epsilon: float = 0.0
+    correct_mean: bool = False
+    compress: bool = False  # of a merge of adapters: compress the experts, then merge
+
+
+@dataclass
 class Config:
-    """The whole of it. ``model`` ... ``rank`` belong to single jobs and say so in ``--help``."""
+    """The whole of it. ``model`` ... ``svd`` belong to single jobs and say so in ``--help``."""
 
     job: str = "search"
     name: str = "default"
@@ -121,6 +138,11 @@ class Config:
     run: str | None = None
     split: str = "test"
     rank: int = 16
+    ranks: list[int] = field(default_factory=list)
+    energy: float | None = None
+    parameters: float | None = None
+    svd: str = "randomized"
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
     seed: int = 0
     models: ModelsConfig = field(default_factory=ModelsConfig)
     space: SpaceConfig = field(default_factory=SpaceConfig)

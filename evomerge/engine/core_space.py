@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from evomerge.engine.coefficients import check_experts, linear_coefficients, settings_of, weights_of
+from evomerge.engine.compress import compress, shared_subspaces
 from evomerge.engine.layers import layer_group
 from evomerge.merging.base import METHODS, MergeMethod
 from evomerge.types import Recipe
@@ -77,21 +78,8 @@ class CoreSpace:
 
     def merge_stacked(self, recipe: Recipe) -> list[torch.Tensor]:
         """The same as one tensor (N, R, R) per value of R, in the order of :attr:`stacked_names`."""
-        check_experts(recipe, self.experts)
-        coefficients = linear_coefficients(recipe)
-        method = METHODS["core_task_arithmetic" if coefficients is not None else recipe.method]
-        assert method.space == "core", f"{method.name} is not exact in core space"
-        if coefficients is None:
-            coefficients = [weights_of(recipe, group) for group in range(len(recipe.weights))]
-        by_group = torch.zeros(len(coefficients), len(self.experts))
-        columns = [self.experts.index(expert.name) for expert in recipe.experts]
-        by_group[:, columns] = torch.stack(coefficients)
-        settings = self._settings(recipe, method, columns)
-        merged = []
-        for number, stack in enumerate(self._stacks):
-            groups = [layer_group(name, len(coefficients), self.layers) for name in stack.names]
-            merged.append(method(self._state(method, number), by_group[groups], **settings))
-        return merged
+        method, weights, settings = self._numbers(recipe)
+        return [method(self._state(method, i), own, **settings) for i, own in enumerate(weights)]
 
     @property
     def stacked_names(self) -> list[tuple[str, ...]]:
@@ -111,14 +99,52 @@ class CoreSpace:
         lost = total = 0.0
         for name, core in self.merge(recipe).items():
             basis = self.bases[name]
+            total += float(core.double().square().sum())
             if rank is None or rank >= core.shape[0]:
                 factors[name] = LowRank(basis.u @ core, basis.v.T)
                 continue
             left, values, right = torch.linalg.svd(core)
             factors[name] = LowRank(basis.u @ (left[:, :rank] * values[:rank]), right[:rank] @ basis.v.T)
-            lost += float(values[rank:].square().sum())
-            total += float(values.square().sum())
+            lost += float(values[rank:].double().square().sum())
         return factors, (lost / total) ** 0.5 if total else 0.0
+
+    def to_compressed_lora(self, recipe: Recipe, rank: int) -> tuple[dict[str, LowRank], float]:
+        """The experts compressed to shared subspaces of this rank, then merged there (arXiv:2606.03723).
+
+        Returns:
+            As :meth:`to_lora`; the error is against the whole merge. A truncation is the nearest adapter to the whole
+            merge, so its error is never larger; what compressing first keeps better is each expert.
+        """
+        method, weights, settings = self._numbers(recipe)
+        factors: dict[str, LowRank] = {}
+        lost = total = 0.0
+        for number, (stack, own) in enumerate(zip(self._stacks, weights, strict=True)):
+            whole = method(self._state(method, number), own, **settings)
+            total += float(whole.double().square().sum())
+            if rank >= whole.shape[-1]:
+                for name, core in zip(stack.names, whole, strict=True):
+                    factors[name] = LowRank(self.bases[name].u @ core, self.bases[name].v.T)
+                continue
+            left, right = shared_subspaces(stack.cores, own, rank)
+            small = method(method.prepare(compress(stack.cores, left, right)), own, **settings)
+            lost += float((whole - left @ small @ right.mT).double().square().sum())
+            for name, core, u, v in zip(stack.names, small, left, right, strict=True):
+                factors[name] = LowRank(self.bases[name].u @ u @ core, (self.bases[name].v @ v).T)
+        return factors, (lost / total) ** 0.5 if total else 0.0
+
+    def _numbers(self, recipe: Recipe) -> tuple[MergeMethod, list[torch.Tensor], dict[str, Any]]:
+        """The method, the weights (N, T) of every stack's parameters, and the method's settings."""
+        check_experts(recipe, self.experts)
+        coefficients = linear_coefficients(recipe)
+        method = METHODS["core_task_arithmetic" if coefficients is not None else recipe.method]
+        assert method.space == "core", f"{method.name} is not exact in core space"
+        if coefficients is None:
+            coefficients = [weights_of(recipe, group) for group in range(len(recipe.weights))]
+        by_group = torch.zeros(len(coefficients), len(self.experts))
+        columns = [self.experts.index(expert.name) for expert in recipe.experts]
+        by_group[:, columns] = torch.stack(coefficients)
+        groups = [[layer_group(n, len(coefficients), self.layers) for n in stack.names] for stack in self._stacks]
+        return method, [by_group[own] for own in groups], self._settings(recipe, method, columns)
 
     def _state(self, method: MergeMethod, number: int) -> Any:
         key = (method.name, number)

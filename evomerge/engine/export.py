@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from evomerge.engine.deltas import MergeDeltas, adapter_modules
+from evomerge.engine.extract import extract
+from evomerge.engine.extraction_plan import ExtractOptions, Plan
 from evomerge.engine.merge import Merger
 from evomerge.errors import UserError
 from evomerge.types import Recipe
-from evomerge.weights.adapter import LowRank
+from evomerge.weights.adapter_writer import write_adapter
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.task_vector import LowRankTaskVector, TaskVector
-from evomerge.weights.writer import write_adapter, write_model
-
-_OVERSAMPLING = 8
-_POWER_ITERATIONS = 4
+from evomerge.weights.task_vector import LowRankTaskVector
+from evomerge.weights.writer import write_model
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,15 @@ class LoraExport:
         relative_error: Frobenius norm of what the adapter lacks over that of the whole update; 0 when exact. The
             rounding of the factors to their dtype is not in it.
         left_out: changed parameters that a LoRA on linear layers cannot hold (norms, embeddings); part of the error.
+        how: ``exact``; ``truncated``, the nearest adapter of its rank to the merge; or ``compressed``, the experts
+            compressed to shared subspaces and merged there.
     """
 
     folder: Path
     rank: int
     relative_error: float
     left_out: tuple[str, ...] = ()
+    how: str = "exact"
 
 
 def export_model(merger: Merger, recipe: Recipe, folder: Path) -> Path:
@@ -45,7 +47,12 @@ def export_model(merger: Merger, recipe: Recipe, folder: Path) -> Path:
 
 
 def export_lora(
-    merger: Merger, recipe: Recipe, folder: Path, rank: int | None = None, dtype: torch.dtype = torch.bfloat16
+    merger: Merger,
+    recipe: Recipe,
+    folder: Path,
+    rank: int | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    how: str = "nearest",
 ) -> LoraExport:
     """Write the merge as a PEFT adapter on the base.
 
@@ -56,40 +63,35 @@ def export_lora(
         folder: replaced when it exists.
         rank: of the adapter; default: the sum of the experts' ranks.
         dtype: of the stored factors.
+        how: where a merge in factors gets a smaller rank: ``truncated``, ``compressed``, or ``nearest``, the one of
+            these with the smaller error.
 
     Raises:
         UserError: no rank is given and no expert is an adapter that would suggest one.
     """
-    modules: dict[str, str] = {}
-    for vector in merger.experts.values():
-        if isinstance(vector, LowRankTaskVector):
-            modules |= vector.modules
-    left_out: tuple[str, ...] = ()
-    if merger.is_low_rank(recipe):
-        factors, error = merger.core_space.to_lora(recipe, rank)
-    else:
-        rank = rank or _default_rank(merger, recipe)
-        deltas = ((name, tensor - merger.base[name].float()) for name, tensor in merger.float_tensors(recipe))
-        factors, error, left_out = _truncate(deltas, rank)
-    _write(folder, factors, modules, merger.base, loadable(recipe.base, merger.base), dtype)
-    return LoraExport(folder, max(f.rank for f in factors.values()), error, left_out)
+    base_name = loadable(recipe.base, merger.base)
+    if not merger.is_low_rank(recipe):
+        options = ExtractOptions(rank=rank or _default_rank(merger, recipe), dtype=dtype)
+        done = extract(MergeDeltas(merger, recipe), folder, base_name, options)
+        return LoraExport(folder, done.rank, done.relative_error, done.left_out, "truncated")
+    factors, error = merger.core_space.to_lora(recipe, rank)
+    ranks = {name: basis.u.shape[1] for name, basis in merger.core_space.bases.items()}
+    chosen = "truncated" if any(factor.rank < ranks[name] for name, factor in factors.items()) else "exact"
+    if chosen == "truncated" and how != "truncated":
+        assert rank is not None
+        compressed, own_error = merger.core_space.to_compressed_lora(recipe, rank)
+        if how == "compressed" or own_error < error:
+            factors, error, chosen = compressed, own_error, "compressed"
+    plan = Plan(merger.base, adapter_modules(merger), ExtractOptions())
+    by_module = {plan.module(name): factor for name, factor in factors.items()}
+    write_adapter(folder, by_module, base_name, plan.in_base(), dtype)
+    return LoraExport(folder, max(factor.rank for factor in factors.values()), error, (), chosen)
 
 
 def loadable(source: str, base: Checkpoint) -> str:
     """The base's name for transformers and peft: a hub id as it is, anything else by the folder it lies in."""
     elsewhere = Path(source).expanduser().is_dir() or source.startswith(("pypi:", "evomerge:"))
     return str(base.folder.resolve()) if elsewhere else source
-
-
-def extract_lora(
-    base: Checkpoint, expert: TaskVector, folder: Path, rank: int, base_name: str, dtype: torch.dtype = torch.bfloat16
-) -> LoraExport:
-    """Write the best adapter of this rank for one expert: truncated SVD of expert minus base, layer by layer."""
-    factors, error, left_out = _truncate(((name, expert.delta(name)) for name in expert.names), rank)
-    if not factors:
-        raise UserError("the model does not differ from its base in any linear layer: there is no adapter to extract")
-    _write(folder, factors, {}, base, base_name, dtype)
-    return LoraExport(folder, max(f.rank for f in factors.values()), error, left_out)
 
 
 def _default_rank(merger: Merger, recipe: Recipe) -> int:
@@ -101,53 +103,3 @@ def _default_rank(merger: Merger, recipe: Recipe) -> int:
     if not ranks:
         raise UserError("an adapter of a merge of full checkpoints needs a rank: give one, for example rank=16")
     return sum(ranks)
-
-
-def _truncate(
-    deltas: Iterable[tuple[str, torch.Tensor]], rank: int
-) -> tuple[dict[str, LowRank], float, tuple[str, ...]]:
-    """Best factors of ``rank`` for every linear layer's delta, the relative error over all, and what was left out."""
-    factors: dict[str, LowRank] = {}
-    left_out = []
-    lost = total = 0.0
-    for name, delta in deltas:
-        norm = float(delta.square().sum())
-        total += norm
-        if delta.ndim != 2 or not name.endswith(".weight") or _is_embedding(name):
-            if norm:
-                left_out.append(name)
-            lost += norm
-        elif norm:
-            factors[name] = _svd(delta, rank)
-            lost += float((delta - factors[name].dense()).square().sum())
-    return factors, (lost / total) ** 0.5 if total else 0.0, tuple(left_out)
-
-
-def _svd(delta: torch.Tensor, rank: int) -> LowRank:
-    """Randomised SVD with power iterations (arXiv:0909.4061), singular values shared evenly between both factors."""
-    rank = min(rank, *delta.shape)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # the same command writes the same file
-        u, values, v = torch.svd_lowrank(delta, min(rank + _OVERSAMPLING, *delta.shape), niter=_POWER_ITERATIONS)
-    root = values[:rank].sqrt()
-    return LowRank(u[:, :rank] * root, (v[:, :rank] * root).T)
-
-
-def _is_embedding(name: str) -> bool:
-    return any(part in name for part in ("embed", "lm_head", ".wte.", ".wpe."))
-
-
-def _write(
-    folder: Path,
-    factors: Mapping[str, LowRank],
-    modules: Mapping[str, str],
-    base: Checkpoint,
-    base_name: str,
-    dtype: torch.dtype,
-) -> None:
-    by_module = {modules.get(name, name.removesuffix(".weight")): factor for name, factor in factors.items()}
-    # Short names (q_proj) are what serving engines want; they are right only where all layers have that module adapted.
-    leaves = [module.rpartition(".")[2] for module in by_module]
-    in_base = [name.removesuffix(".weight").rpartition(".")[2] for name in base.names]
-    complete = all(leaves.count(leaf) == in_base.count(leaf) for leaf in set(leaves))
-    write_adapter(folder, by_module, base_name, set(leaves) if complete else None, dtype)

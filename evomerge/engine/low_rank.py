@@ -12,6 +12,7 @@ _SMALLEST_BLOCK = 16
 # Squared error that further steps would win back, relative to the squared error: 1.01 x the optimum is 0.02
 _TOLERANCE = 0.014
 _ROUNDING = 1e-7  # float32: of the energy
+_SMALL = 1e-3
 _MAX_STEPS = 16
 _SEED = 0  # the same matrix gives the same factors, in any order and process
 
@@ -25,38 +26,36 @@ class Truncated:
         values: (k,) singular values, descending.
         v: (n, k) right singular vectors.
         energy: squared Frobenius norm of the whole matrix.
+        lost: squared Frobenius norm of what the triplets leave.
     """
 
     u: torch.Tensor
     values: torch.Tensor
     v: torch.Tensor
     energy: float
+    lost: float
 
     @property
     def rank(self) -> int:
         return len(self.values)
 
-    @property
-    def kept(self) -> float:
-        """Squared Frobenius norm of what the triplets hold, never more than ``energy``."""
-        return min(self.energy, float(self.values.double().square().sum()))
-
     def first(self, rank: int) -> Truncated:
         """The ``rank`` largest triplets."""
-        return Truncated(self.u[:, :rank], self.values[:rank], self.v[:, :rank], self.energy)
+        cut = float(self.values[rank:].double().square().sum())
+        return Truncated(self.u[:, :rank], self.values[:rank], self.v[:, :rank], self.energy, self.lost + cut)
 
     def factors(self, distribute: bool = True) -> LowRank:
         """B (m, k) and A (k, n); the singular values shared evenly by both, or all in A."""
         if not distribute:
-            return LowRank(self.u, self.values[:, None] * self.v.T)
+            return LowRank(self.u, self.values[:, None] * self.v.mT)
         root = self.values.sqrt()
-        return LowRank(self.u * root, root[:, None] * self.v.T)
+        return LowRank(self.u * root, root[:, None] * self.v.mT)
 
 
 def full_svd(matrix: torch.Tensor) -> Truncated:
     """Every singular triplet of ``matrix`` (m, n)."""
     u, values, vh = torch.linalg.svd(matrix, full_matrices=False)
-    return Truncated(u, values, vh.mT, energy_of(matrix))
+    return Truncated(u, values, vh.mT, energy_of(matrix), 0.0)
 
 
 def factored_svd(factor: LowRank) -> Truncated:
@@ -64,7 +63,25 @@ def factored_svd(factor: LowRank) -> Truncated:
     q_left, r_left = torch.linalg.qr(factor.left)
     q_right, r_right = torch.linalg.qr(factor.right.mT)
     u, values, vh = torch.linalg.svd(r_left @ r_right.mT, full_matrices=False)
-    return Truncated(q_left @ u, values, q_right @ vh.mT, float(values.double().square().sum()))
+    return Truncated(q_left @ u, values, q_right @ vh.mT, float(values.double().square().sum()), 0.0)
+
+
+def with_row_means(matrix: torch.Tensor | LowRank, found: Truncated, distribute: bool = True) -> tuple[LowRank, float]:
+    """Factors of ``found`` and one direction more: the mean that they leave in each row of ``matrix`` (m, n).
+
+    A unit that sees inputs of a common sign adds up its row; a truncation leaves such sums biased.
+
+    Returns:
+        Factors of rank k + 1 that reproduce every row's mean, and their squared error.
+    """
+    columns = found.v.shape[0]
+    whole = matrix.left @ matrix.right.mean(dim=1) if isinstance(matrix, LowRank) else matrix.mean(dim=1)
+    means = whole - found.u @ (found.values * found.v.mean(dim=0))
+    factor = found.factors(distribute)
+    ones = torch.ones(1, columns).to(factor.right)
+    both = LowRank(torch.cat([factor.left, means[:, None]], dim=1), torch.cat([factor.right, ones]))
+    # what the triplets leave, without its projection on the direction (1, ..., 1)
+    return both, max(0.0, found.lost - columns * energy_of(means))
 
 
 def randomized_svd(matrix: torch.Tensor, rank: int) -> Truncated:
@@ -80,14 +97,14 @@ def randomized_svd(matrix: torch.Tensor, rank: int) -> Truncated:
     """
     if matrix.shape[0] > matrix.shape[1]:
         turned = randomized_svd(matrix.mT, rank)
-        return Truncated(turned.v, turned.values, turned.u, turned.energy)
+        return Truncated(turned.v, turned.values, turned.u, turned.energy, turned.lost)
     rows, columns = matrix.shape
     block = max(_SMALLEST_BLOCK, -(-rank // 2))  # several steps of small blocks reach further than one of a large
     if 3 * block >= rows:
         return full_svd(matrix).first(rank)
     energy = energy_of(matrix)
     if energy == 0.0:
-        return full_svd(matrix[:, :1]).first(0)
+        return Truncated(matrix[:, :0], matrix[0, :0], matrix.mT[:, :0], 0.0, 0.0)
     generator = torch.Generator().manual_seed(_SEED)
     start = torch.randn(columns, block, generator=generator).to(matrix)
     basis = torch.linalg.qr(matrix @ start).Q  # (m, k)
@@ -110,7 +127,7 @@ def randomized_svd(matrix: torch.Tensor, rank: int) -> Truncated:
         fresh = _orthonormal(matrix @ images[:, -block:], basis)
         basis = torch.cat([basis, fresh], dim=1)
         images = torch.cat([images, matrix.mT @ fresh], dim=1)
-    return _triplets(basis, images, rank, energy)
+    return _triplets(matrix, basis, images, rank, energy)
 
 
 def energy_of(tensor: torch.Tensor) -> float:
@@ -132,10 +149,13 @@ def _lost(images: torch.Tensor, rank: int, energy: float) -> float:
     return max(0.0, energy - float(squares[-rank:].double().sum()))
 
 
-def _triplets(basis: torch.Tensor, images: torch.Tensor, rank: int, energy: float) -> Truncated:
+def _triplets(matrix: torch.Tensor, basis: torch.Tensor, images: torch.Tensor, rank: int, energy: float) -> Truncated:
     wide = images.double()  # float32 squares would blur directions below 3e-4 of the largest
     turn = torch.linalg.eigh(wide.mT @ wide).eigenvectors[:, -rank:].flip(1).to(images.dtype)
     right = images @ turn
     values = torch.linalg.vector_norm(right, dim=0)
-    # a direction without energy has no right vector
-    return Truncated(basis @ turn, values, right / values.clamp_min(1e-30), energy)
+    left, right = basis @ turn, right / values.clamp_min(1e-30)  # a direction without energy has no right vector
+    lost = max(0.0, energy - float(values.double().square().sum()))
+    if lost < _SMALL * energy:  # a difference of nearly equal numbers: measure it instead
+        lost = energy_of(matrix - (left * values) @ right.mT)
+    return Truncated(left, values, right, energy, lost)

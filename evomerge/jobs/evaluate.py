@@ -11,9 +11,11 @@ from rich.table import Table
 
 from evomerge.config import Config
 from evomerge.errors import UserError
-from evomerge.jobs.setup import model_source, open_pool, required, worker_spec
+from evomerge.jobs.arguments import model_source, required
+from evomerge.jobs.setup import open_pool, worker_spec
 from evomerge.types import Artefact, Done, Score, Work, scores_by_task
 from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapter_updates import updates_on
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.files import write_text
 from evomerge.weights.sources import resolve
@@ -28,7 +30,7 @@ def run(config: Config) -> None:
     folder = resolve(source)
     adapter = None if config.adapter is None else resolve(model_source(config.adapter))
     if adapter is not None:
-        Adapter(adapter).on_base(Checkpoint(folder))
+        updates_on(Adapter(adapter), Checkpoint(folder))
     subject = Artefact(str(folder.resolve()), None if adapter is None else str(adapter.resolve()))
     pool = open_pool(config, worker_spec(config, str(folder.resolve()), ()))
     try:

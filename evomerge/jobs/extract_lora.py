@@ -1,26 +1,143 @@
-"""A fine-tuned or merged model, and its base, in; a LoRA adapter out."""
+"""A fine-tuned or merged model, or a recipe, and its base in; a LoRA adapter out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from evomerge.config import Config
-from evomerge.engine.export import extract_lora, loadable
+from evomerge.engine.deltas import Deltas, deltas_of_expert, deltas_of_merge
+from evomerge.engine.export import export_lora, loadable
+from evomerge.engine.extract import extract
+from evomerge.engine.extraction_plan import ExtractOptions
+from evomerge.engine.extraction_result import Extraction
+from evomerge.engine.merge import Merger
+from evomerge.engine.triplets import Progress as Step
 from evomerge.errors import UserError
-from evomerge.jobs.setup import model_source, required
+from evomerge.jobs.arguments import model_source, required
+from evomerge.recipes.recipe_yaml import load
+from evomerge.report.extraction import extraction_table, left_out_lines
+from evomerge.types import Recipe
+from evomerge.weights.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import resolve
-from evomerge.weights.task_vector import open_task_vector
+from evomerge.weights.task_vector import LowRankTaskVector, open_task_vector
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an adapter is extracted from: ``model`` is a folder (a checkpoint or an adapter) or a recipe."""
+
+    deltas: Deltas
+    base: Checkpoint
+    base_name: str
+    model: Path | Recipe
+    merger: Merger | None = None
 
 
 def run(config: Config) -> None:
-    base_name, model, out = required(config, "base", "model", "out")
-    if config.rank < 1:
-        raise UserError(f"rank must be at least 1, got {config.rank}")
+    """One adapter, or with ``ranks=[...]`` one for each rank, scored."""
+    out = Path(required(config, "out")[0])
+    options = options_of(config)
+    if config.extract.compress and config.recipe is None:
+        raise UserError("extract.compress=true compresses the experts of a merge: give recipe=FILE instead of model=")
+    origin = origin_of(config)
+    if config.ranks:
+        # Late: workers and tasks take seconds to load, and extraction alone needs none of them.
+        from evomerge.jobs.rank_curve import rank_curve
+
+        rank_curve(config, origin, options, out)
+        return
+    console = Console(highlight=False)
+    if config.extract.compress:
+        assert origin.merger is not None and isinstance(origin.model, Recipe)
+        print(write_compressed(origin.merger, origin.model, out, config.rank))
+        return
+    done = extract_with_bar(origin, out, options, console)
+    console.print(extraction_table(done))
+    print(summary(done))
+    for line in left_out_lines(done):
+        print(line)
+
+
+def write_compressed(merger: Merger, recipe: Recipe, out: Path, rank: int) -> str:
+    """Compress the experts, then merge; says what came out."""
+    if not merger.is_low_rank(recipe):
+        raise UserError(
+            f"extract.compress=true needs a merge of adapters in their factors, {recipe.method} of these experts is "
+            "not: use a core_ method, or leave it out"
+        )
+    export = export_lora(merger, recipe, out, rank, how="compressed")
+    return f"rank {export.rank} adapter ({export.how}) written to {out}; relative error {export.relative_error:.4f}"
+
+
+def origin_of(config: Config) -> Origin:
+    """Opens base and model; wrong folders and bases are found here."""
+    if config.recipe is not None:
+        if config.model is not None or config.base is not None:
+            raise UserError("recipe= names its own base and experts: leave out base= and model=")
+        recipe = load(config.recipe)
+        base = Checkpoint(resolve(recipe.base))
+        experts = {expert.name: open_task_vector(base, expert.source) for expert in recipe.experts}
+        merger = Merger(base, experts)
+        return Origin(deltas_of_merge(merger, recipe), base, loadable(recipe.base, base), recipe, merger)
+    base_name, model = required(config, "base", "model")
     source = model_source(base_name)
-    base = Checkpoint(resolve(source))
-    expert = open_task_vector(base, model_source(model))
-    export = extract_lora(base, expert, Path(out), config.rank, loadable(source, base))
-    print(f"rank {export.rank} adapter written to {out}; relative error {export.relative_error:.4f}")
-    if export.left_out:
-        print(f"not in it, because a LoRA on linear layers cannot hold them: {', '.join(export.left_out)}")
+    base, folder = Checkpoint(resolve(source)), resolve(model_source(model))
+    expert = (
+        LowRankTaskVector.from_adapter(Adapter(folder), base)
+        if (folder / "adapter_config.json").is_file()
+        else Checkpoint(folder)
+    )
+    return Origin(deltas_of_expert(base, expert), base, loadable(source, base), folder)
+
+
+def options_of(config: Config) -> ExtractOptions:
+    own = config.extract
+    return ExtractOptions(
+        rank=config.rank,
+        energy=config.energy,
+        parameters=None if config.parameters is None else int(config.parameters),
+        max_rank=own.max_rank,
+        svd=config.svd,
+        embeddings=own.embeddings,
+        norms=own.norms,
+        biases=own.biases,
+        added_tokens=own.added_tokens,
+        include=tuple(own.include),
+        exclude=tuple(own.exclude),
+        distribute_scale=own.distribute_scale,
+        sv_epsilon=own.sv_epsilon,
+        correct_mean=own.correct_mean,
+        device=config.backend.device or "cpu",
+    )
+
+
+def extract_with_bar(origin: Origin, out: Path, options: ExtractOptions, console: Console) -> Extraction:
+    with _bar(f"rank {options.rank}" if options.energy is options.parameters is None else "extract", console) as step:
+        return extract(origin.deltas, out, origin.base_name, options, step)
+
+
+def summary(done: Extraction) -> str:
+    """One line: rank, size, error.
+
+    The adapter's numbers take two bytes each.
+    """
+    size = (done.folder / "adapter_model.safetensors").stat().st_size / 1e6
+    return (
+        f"rank {done.rank} adapter written to {done.folder}: {done.parameters:,} parameters, {size:.1f} MB; "
+        f"relative error {done.relative_error:.4f}, {100 * done.kept:.1f} % of the change's energy kept"
+    )
+
+
+@contextmanager
+def _bar(what: str, console: Console) -> Iterator[Step]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)

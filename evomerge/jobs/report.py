@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evomerge.config import Config
-from evomerge.jobs.setup import required
+from evomerge.jobs.arguments import required
 from evomerge.report.write import print_summary, write_report
 from evomerge.search.tables import write_tables
 

@@ -18,12 +18,12 @@ from evomerge.evaluation.judge import Judge
 from evomerge.evaluation.sandbox import SandboxSettings
 from evomerge.evaluation.tasks import load_tasks
 from evomerge.evaluation.worker import WorkerSpec
+from evomerge.jobs.arguments import model_source
 from evomerge.jobs.environment import environment
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
 from evomerge.jobs.setup import (
     experts_of,
     merger_for,
-    model_source,
     objectives_of,
     open_pool,
     search_space,
@@ -128,7 +128,7 @@ def _export(merger: Merger, recipe: Recipe, folder: Path, rank: int) -> tuple[Ar
         export_model(merger, recipe, model)
         adapters = all(isinstance(vector, LowRankTaskVector) for vector in merger.experts.values())
         export = export_lora(merger, recipe, lora, None if adapters else rank)
-        about = {"rank": export.rank, "relative_error": export.relative_error, "left_out": export.left_out}
+        about = asdict(export) | {"folder": lora.name}
         write_text(folder / "lora.json", json.dumps(about, indent=2))
         write_text(written, text)  # last: it stands for the whole folder
     base = str(merger.base.folder.resolve())

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from evomerge.cluster.ray_pool import RayPool
 from evomerge.cluster.serial import SerialPool
@@ -15,24 +12,12 @@ from evomerge.engine.merge import Merger
 from evomerge.errors import UserError, nearest
 from evomerge.evaluation.tasks import TaskSpec
 from evomerge.evaluation.worker import WorkerSpec, build_worker
+from evomerge.jobs.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
 from evomerge.types import Expert, Objective, Pool, Recipe
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.package_data import data_dir
 from evomerge.weights.sources import resolve
 from evomerge.weights.task_vector import LowRankTaskVector, open_task_vector
-
-
-def model_source(name: str) -> str:
-    """A set-up of conf/models stands for its base; a folder is named by its whole path, so that any worker finds it."""
-    setup = data_dir("conf") / "models" / f"{name}.yaml"
-    if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser().resolve())
-    if setup.is_file():
-        base = yaml.safe_load(setup.read_text())["base"]
-        assert isinstance(base, str)
-        return base
-    return name
 
 
 def experts_of(config: Config) -> tuple[Expert, ...]:
@@ -132,12 +117,3 @@ def open_pool(config: Config, spec: WorkerSpec) -> Pool:
         gpu=spec.device.startswith("cuda"),
         timeout=cluster.timeout,
     )
-
-
-def required(config: Config, *keys: str) -> list[Any]:
-    """Values of settings that a job cannot do without."""
-    values = [getattr(config, key) for key in keys]
-    for key, value in zip(keys, values, strict=True):
-        if value is None:
-            raise UserError(f"job={config.job} needs {key}=...")
-    return values

@@ -166,10 +166,11 @@ def write_figures(run: Run) -> None:
     folder = run.folder / "figures"
     folder.mkdir(exist_ok=True)
     for name, figure in drawn.items():
-        _save(figure, folder / f"{name}.png")
+        save(figure, folder / f"{name}.png")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Replace the PNG ``path`` by the figure in one step."""
     memory = io.BytesIO()
     with style.figure_style():
         figure.savefig(memory, format="png", metadata={"Software": None})  # the same run gives the same bytes

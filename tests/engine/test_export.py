@@ -6,10 +6,7 @@ from peft import PeftModel
 from pico_recipes import FACTORED
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evomerge.engine.export import export_lora, export_model, extract_lora
-from evomerge.errors import UserError
-from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.task_vector import open_task_vector
+from evomerge.engine.export import export_lora, export_model
 
 
 def peft_merged(base, adapter) -> dict[str, torch.Tensor]:
@@ -22,7 +19,7 @@ def peft_merged(base, adapter) -> dict[str, torch.Tensor]:
 def test_a_factored_merge_is_the_same_as_a_lora(merger, recipe_of, tmp_path, method, dtype, tolerance):
     recipe = recipe_of(method, dtype="float32")
     export = export_lora(merger, recipe, tmp_path / "lora", dtype=dtype)
-    assert (export.relative_error, export.rank, export.left_out) == (0.0, 9, ())
+    assert (export.relative_error, export.rank, export.left_out, export.how) == (0.0, 9, (), "exact")
     got = peft_merged(merger.base.folder, tmp_path / "lora")
     lost = total = 0.0
     for name, tensor in merger.tensors(recipe):
@@ -37,7 +34,7 @@ def test_a_factored_merge_is_the_same_as_a_lora(merger, recipe_of, tmp_path, met
 def test_a_dense_merge_says_what_the_lora_loses(merger, recipe_of, tmp_path, rank):
     recipe = recipe_of("ties", dtype="float32")
     export = export_lora(merger, recipe, tmp_path / "lora", rank, dtype=torch.float32)
-    assert export.rank == (rank or 9)
+    assert (export.rank, export.how) == (rank or 9, "truncated")
     got = peft_merged(merger.base.folder, tmp_path / "lora")
     lost = total = best = 0.0
     for name, tensor in merger.tensors(recipe):
@@ -79,24 +76,16 @@ def test_the_model_folder_generates_with_its_own_tokenizer(merger, recipe_of, tm
     assert model.dtype == torch.bfloat16
 
 
-def test_an_expert_is_recovered_from_its_checkpoint(merger, recipe_of, tmp_path):
-    """An adapter merged into a float32 checkpoint comes back out at its own rank."""
-    one = recipe_of("task_arithmetic", weights=((1.0, 0.0, 0.0),), dtype="float32")
-    export_model(merger, one, tmp_path / "expert")
-    expert = open_task_vector(merger.base, str(tmp_path / "expert"))
-    export = extract_lora(merger.base, expert, tmp_path / "lora", 4, "pico", dtype=torch.float32)
-    assert export.relative_error < 1e-4
-    again = open_task_vector(merger.base, str(tmp_path / "lora"))
-    for name in merger.experts["sql"].names:
-        torch.testing.assert_close(again.delta(name), merger.experts["sql"].delta(name), rtol=1e-3, atol=1e-4)
-    same = open_task_vector(merger.base, str(merger.base.folder))
-    with pytest.raises(UserError, match="does not differ from its base"):
-        extract_lora(merger.base, same, tmp_path / "none", 4, "pico")
-
-
-def test_what_a_lora_cannot_hold_is_said(merger, tmp_path, pico_model):
-    other = Checkpoint(pico_model(seed=5))
-    expert = open_task_vector(merger.base, str(other.folder))
-    export = extract_lora(merger.base, expert, tmp_path / "lora", 8, "pico")
-    assert export.left_out == ("model.embed_tokens.weight",)
-    assert 0.1 < export.relative_error < 1.0
+@pytest.mark.parametrize("how", ["truncated", "compressed", "nearest"])
+def test_a_smaller_rank_says_how_it_was_made_and_what_it_loses(merger, recipe_of, tmp_path, how):
+    recipe = recipe_of("core_tsv", dtype="float32")
+    export = export_lora(merger, recipe, tmp_path / "lora", 3, dtype=torch.float32, how=how)
+    assert export.rank == 3
+    got = peft_merged(merger.base.folder, tmp_path / "lora")
+    lost = total = 0.0
+    for name, tensor in merger.tensors(recipe):
+        lost += float((got[name] - tensor).square().sum())
+        total += float((tensor - merger.base[name]).square().sum())
+    assert export.relative_error == pytest.approx((lost / total) ** 0.5, rel=1e-3)
+    # of all adapters of its rank the truncation is the nearest (Eckart and Young)
+    assert export.how == ("compressed" if how == "compressed" else "truncated")

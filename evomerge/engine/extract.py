@@ -1,0 +1,167 @@
+"""A model's difference to its base as a PEFT adapter: one matrix in memory at a time, written as it goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from evomerge.engine.deltas import Deltas, Difference
+from evomerge.engine.extraction_plan import ExtractOptions, Plan
+from evomerge.engine.extraction_result import REPORT, Extraction, Part, report
+from evomerge.engine.low_rank import energy_of, factored_svd, with_row_means
+from evomerge.engine.triplets import Progress, decompose, spread
+from evomerge.errors import UserError
+from evomerge.weights.adapter import LowRank
+from evomerge.weights.adapter_writer import AdapterWriter, new_adapter
+
+
+def extract(
+    deltas: Deltas, folder: Path, base_name: str, options: ExtractOptions, progress: Progress | None = None
+) -> Extraction:
+    """Write the adapter; its ``extraction.json`` holds options, errors and energies.
+
+    Args:
+        deltas: the model as its difference to the base.
+        folder: replaced when it exists; complete at the end or not there.
+        base_name: entered as the adapter's base.
+        options: ranks, policies, accuracy.
+        progress: called with parameters done and their number.
+
+    Raises:
+        UserError: nothing differs in any linear layer, the budget is too small, or a policy that PEFT cannot express.
+    """
+    plan = Plan(deltas.base, deltas.modules, options)
+    ranks = spread(deltas, plan, options, progress) if options.parameters is not None else None
+    modules = plan.modules(deltas.names)
+    with new_adapter(folder, base_name, modules, plan.in_base(), options.dtype) as writer:
+        run = _Run(deltas, plan, options, writer, ranks)
+        for number, (name, change) in enumerate(deltas.read(), start=1):
+            run.take(name, change)
+            if progress is not None:
+                progress(number, len(deltas.names))
+        run.finish_biases()
+        if not writer.ranks:
+            raise UserError(_nothing(run.parts))
+        done = Extraction(folder, tuple(run.parts), writer.parameters, run.added)
+        writer.text(REPORT, json.dumps(report(done, plan.described()), indent=1) + "\n")
+    return done
+
+
+class _Run:
+    """One pass over the parameters."""
+
+    def __init__(
+        self,
+        deltas: Deltas,
+        plan: Plan,
+        options: ExtractOptions,
+        writer: AdapterWriter,
+        ranks: Mapping[str, int] | None,
+    ) -> None:
+        self.parts: list[Part] = []
+        self.added = 0
+        self._deltas, self._plan, self._options, self._writer, self._ranks = deltas, plan, options, writer, ranks
+        self._biases: dict[str, tuple[str, torch.Tensor]] = {}  # module -> parameter name and change
+
+    def take(self, name: str, change: Difference | LowRank) -> None:
+        route, added = self._plan.route(name), self._deltas.added_rows(name)
+        if added is not None and self._options.added_tokens == "full":
+            route = "whole"
+        elif added is not None:
+            self.added += len(added)
+        if route in ("linear", "embedding"):
+            self._factors(name, change, route)
+            return
+        if isinstance(change, LowRank) or route == "skip":
+            self._leave(name, _energy(change))
+            return
+        delta = change.dense()
+        if route == "bias" and delta.any():
+            self._biases[self._plan.module(name)] = (name, delta.clone())
+        elif route == "whole" and (added is not None or delta.any() or self._plan.module(name) in self._biases):
+            self._whole(name, delta, added)
+
+    def finish_biases(self) -> None:
+        """Biases whose layers did not change otherwise."""
+        for module, (name, _) in list(self._biases.items()):
+            weight = f"{name.removesuffix('.bias')}.weight"
+            shape = self._deltas.base.shape(weight)
+            if self._options.biases == "lora" and len(shape) == 2:
+                self._write(weight, module, LowRank(torch.zeros(shape[0], 1), torch.zeros(1, shape[1])), "linear")
+            else:
+                self._whole(weight, torch.zeros(shape), None)
+
+    def _factors(self, name: str, change: Difference | LowRank, route: str) -> None:
+        module, options = self._plan.module(name), self._options
+        matrix = change if isinstance(change, LowRank) else change.dense().to(options.device)
+        if options.biases == "full" and module in self._biases:
+            self._whole(name, matrix.dense() if isinstance(matrix, LowRank) else matrix, None)
+            return
+        found = decompose(matrix, options, None if self._ranks is None else self._ranks[name])
+        if not found.rank:
+            self._leave(name, found.energy)
+            return
+        factor, lost = found.factors(options.distribute_scale), found.lost
+        if options.correct_mean:
+            factor, lost = with_row_means(matrix, found.first(found.rank - 1), options.distribute_scale)
+        self._write(name, module, factor, route)
+        parameters = factor.left.numel() + factor.right.numel()
+        self.parts.append(Part(name, "lora", factor.rank, parameters, found.energy, lost))
+
+    def _write(self, name: str, module: str, factor: LowRank, route: str) -> None:
+        if route == "embedding":
+            self._writer.embedding(module, factor)
+            return
+        bias = None
+        if self._options.biases == "lora":
+            key = f"{name.removesuffix('.weight')}.bias"
+            if key not in self._deltas.base:
+                raise UserError(
+                    f"biases=lora: '{name}' has no bias, and PEFT wants one in every adapted layer: wanted skip or "
+                    "full, or exclude=[...] the layers without"
+                )
+            _, bias = self._biases.pop(module, (key, torch.zeros(self._deltas.base.shape(key))))
+            if energy := energy_of(bias):
+                self.parts.append(Part(key, "lora", 0, bias.numel(), energy, 0.0))
+        if self._plan.transposed and not self._plan.is_head(name):
+            factor = LowRank(factor.right.mT, factor.left.mT)
+        self._writer.linear(module, factor, bias, self._plan.transposed)
+
+    def _whole(self, name: str, delta: torch.Tensor, added: torch.Tensor | None) -> None:
+        """The module's every parameter: PEFT keeps a second copy of the whole module."""
+        base, module, prefix = self._deltas.base, self._plan.module(name), name.rpartition(".")[0]
+        own = [n for n in (f"{prefix}.weight", f"{prefix}.bias") if n in base]
+        tensors = {n.rpartition(".")[2]: base[n].float() for n in own}
+        tensors[name.rpartition(".")[2]] = tensors[name.rpartition(".")[2]] + delta.cpu()
+        if module in self._biases:
+            key, bias = self._biases.pop(module)
+            tensors["bias"] = tensors["bias"] + bias
+            self.parts.append(Part(key, "full", 0, bias.numel(), energy_of(bias), 0.0))
+        if added is not None:
+            tensors["weight"] = torch.cat([tensors["weight"], added])
+        before = self._writer.parameters
+        self._writer.whole(module, tensors)
+        if self._plan.tied and not self._plan.is_head(name) and "embed" in name:
+            self._writer.whole("lm_head", tensors)  # PEFT unties what it keeps a copy of
+        self.parts.append(Part(name, "full", 0, self._writer.parameters - before, energy_of(delta), 0.0))
+
+    def _leave(self, name: str, energy: float) -> None:
+        if energy:
+            self.parts.append(Part(name, "left out", 0, 0, energy, energy))
+
+
+def _energy(change: Difference | LowRank) -> float:
+    return factored_svd(change).energy if isinstance(change, LowRank) else change.energy()
+
+
+def _nothing(parts: Sequence[Part]) -> str:
+    if not parts:
+        return "the model does not differ from its base: there is no adapter to extract"
+    names = ", ".join(part.name for part in parts[:3])
+    return (
+        f"no linear layer got a direction, only {names}{' ...' if len(parts) > 3 else ''} differ: check include, "
+        "exclude, sv_epsilon, and the policies embeddings and norms"
+    )

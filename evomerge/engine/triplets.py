@@ -1,0 +1,86 @@
+"""Which singular triplets the options ask for: of one matrix, or of all under a shared budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from evomerge.engine.deltas import Deltas, Difference
+from evomerge.engine.extraction_plan import ExtractOptions, Plan
+from evomerge.engine.low_rank import Truncated, energy_of, factored_svd, full_svd, randomized_svd
+from evomerge.engine.rank_budget import rank_for_energy, spread_budget
+from evomerge.errors import UserError
+from evomerge.weights.adapter import LowRank
+
+Progress = Callable[[int, int], None]
+
+_FIRST_RANK = 16  # tried where the rank follows from the spectrum; doubled while it is too small
+
+
+def decompose(matrix: torch.Tensor | LowRank, options: ExtractOptions, rank: int | None) -> Truncated:
+    """The triplets that the options ask for; ``rank``: what the shared budget gives this matrix."""
+    if isinstance(matrix, LowRank):
+        found = factored_svd(matrix)
+    elif options.svd == "full":
+        found = full_svd(matrix)
+    elif rank is None and options.energy is not None:
+        found = _up_to_energy(matrix, options.energy, options.max_rank)
+    else:
+        found = randomized_svd(matrix, options.rank if rank is None else rank) if rank != 0 else _none(matrix)
+    if rank is None and options.energy is not None:
+        rank = rank_for_energy(found.values.tolist(), found.energy, options.energy) or found.rank
+        rank = min(rank, options.max_rank or rank)
+    rank = options.rank if rank is None else rank
+    # nothing but rounding: a direction of no energy, or of less than was asked for
+    floor = max(options.sv_epsilon, 1e-7 * found.energy**0.5)
+    return found.first(min(rank, int((found.values > floor).sum())))
+
+
+def _up_to_energy(matrix: torch.Tensor, share: float, most: int | None) -> Truncated:
+    """Triplets that hold this share of the energy, and perhaps some more."""
+    rank, limit = _FIRST_RANK, min(*matrix.shape, most or min(matrix.shape))
+    while True:
+        found = randomized_svd(matrix, min(rank, limit))
+        if rank >= limit or rank_for_energy(found.values.tolist(), found.energy, share) is not None:
+            return found
+        rank *= 2
+
+
+def spread(deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progress | None) -> dict[str, int]:
+    """Ranks that the budget buys: a first pass over the matrices, for their singular values only."""
+    assert options.parameters is not None
+    names = [n for n in deltas.names if plan.route(n) in ("linear", "embedding")]
+    costs = {name: sum(deltas.base.shape(name)) for name in names}
+    most = {n: min(*deltas.base.shape(n), options.parameters // costs[n], options.max_rank or 1 << 30) for n in names}
+    spectra: dict[str, list[float]] = {}
+    rank = max(_FIRST_RANK, 4 * options.parameters // max(1, sum(costs.values())))
+    short = [name for name in names if most[name]]
+    if names and not short:
+        raise UserError(
+            f"parameters={options.parameters} buys nothing: one direction costs {min(costs.values())} at least"
+        )
+    while short:
+        for number, (name, change) in enumerate(deltas.read(short), start=1):
+            spectra[name] = _spectrum(change, min(rank, most[name]), options)
+            if progress is not None:
+                progress(number, len(short))
+        ranks = spread_budget(spectra, costs, options.parameters)
+        # all directions known so far are worth their price: there may be more of them
+        short = [n for n in short if n in ranks and ranks[n] == len(spectra[n]) == min(rank, most[n]) < most[n]]
+        rank *= 2
+    return dict.fromkeys(names, 0) | ranks
+
+
+def _spectrum(change: Difference | LowRank, rank: int, options: ExtractOptions) -> list[float]:
+    if isinstance(change, LowRank):
+        values = factored_svd(change).values
+    else:
+        matrix = change.dense().to(options.device)
+        values = (full_svd(matrix) if options.svd == "full" else randomized_svd(matrix, rank)).values
+    return [float(value) for value in values[:rank] if value > options.sv_epsilon]
+
+
+def _none(matrix: torch.Tensor) -> Truncated:
+    energy = energy_of(matrix)
+    return Truncated(matrix[:, :0], matrix[0, :0], matrix.mT[:, :0], energy, energy)
