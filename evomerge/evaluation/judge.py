@@ -14,12 +14,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import evomerge.evaluation
 from evomerge.errors import UserError
 from evomerge.evaluation import frames
-from evomerge.evaluation.sandbox import LEVELS, SandboxSettings, bwrap_command
+from evomerge.evaluation.database_files import read_database
+from evomerge.evaluation.sandbox import LEVELS, SandboxSettings, bubblewrap
 
 Metrics = dict[str, float]
 
@@ -48,8 +49,10 @@ class Judge:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: str | None = None
+        self._log: IO[bytes] | None = None
         self._level = ""
         self._verdicts: dict[str, Metrics] = {}
+        self._sent: set[str] = set()  # stamps of the database files that the process has
 
     @property
     def level(self) -> str:
@@ -93,6 +96,10 @@ class Judge:
                 self._process.wait()
             self._process.stdout.close()
             self._process = None
+            self._sent.clear()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -106,18 +113,33 @@ class Judge:
         self.close()
 
     def _ask(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        reason = ""
         for _ in range(2):
             self._start()
             assert self._process and self._process.stdin and self._process.stdout
             try:
+                self._send_databases(request["items"])
                 frames.send(self._process.stdin.fileno(), json.dumps(request).encode())
                 reply = frames.receive(self._process.stdout.fileno())
             except OSError:
                 reply = None
             if reply is not None:
                 return list(json.loads(reply))
+            reason = self._last_words()
             self.close()
-        raise JudgeFailed("the judge's process died twice on one batch")
+        raise JudgeFailed(f"the judge's process died twice on one batch: {reason}")
+
+    def _send_databases(self, items: list[Any]) -> None:
+        """Bytes of the database files that items name, once per process: the sandbox sees no file of ours."""
+        assert self._process and self._process.stdin
+        for item, _ in items:
+            for database in item.get("databases", ()):
+                if "file" in database and database["stamp"] not in self._sent:
+                    content = read_database(Path(database["file"]))
+                    head = {"kind": "database", "stamp": database["stamp"], "bytes": len(content)}
+                    frames.send(self._process.stdin.fileno(), json.dumps(head).encode())
+                    frames.send(self._process.stdin.fileno(), content)
+                    self._sent.add(database["stamp"])
 
     def _start(self) -> None:
         if self._process is not None:
@@ -133,7 +155,8 @@ class Judge:
             reasons.append(f"{level}: {reason}")
         raise UserError(
             f"running a model's code needs a sandbox, and this system offers none ({'; '.join(reasons)}): allow user "
-            "namespaces, install bubblewrap, or accept resource limits alone by sandbox.allow_weak=true"
+            "namespaces, install bubblewrap (pip install evomerge[sandbox]), or accept resource limits alone by "
+            "sandbox.allow_weak=true"
         )
 
     def _start_at(self, level: str) -> str | None:
@@ -149,43 +172,40 @@ class Judge:
             "settings": dataclasses.asdict(self._settings),
         }
         command = [sys.executable, "-s", "-P", "-S", "-B", "-c", _START, json.dumps(options)]
-        if level == "bwrap":
-            bwrap = shutil.which("bwrap")
+        if level == "bubblewrap":
+            bwrap = bubblewrap.find()
             if bwrap is None:
                 self.close()
                 return "not installed"
             interpreter = [sys.base_prefix, sys.prefix, str(Path(sys.executable).resolve().parent)]
             visible = [entry for entry in {*path, *interpreter} if os.path.isdir(entry) and entry != os.path.sep]
-            command = bwrap_command(bwrap, visible) + command
-        log = open(f"{self._folder}.log", "w+b")  # noqa: SIM115
-        try:
-            os.unlink(log.name)
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                # No variable of ours, so no token in one. Fixed hashes: the order of a set must not change a verdict.
-                env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
-                cwd=self._folder,
-                start_new_session=True,
-            )
-            assert self._process.stdout
-            reply = frames.receive(self._process.stdout.fileno())
-            if reply is None:
-                log.seek(0)
-                lines = log.read().decode(errors="replace").strip().splitlines()
-                reason = lines[-1] if lines else "the process died"
-            else:
-                hello = json.loads(reply)
-                if "level" in hello:
-                    self._level = hello["level"]
-                    return None
-                reason = hello["failed"]
-        finally:
-            log.close()
-        self.close()
-        return reason
+            command = bubblewrap.command(bwrap, visible) + command
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            # No variable of ours, so no token in one. Fixed hashes: the order of a set must not change a verdict.
+            env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+            cwd=self._folder,
+            start_new_session=True,
+        )
+        assert self._process.stdout
+        reply = frames.receive(self._process.stdout.fileno())
+        hello = {"failed": self._last_words()} if reply is None else json.loads(reply)
+        if "failed" in hello:
+            self.close()
+            return str(hello["failed"])
+        self._level = hello["level"]
+        return None
+
+    def _last_words(self) -> str:
+        """The last line of what the process said to its error stream."""
+        assert self._log
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
 
 
 def _key(kind: str, item: str, answer: str) -> str:

@@ -54,6 +54,8 @@ def _encode(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return ["s", str.__str__(value)]
     if isinstance(value, int):
+        if int.bit_length(value) > 4 * MAX_CHARACTERS:  # before it is written out
+            raise NotPlain("value too large")
         return ["i", hex(int.__index__(value))]
     if isinstance(value, float):
         return ["f", float.hex(value)]

