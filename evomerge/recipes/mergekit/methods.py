@@ -54,6 +54,7 @@ class Method:
         parameters: mergekit's.
         weights: ``(shared values, values of each model) -> weights``, one a model.
         normalize: name of the switch by which the result is divided by the sum of the weights.
+        fixed: evomerge's parameters that mergekit has as constants.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Method:
     parameters: tuple[Parameter, ...]
     weights: Weights
     normalize: str | None = None
+    fixed: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def models(self) -> str:
@@ -195,7 +197,15 @@ _ALL = (
     _task_vectors("breadcrumbs", normalize=False, rescale=False, sparsifier=(_GAMMA,)),
     _task_vectors("breadcrumbs_ties", normalize=False, rescale=False, sparsifier=(_GAMMA,)),
     Method("model_stock", "required", 2, None, (Parameter("filter_wise", switch, False, to="filter_wise"),), _ones),
-    Method("sce", "required", 0, None, (Parameter("select_topk", default=1.0, to="select_topk"), _INT8_MASK), _ones),
+    Method(
+        "sce",
+        "required",
+        0,
+        None,
+        (Parameter("select_topk", default=1.0, to="select_topk"), _INT8_MASK),
+        _ones,
+        fixed={"energy_floor": 1e-6},
+    ),
     Method("arcee_fusion", "required", 1, 1, (), _ones),
     Method("nearswap", "required", 1, 1, (Parameter("t", required=True, to="t"),), _ones),
     Method("ram", "required", 0, None, (_NEGLIGIBLE,), _ones),

@@ -153,6 +153,12 @@ def _renamed(method: Method, parameters: Mapping[str, Any]) -> dict[str, Scalar]
     names = {p.to: p for p in method.parameters if p.to and not p.per_model}
     found: dict[str, Scalar] = {}
     for key, value in parameters.items():
+        if key in method.fixed:
+            if value != method.fixed[key]:
+                raise UserError(
+                    f"mergekit's {method.name} has {key} {method.fixed[key]:g}, the recipe {value:g}: set it to that"
+                )
+            continue
         if key not in names:
             raise UserError(f"mergekit's {method.name} has nothing like '{key}', which the recipe sets to {value}")
         found[names[key].name] = _tidy(value)

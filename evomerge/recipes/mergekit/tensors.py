@@ -63,7 +63,7 @@ def tensor_settings(
         for number, values in zip(experts, each, strict=True):
             check_densities(values, f"{where} of {piece.sources[number].model}")
     expert_parameters: dict[str, tuple[float, ...]] = {}
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = dict(method.fixed)
     for p in method.parameters:
         if p.to is None:
             continue

@@ -22,5 +22,7 @@ def test_evomerge_has_the_method_and_its_parameters(name: str) -> None:
             domain, _ = (ours.expert_parameters if one_each else ours.parameters)[parameter.to]
             if parameter.default is not None:
                 domain.check(parameter.to, parameter.translated(parameter.default))
-    emitted = {parameter.to for parameter in theirs.parameters}
+    for name, value in theirs.fixed.items():
+        ours.parameters[name][0].check(name, value)
+    emitted = {parameter.to for parameter in theirs.parameters} | set(theirs.fixed)
     assert set(ours.parameters) | set(ours.expert_parameters) <= emitted, "mergekit could not set it: spell it out"
