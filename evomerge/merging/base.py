@@ -40,12 +40,13 @@ class MergeMethod:
         min_experts, max_experts: how many experts it takes; None means any number.
         needs_base: the result depends on the base, not only on the experts' parameters.
         relative_weights: scaling all weights by one factor changes nothing.
+        relative_while: the options that this holds for; others than these defaults end it.
         expert_parameters, parameters: name -> (domain, default); the former have one value per expert.
         exceptions: law of merge methods (a word of :data:`LAWS`) -> why this method's definition breaks it.
         function: full space: ``(base, deltas or models, weights, [measured, randomness, start,] <parameters>)``
-            on one :class:`Block`, whose flat position is ``start``; gives the merged block. Core space: ``(state,
-            weights, <parameters>)`` with state from ``prepare`` and weights (T,) or (*N, T); gives the merged core,
-            shape (*N, R, R).
+            on one :class:`Block`, whose flat position is ``start``; gives the merged block. Core space:
+            ``(state, weights, [uniform,] <parameters>)`` with state from ``prepare``, weights (T,) or (*N, T), and
+            for random masks a number in (0, 1) for each entry of the cores; gives the merged core, shape (*N, R, R).
         measure: full space: ``(view, weights, [randomness,] <parameters>)`` -> statistics of the whole parameter that
             the function gets as ``measured``. It may name fewer parameters than the function, whose defaults it is
             given. Its ``randomness`` is the whole parameter's: the function gets ``randomness.at(block.start)``.
@@ -61,6 +62,7 @@ class MergeMethod:
     max_experts: int | None
     needs_base: bool
     relative_weights: bool
+    relative_while: Mapping[str, Value]
     function: Callable[..., Tensor]
     measure: Callable[..., Any] | None
     prepare: Callable[[Tensor], Any]
@@ -107,6 +109,17 @@ class MergeMethod:
             yield self.function(block.base, block.experts, weights, **services, **parameters)
 
     @property
+    def draws(self) -> bool:
+        """Whether the function needs random numbers."""
+        return bool({"randomness", "uniform"} & set(inspect.signature(self.function).parameters))
+
+    def is_relative(self, parameters: Mapping[str, Value]) -> bool:
+        """``relative_weights`` under these options."""
+        return self.relative_weights and all(
+            parameters.get(name, value) == value for name, value in self.relative_while.items()
+        )
+
+    @property
     def experts(self) -> str:
         """How many experts it takes, as text: ``2``, ``1 or more``, ``2 to 4``."""
         if self.max_experts is None:
@@ -128,7 +141,7 @@ def merge_method(
     min_experts: int = 1,
     max_experts: int | None = None,
     needs_base: bool = True,
-    relative_weights: bool = False,
+    relative_weights: bool | Mapping[str, Value] = False,
     measure: Callable[..., Any] | None = None,
     prepare: Callable[[Tensor], Any] | None = None,
     exceptions: Mapping[str, str] | None = None,
@@ -139,7 +152,8 @@ def merge_method(
     ``density: Annotated[PerExpert, Range(0.05, 1.0)] = 1.0`` is one value per expert,
     ``scale: Annotated[float, Range(0.3, 2.0)] = 1.0`` is one value,
     ``rescale: Annotated[str, Choice(("none", "l1"))] = "none"`` an option. A second argument called ``models``
-    instead of ``deltas`` asks for the experts' own parameters.
+    instead of ``deltas`` asks for the experts' own parameters. ``relative_weights={"average": "weight"}``: the weights
+    are relative as long as that option has that value, its default.
     """
 
     def enter(function: Callable[..., Tensor]) -> MergeMethod:
@@ -166,7 +180,8 @@ def merge_method(
             min_experts=min_experts,
             max_experts=max_experts,
             needs_base=needs_base,
-            relative_weights=relative_weights,
+            relative_weights=bool(relative_weights),
+            relative_while=relative_weights if isinstance(relative_weights, Mapping) else {},
             function=function,
             measure=measure,
             prepare=prepare or (lambda cores: cores),

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Annotated
+
 from torch import Tensor
 
-from evomerge.errors import UserError
 from evomerge.merging.base import merge_method
+from evomerge.merging.gram import base_copy, combined, shares
+from evomerge.merging.parameters import Choice
 
 
-@merge_method(paper="arXiv:2203.05482", needs_base=False, relative_weights=True)
-def linear(base: Tensor | None, models: Tensor, weights: Tensor) -> Tensor:
+@merge_method(paper="arXiv:2203.05482", needs_base=False, relative_weights={"average": "weight"})
+def linear(
+    base: Tensor | None,
+    models: Tensor,
+    weights: Tensor,
+    *,
+    average: Annotated[str, Choice(("weight", "sum"))] = "weight",
+) -> Tensor:
     """Weighted average of the experts: sum of w_t W_t over the sum of w_t.
 
-    Only the ratio of the weights matters. All weights 0 give the base; weights that cancel are a UserError.
+    With average ``weight`` only the ratio of the weights matters, all weights 0 give the base, and weights that
+    cancel are a UserError. ``sum`` divides by nothing.
     """
-    total = float(weights.sum())
-    if not weights.any() and base is not None:
-        return base.clone()
-    if abs(total) <= 1e-6 * float(weights.abs().sum()):
-        raise UserError(
-            f"linear divides by the sum of the weights, got {weights.tolist()} which sum to 0: use task_arithmetic"
-        )
-    average: Tensor = torch.tensordot((weights / total).to(models), models, dims=1)
-    return average
+    if average == "sum":
+        return combined(None, models, weights.tolist())
+    parts = shares("linear", weights)
+    return base_copy("linear", base) if parts is None else combined(None, models, parts.tolist())

@@ -27,6 +27,7 @@ class Range:
         at_least: valid values are not smaller than this.
         at_most: valid values are not greater than this.
         searched: the search draws it; else it keeps its default unless a recipe says otherwise.
+        whole: valid values are whole numbers.
     """
 
     low: float
@@ -36,6 +37,7 @@ class Range:
     at_least: float = -math.inf
     at_most: float = math.inf
     searched: bool = True
+    whole: bool = False
 
     @property
     def valid(self) -> str:
@@ -59,6 +61,8 @@ class Range:
         ):
             got = f"{value:g}" if isinstance(value, float) else f"{value}"
             raise UserError(f"{name} must be in {self.valid}, got {got}{_at(where)}")
+        if self.whole and value != int(value):
+            raise UserError(f"{name} must be a whole number, got {value:g}{_at(where)}")
         return float(value)
 
 

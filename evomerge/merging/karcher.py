@@ -1,0 +1,85 @@
+"""Karcher mean of many models on the sphere."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from evomerge.merging.base import merge_method
+from evomerge.merging.gram import base_copy, combined, gram_matrix, shares
+from evomerge.merging.parameters import Range
+from evomerge.merging.view import View
+
+# An angle this close to pi has no direction: every arc to the antipode is as short.
+_ANTIPODE = math.pi - 1e-6
+
+
+def coefficients(view: View, weights: Tensor, max_iter: float = 10, tol: float = 1e-5) -> list[float] | None:
+    """Factor of each model; None: all weights are 0. All points stay in the models' span, so dot products do."""
+    parts = shares("karcher", weights)
+    if parts is None:
+        return None
+    if int(torch.count_nonzero(parts)) == 1:
+        return [float(part != 0) for part in parts]
+    gram = gram_matrix(view)
+    lengths = gram.diagonal().sqrt()
+    valid = (lengths > tol) & (parts != 0)
+    if not valid.any():
+        return [0.0] * view.experts
+    inverse = torch.where(valid, 1.0 / torch.where(valid, lengths, 1.0), 0.0)
+    cosines = gram * inverse * inverse[:, None]
+    alphas = torch.where(valid, parts, 0.0)
+    alphas = alphas / alphas.sum()
+    mean = alphas
+    length = _length(mean, cosines)
+    if length < tol:
+        mean = torch.zeros_like(alphas)
+        mean[valid.nonzero()[0]] = 1.0
+    else:
+        mean = mean / length
+    for _ in range(int(max_iter)):
+        dots = (cosines @ mean).clamp(-1.0, 1.0)
+        angles = torch.arccos(dots)
+        moves = valid & (angles >= tol) & (angles < _ANTIPODE)
+        pulls = torch.where(moves, alphas * angles / torch.where(moves, torch.sin(angles), 1.0), 0.0)
+        tangent = pulls - (pulls * dots).sum() * mean
+        step = _length(tangent, cosines)
+        if step < tol:
+            break
+        mean = math.cos(step) * mean + math.sin(step) / step * tangent
+        mean = mean / _length(mean, cosines)
+    return [float(c) for c in float((parts * lengths).sum()) * mean * inverse]
+
+
+@merge_method(
+    paper="arXiv:2603.04972",
+    needs_base=False,
+    relative_weights=True,
+    measure=coefficients,
+    exceptions={"untouched": "the mean on a sphere bends what it passes"},
+)
+def karcher(
+    base: Tensor | None,
+    models: Tensor,
+    weights: Tensor,
+    *,
+    measured: list[float] | None,
+    max_iter: Annotated[float, Range(1, 100, at_least=0, whole=True, searched=False)] = 10,
+    tol: Annotated[float, Range(1e-9, 1e-2, log=True, above=0.0, searched=False)] = 1e-5,
+) -> Tensor:
+    """The point on the sphere nearest to all models by arc length, at their weighted mean length.
+
+    Only the ratio of the weights matters; mergekit's are equal. All weights 0 give the base.
+
+    Args:
+        max_iter: steps at most.
+        tol: a shorter step, in radians, is the last; shorter models are left out.
+    """
+    return base_copy("karcher", base) if measured is None else combined(None, models, measured)
+
+
+def _length(coefficients: Tensor, gram: Tensor) -> float:
+    return math.sqrt(max(0.0, float(coefficients @ gram @ coefficients)))
