@@ -91,10 +91,17 @@ def open_tensor_file(path: Path) -> TensorFile:
 
 def equal_values(left: torch.Tensor, right: torch.Tensor) -> bool:
     """Whether two tensors of one shape hold the same numbers, whatever their dtypes."""
-    if left.dtype == right.dtype:
-        # bytes: not every dtype can be compared
-        return torch.equal(left.contiguous().view(-1).view(torch.uint8), right.contiguous().view(-1).view(torch.uint8))
-    return torch.equal(left.double(), right.double())
+    if left.dtype != right.dtype:
+        return torch.equal(left.double(), right.double())
+    # as integers: not every dtype can be compared, and a NaN differs from itself
+    return torch.equal(*(_as_integers(tensor.contiguous().view(-1), left, right) for tensor in (left, right)))
+
+
+def _as_integers(flat: torch.Tensor, *pair: torch.Tensor) -> torch.Tensor:
+    """The bytes of ``flat`` as the widest integers that both tensors of ``pair`` can be seen as."""
+    starts = [tensor.storage_offset() * tensor.element_size() for tensor in pair]
+    wide = not any(number % 8 for number in (*starts, flat.nbytes))
+    return flat.view(torch.int64 if wide else torch.uint8)
 
 
 class SafetensorsFile:

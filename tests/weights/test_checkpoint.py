@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.tensor_files import equal_values
 from evomerge.weights.writer import write_model
 
 
@@ -87,6 +88,20 @@ def test_tensors_are_views_of_the_file_and_keep_their_dtypes(tmp_path):
     assert torch.equal(rows, tensors["weight"][2:5])
     assert rows.data_ptr() == checkpoint["weight"].data_ptr() + 2 * 3 * 2
     assert checkpoint.rows("scalar", 0, 1) == 3.5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float64, torch.bool])
+@pytest.mark.parametrize("count", [0, 7, 16])
+def test_equal_values_compares_what_is_stored(dtype, count):
+    whole = torch.arange(count + 3).to(dtype)
+    left, right = whole[3:], whole[3:].clone()  # one of them starts inside its storage
+    if count and dtype.is_floating_point:
+        left[0] = right[0] = float("nan")
+    assert equal_values(left, right)
+    if count:
+        right[-1] = 0
+        assert not equal_values(left, right)
+        assert not equal_values(left, right.to(torch.float32))
 
 
 def test_a_write_to_a_view_does_not_reach_the_file(tmp_path):
