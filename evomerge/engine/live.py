@@ -11,6 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from evomerge.engine.merge import Merger
+from evomerge.engine.stream import stream
+from evomerge.engine.tensor_merge import put
 from evomerge.errors import UserError
 from evomerge.types import Recipe
 from evomerge.weights.checkpoint import Checkpoint, find_name
@@ -52,16 +54,17 @@ class LiveModel:
         """Make the model that of ``recipe``: merged from the pristine base, whatever was applied before.
 
         Raises:
-            UserError: see :meth:`Merger.tensors`. The base is restored then.
+            UserError: see :meth:`Merger.plan`. The base is restored then.
         """
         # a model that runs wider than the recipe's dtype needs every parameter rounded, as the saved model has them
         every = self.dtype != recipe.dtype
         stale = self._touched - set(merger.changed(recipe))
         self._write_base(stale)
         try:
-            for name, tensor in merger.tensors(recipe, every=every):
-                self._touched.add(name)
-                self._parameter(name).copy_(tensor)
+            planned = merger.plan(recipe, every)
+            targets = {tensor.name: self._parameter(tensor.name) for tensor in planned}
+            self._touched |= set(targets)
+            stream(planned, lambda tensor, start, block: put(targets[tensor.name], start, block), device=self.device)
         except BaseException:
             self.restore()
             raise

@@ -1,4 +1,4 @@
-"""The merged parameters of a recipe, one at a time: float32 inside, rounded once."""
+"""The merged parameters of a recipe over experts that stay loaded: float32 inside, rounded once."""
 
 from __future__ import annotations
 
@@ -7,17 +7,29 @@ from functools import cached_property
 
 import torch
 
-from evomerge.engine.coefficients import LINEAR_METHODS, check_experts, linear_coefficients, settings_of, weights_of
+from evomerge.engine.coefficients import LINEAR_METHODS, check_experts, linear_coefficients, settings_of
 from evomerge.engine.core_space import CoreSpace
 from evomerge.engine.layers import layer_count, layer_group
+from evomerge.engine.tensor_merge import (
+    CheckpointRows,
+    CopiedTensor,
+    DeltaExpert,
+    ExpertRows,
+    FactoredTensor,
+    FullExpert,
+    LowRankExpert,
+    MergedTensor,
+    OutputTensor,
+    UnchangedExpert,
+    whole,
+)
 from evomerge.errors import UserError
 from evomerge.merging.base import METHODS
-from evomerge.merging.randomness import Randomness
-from evomerge.merging.view import InMemoryView, Magnitudes
+from evomerge.merging.view import Magnitudes
 from evomerge.types import Recipe
 from evomerge.weights.adapter import LowRank
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.task_vector import LowRankTaskVector, TaskVector
+from evomerge.weights.task_vector import DenseTaskVector, LowRankTaskVector, TaskVector
 
 
 class Merger:
@@ -41,47 +53,41 @@ class Merger:
         touched = frozenset[str]().union(*(self._names_of(expert.name) for expert in recipe.experts))
         return tuple(name for name in self.base.names if name in touched)
 
-    def tensors(self, recipe: Recipe, every: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
-        """Merged parameters in the recipe's dtype.
+    def plan(self, recipe: Recipe, every: bool = False, dtype: torch.dtype | None = None) -> list[OutputTensor]:
+        """The merged parameters, not yet computed, in the base's order.
 
         Args:
             recipe: its experts must be among this merger's.
-            every: also give the parameters no expert changes.
+            every: also the parameters that no expert changes.
+            dtype: of the parameters; default: the recipe's.
 
         Raises:
             UserError: the method cannot merge these experts, or refuses the recipe's numbers.
         """
-        dtype = getattr(torch, recipe.dtype)
-        merged = self.float_tensors(recipe)
-        if not every:
-            yield from ((name, tensor.to(dtype, copy=True)) for name, tensor in merged)
-            return
-        changed = set(self.changed(recipe))
-        for name in self.base.names:
-            if name in changed:
-                name, tensor = next(merged)
-                yield name, tensor.to(dtype, copy=True)
-            else:
-                tensor = self.base[name]
-                yield name, tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-    def float_tensors(self, recipe: Recipe) -> Iterator[tuple[str, torch.Tensor]]:
-        """The changed parameters in float32, unrounded. A tensor may be reused for the next: copy it to keep it."""
+        dtype = dtype or getattr(torch, recipe.dtype)
         names = self.changed(recipe)
         groups = {name: layer_group(name, len(recipe.weights), self.layers) for name in names}
         factored = self._factored(recipe, groups)
-        scratch: dict[tuple[int, ...], torch.Tensor] = {}
-        for name in names:
-            if name not in factored:
-                yield name, self._dense(recipe, name, groups[name])
-                continue
-            # one buffer per shape: fresh memory for every parameter costs more than the arithmetic
-            shape = self.base.shape(name)
-            if shape not in scratch:
-                scratch[shape] = torch.empty(shape)
-            out = scratch[shape].copy_(self.base[name])
-            factor = factored[name]
-            yield name, out.addmm_(factor.left, factor.right)
+        planned: list[OutputTensor] = []
+        for name in self.base.names if every else names:
+            rows = CheckpointRows(self.base, name)
+            if name in factored:
+                planned.append(FactoredTensor(name, rows, factored[name], dtype))
+            elif name in groups:
+                planned.append(self._dense(recipe, rows, groups[name], dtype))
+            else:
+                planned.append(CopiedTensor(name, rows, dtype if rows.dtype.is_floating_point else rows.dtype))
+        return planned
+
+    def tensors(
+        self, recipe: Recipe, every: bool = False, dtype: torch.dtype | None = None
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Merged parameters, one at a time; see :meth:`plan`."""
+        yield from ((tensor.name, whole(tensor)) for tensor in self.plan(recipe, every, dtype))
+
+    def float_tensors(self, recipe: Recipe) -> Iterator[tuple[str, torch.Tensor]]:
+        """The changed parameters in float32, unrounded."""
+        return self.tensors(recipe, dtype=torch.float32)
 
     def is_low_rank(self, recipe: Recipe) -> bool:
         """Whether the whole merged delta stays a LoRA: its experts are, and its method keeps to their factors."""
@@ -123,23 +129,34 @@ class Merger:
                 )
         return factored
 
-    def _dense(self, recipe: Recipe, name: str, group: int) -> torch.Tensor:
-        method = METHODS[recipe.method]
-        base = self.base[name].float()
-        experts = tuple(expert.name for expert in recipe.experts)
-        deltas = torch.zeros(len(experts), *base.shape)
-        for row, expert in zip(deltas, experts, strict=True):
-            if name in self._names_of(expert):
-                factor = self.experts[expert].low_rank(name)
-                if factor is not None:
-                    torch.mm(factor.left, factor.right, out=row)
-                else:
-                    row.copy_(self.experts[expert].delta(name))
-        experts_in = deltas if method.inputs == "deltas" else deltas.add_(base)
-        known = [self._known.setdefault((expert, name), Magnitudes()) for expert in experts]
-        view = InMemoryView(base, experts_in, known=known)
-        randomness = Randomness(recipe.seed, experts, name)
-        return next(method.over(view, weights_of(recipe, group), randomness, **settings_of(recipe)))
+    def _dense(self, recipe: Recipe, base: CheckpointRows, group: int, dtype: torch.dtype) -> MergedTensor:
+        names = tuple(expert.name for expert in recipe.experts)
+        work = torch.float64 if base.dtype == torch.float64 else torch.float32
+        return MergedTensor(
+            name=base.name,
+            shape=base.shape,
+            base=base,
+            experts=tuple(self._expert_rows(name, base.name) for name in names),
+            expert_names=names,
+            method=METHODS[recipe.method],
+            weights=recipe.weights[group],
+            parameters=settings_of(recipe),
+            seed=recipe.seed,
+            dtype=dtype,
+            work=work,
+            known=tuple(self._known.setdefault((name, base.name), Magnitudes()) for name in names),
+        )
+
+    def _expert_rows(self, expert: str, name: str) -> ExpertRows:
+        if name not in self._names_of(expert):
+            return UnchangedExpert()
+        vector = self.experts[expert]
+        factor = vector.low_rank(name)
+        if factor is not None:
+            return LowRankExpert(factor)
+        if isinstance(vector, DenseTaskVector):
+            return FullExpert(CheckpointRows(vector.expert, name))
+        return DeltaExpert(vector, name)
 
     def _names_of(self, expert: str) -> frozenset[str]:
         if expert not in self._names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,7 @@ from evomerge.errors import UserError
 from evomerge.merging.randomness import LEVELS, Randomness
 
 # The bit pattern of |d| orders non-negative floats. Its top bits (exponent and 8 of the mantissa, so that a bin spans
-# 0.4 %) are the bins of an index that is kept; the lower ones are counted when a density asks for one bin.
-_DIGIT = 15
+# 0.4 % and holds few entries of any ordinary tensor) are the bins of an index that is kept.
 _TOP_SHIFT = {torch.float32: 15, torch.float64: 44}
 _INTEGERS: dict[torch.dtype, Any] = {torch.float32: np.int32, torch.float64: np.int64}
 
@@ -66,38 +65,29 @@ class MagnitudeIndex:
             raise UserError("an expert's difference to the base must be finite, got NaN or infinity: a damaged file?")
         return cls(occupied.astype(np.int32), np.cumsum(counted[occupied]), dtype)
 
-    def cut(self, blocks: Callable[[], Iterable[Tensor]], k: int) -> Cut:
+    def cut(self, blocks: Iterable[Tensor], k: int) -> Cut:
         """The k largest |d| of the indexed delta; of equal ones those that come first.
 
         Args:
-            blocks: gives the delta's blocks in order, each time it is called.
+            blocks: the delta's blocks, in order.
             k: 1 <= k <= number of entries.
         """
         at = int(np.searchsorted(self.counts, k))
         wanted = k - (int(self.counts[at - 1]) if at else 0)
-        prefix, shift = int(self.bins[at]), _TOP_SHIFT[self.dtype]
-        members = int(self.counts[at]) - (int(self.counts[at - 1]) if at else 0)
-        while shift:  # one more digit of the threshold's pattern, radix selection
-            digit = min(_DIGIT, shift)
-            counted = np.zeros(1 << digit, np.int64)
-            for pattern in self._within(blocks(), prefix, shift):
-                counted += np.bincount((pattern >> (shift - digit)) & ((1 << digit) - 1), minlength=1 << digit)
-            above = np.cumsum(counted[::-1])
-            place = int(np.searchsorted(above, wanted))
-            wanted -= int(above[place - 1]) if place else 0
-            found = (1 << digit) - 1 - place
-            members = int(counted[found])
-            prefix, shift = (prefix << digit) | found, shift - digit
-        threshold = self._float(prefix)
-        return Cut(threshold, _position(blocks(), threshold, wanted) if wanted < members else None)
-
-    def _within(self, blocks: Iterable[Tensor], prefix: int, shift: int) -> Iterator[NDArray[Any]]:
-        """Patterns of the entries whose leading bits are ``prefix``."""
-        # Floats, not bit patterns: two compares of a vector unit find the members.
-        low, high = (self._float((prefix + step) << shift) for step in (0, 1))
+        # Floats, not bit patterns: two compares of a vector unit find the bin's members.
+        low, high = (self._float((int(self.bins[at]) + step) << _TOP_SHIFT[self.dtype]) for step in (0, 1))
+        values, positions, start = [], [], 0
         for block in blocks:
             magnitude = block.detach().reshape(-1).abs().cpu().numpy()
-            yield magnitude[(magnitude >= low) & (magnitude < high)].view(_INTEGERS[self.dtype])
+            members = np.flatnonzero((magnitude >= low) & (magnitude < high))
+            values.append(magnitude[members])
+            positions.append(members + start)
+            start += len(magnitude)
+        candidates = np.concatenate(values)
+        threshold = np.partition(candidates, len(candidates) - wanted)[len(candidates) - wanted]
+        ties = np.concatenate(positions)[candidates == threshold]
+        kept_ties = wanted - int(np.count_nonzero(candidates > threshold))
+        return Cut(float(threshold), int(ties[kept_ties - 1]) if kept_ties < len(ties) else None)
 
     def _float(self, pattern: int) -> float:
         bits = np.array(pattern, dtype=_INTEGERS[self.dtype])
@@ -118,10 +108,12 @@ def keep_largest(delta: Tensor, cut: Cut | None, start: int = 0) -> Tensor:
     """
     if cut is None or cut.threshold == 0.0:  # at threshold 0 every nonzero entry stays
         return delta
+    if cut.last_tie is not None and cut.last_tie < start:
+        return torch.nn.functional.hardshrink(delta, cut.threshold)  # one pass: keeps |d| > threshold
     number = np.float32 if delta.dtype == torch.float32 else np.float64
     below = float(np.nextafter(number(cut.threshold), number(0)))
-    kept = torch.nn.functional.hardshrink(delta, below)  # one pass: keeps |d| > below, that is >= threshold
-    if cut.last_tie is not None and cut.last_tie < start + delta.numel():
+    kept = torch.nn.functional.hardshrink(delta, below)  # |d| > below, that is >= threshold
+    if cut.last_tie is not None and cut.last_tie < start + delta.numel() - 1:
         flat = kept.view(-1)
         tied = (flat.abs() == cut.threshold).nonzero().squeeze(1)
         flat[tied[tied + start > cut.last_tie]] = 0.0
@@ -176,18 +168,6 @@ def keep_by_rank(
     probability.mul_(LEVELS).round_().clamp_min_(1.0).div_(LEVELS)
     kept = rows * (randomness.uniform(expert, rows.shape).to(delta.device) < probability)
     return (kept.div_(probability) if divide else kept).reshape(delta.shape)
-
-
-def _position(blocks: Iterable[Tensor], magnitude: float, count: int) -> int:
-    """Flat position of the ``count``-th entry whose magnitude is exactly this."""
-    start = 0
-    for block in blocks:
-        tied = (block.reshape(-1).abs() == magnitude).nonzero().squeeze(1)
-        if len(tied) >= count:
-            return start + int(tied[count - 1])
-        count -= len(tied)
-        start += block.numel()
-    raise AssertionError("fewer ties than counted")
 
 
 def _patterns(delta: Tensor) -> NDArray[Any]:

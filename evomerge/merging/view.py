@@ -60,7 +60,7 @@ class Magnitudes:
         if k not in self._cuts:
             if self._index is None:
                 self._index = MagnitudeIndex.build(blocks())
-            self._cuts[k] = self._index.cut(blocks, k)
+            self._cuts[k] = self._index.cut(blocks(), k)
         return self._cuts[k]
 
 

@@ -30,7 +30,7 @@ def pieces(delta: torch.Tensor, size: int) -> list[torch.Tensor]:
 def keep_largest(delta: torch.Tensor, density: float, index: MagnitudeIndex, size: int = 10**9) -> torch.Tensor:
     """The whole delta trimmed, read and written in blocks of this size."""
     k = kept_count(density, delta.numel())
-    cut: Cut | None = index.cut(lambda: pieces(delta, size), k) if k < delta.numel() else None
+    cut: Cut | None = index.cut(pieces(delta, size), k) if k < delta.numel() else None
     starts = range(0, delta.numel(), size)
     kept = [keep_block(block, cut, start) for block, start in zip(pieces(delta, size), starts, strict=True)]
     return torch.cat(kept).view(delta.shape)

@@ -1,0 +1,74 @@
+"""Merged parameters computed by several threads and handed on block by block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from math import prod
+from threading import Event
+
+import torch
+
+from evomerge.engine.tensor_merge import OutputTensor
+
+Write = Callable[[OutputTensor, int, torch.Tensor], None]
+"""Takes a block: its parameter, its first row and its values. Called from several threads."""
+
+
+def stream(
+    tensors: Iterable[OutputTensor],
+    write: Write,
+    *,
+    device: torch.device | None = None,
+    threads: int | None = None,
+    finished: Callable[[OutputTensor], None] = lambda tensor: None,
+) -> None:
+    """Compute all tensors and write each block as soon as it is there.
+
+    Args:
+        tensors: in any order; large ones are begun first.
+        write: must not keep the block.
+        device: where the maths runs.
+        threads: parameters merged at once; default: torch's number of threads. Each then computes on one thread: a
+            block is too small to be shared, and one parameter a thread scales better.
+        finished: called after a tensor's last block.
+
+    Raises:
+        The first error of any thread; the others stop after their block.
+    """
+    device = device or torch.device("cpu")
+    ordered = sorted(tensors, key=lambda tensor: -prod(tensor.shape))
+    threads = min(threads or torch.get_num_threads(), len(ordered))
+    stop = Event()
+
+    def merge(tensor: OutputTensor) -> None:
+        for start, block in tensor.blocks(device):
+            if stop.is_set():
+                return
+            write(tensor, start, block)
+        finished(tensor)
+
+    if threads <= 1 or device.type != "cpu":
+        for tensor in ordered:
+            merge(tensor)
+        return
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            futures = [pool.submit(merge, tensor) for tensor in ordered]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                wait(futures)
+                raise
+    finally:
+        torch.set_num_threads(before)  # the pool's threads set what later threads inherit
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
