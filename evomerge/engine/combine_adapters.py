@@ -1,0 +1,304 @@
+"""LoRA adapters -> one LoRA adapter, by PEFT's combination types (peft's ``add_weighted_adapter``).
+
+The types differ in what they merge:
+
+- ``cat`` and the ``*_svd`` types merge the updates s_t B_t A_t. ``cat`` is their exact weighted sum, at the sum of the
+  ranks; ``svd`` is the best approximation of that sum at the wanted rank. Both come from the factors alone. The others
+  merge entries of the updates, so these are formed, a block of rows at a time, and what comes out is truncated.
+- ``linear``, ``ties``, ``dare_linear``, ``dare_ties`` and ``magnitude_prune`` merge all B_t into one and all A_t into
+  one, each with the weight sqrt(|w_t s_t|), a negative sign on A's side. Their product is **not** the sum of the
+  updates: ``linear`` gives (sum_t u_t B_t)(sum_t u_t A_t), which holds cross terms B_i A_j of different adapters. This
+  is peft's definition, fast and rough; take ``cat`` or ``svd`` for the sum.
+
+As in peft, ``ties`` elects signs by the unweighted entries, where an exact tie goes to +, and divides by the number of
+agreeing adapters. Unlike peft, one adapter alone is combined like several (peft takes ``linear`` whatever was asked
+for), a density never keeps fewer than one entry, equal magnitudes are told apart by their position, and random masks
+depend on (seed, adapter, module) only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from evomerge.engine.low_rank import Truncated, energy_of, factored_svd, randomized_svd
+from evomerge.errors import UserError
+from evomerge.merging.randomness import Randomness, share
+from evomerge.merging.sparsify import Cut, MagnitudeIndex, keep_largest, kept_count
+from evomerge.recipes.combine_yaml import Combination
+from evomerge.weights.adapter import Adapter, LowRank
+
+# Entries of an update that are in memory at a time, for each adapter.
+_BLOCK = 1 << 21
+# Up to this smaller side, a truncated SVD is exact; beyond, eigenvectors take minutes a matrix and the randomised one
+# (error within 1 % of the best possible) seconds.
+_EXACT_SIDE = 2048
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One module's LoRA as it is stored; the update is ``scale * b @ a``.
+
+    Attributes:
+        b: (m, r) float32.
+        a: (r, n) float32.
+        scale: alpha / r, or alpha / sqrt(r).
+        embedding: b and a are an embedding's (width, r) and (r, vocabulary).
+    """
+
+    b: torch.Tensor
+    a: torch.Tensor
+    scale: float = 1.0
+    embedding: bool = False
+
+    @property
+    def rank(self) -> int:
+        return self.a.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n), of the update."""
+        return self.b.shape[0], self.a.shape[1]
+
+
+@dataclass(frozen=True)
+class Combined:
+    """The combined adapter.
+
+    Attributes:
+        factors: module path -> factors with scale 1.
+        embeddings: the modules among them that are embeddings; their factors are (width, r) and (r, vocabulary).
+        relative_error: Frobenius norm of what truncation left out over that of the merged updates; 0 where none is.
+    """
+
+    factors: dict[str, LowRank]
+    embeddings: frozenset[str]
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A matrix of one adapter as blocks of rows: a stored factor, or an update that is never whole in memory."""
+
+    shape: tuple[int, int]
+    rows: Callable[[int, int], torch.Tensor]
+
+    def blocks(self) -> Iterator[torch.Tensor]:
+        """All rows in order; the same blocks whenever asked, so that their entries are equal to the bit."""
+        return (self.rows(start, stop) for start, stop in _spans(self.shape))
+
+
+def combine(models: Mapping[str, Adapter], recipe: Combination, seed: int = 0) -> Combined:
+    """Combine adapters, inner combinations first.
+
+    Args:
+        models: the recipe's models, by the names the recipe gives them.
+        recipe: type, weights and options.
+        seed: of the random masks of the dare types.
+
+    Raises:
+        UserError: a module has different shapes, or different ranks where the type needs equal ones.
+    """
+    inputs: dict[str, Mapping[str, Factors]] = {}
+    for entry in recipe.adapters:
+        if isinstance(entry.model, Combination):
+            inner = combine(models, entry.model, seed)
+            inputs[entry.name] = {
+                module: Factors(factor.left, factor.right, embedding=module in inner.embeddings)
+                for module, factor in inner.factors.items()
+            }
+        else:
+            inputs[entry.name] = stored_factors(models[entry.model])
+    return combine_factors(inputs, recipe, seed)
+
+
+def stored_factors(adapter: Adapter) -> dict[str, Factors]:
+    """The factors of linear layers and embeddings as they are in the adapter's file, module path -> factors."""
+    found = {}
+    for module, factor in adapter.factors.items():
+        scale = adapter.scale(module, factor.rank)
+        found[module] = Factors(_unscaled(factor.left, scale), factor.right, scale)
+    for module, factor in adapter.embeddings.items():
+        scale = adapter.scale(module, factor.rank)
+        found[module] = Factors(factor.right.mT, _unscaled(factor.left, scale).mT, scale, embedding=True)
+    return found
+
+
+def combine_factors(adapters: Mapping[str, Mapping[str, Factors]], recipe: Combination, seed: int = 0) -> Combined:
+    """Combine module by module; a module that some adapters lack is combined from those that have it.
+
+    Args:
+        adapters: name -> module path -> factors, for each of the recipe's adapters.
+        recipe, seed: as in :func:`combine`.
+    """
+    rank = recipe.rank or max(factor.rank for factors in adapters.values() for factor in factors.values())
+    merged: dict[str, LowRank] = {}
+    lost = total = 0.0
+    for module in sorted({module for factors in adapters.values() for module in factors}):
+        found = [(entry.name, adapters[entry.name][module], entry.weight) for entry in recipe.adapters
+                 if module in adapters[entry.name]]  # fmt: skip
+        names, factors, weights = (tuple(column) for column in zip(*found, strict=True))
+        _check(module, names, factors, recipe)
+        random = Randomness(seed, names, module)
+        if recipe.combine == "cat":
+            merged[module] = _concatenated(factors, weights)
+        elif recipe.truncates:
+            svd = _update(factors, weights, recipe, random, rank)
+            # singular values on B's side, as peft has them: it matters when factors are merged again
+            merged[module] = LowRank((svd.u * svd.values).float(), svd.v.mT.float().contiguous())
+            lost, total = lost + svd.lost, total + svd.energy
+        else:
+            merged[module] = _merged_factors(factors, weights, recipe, random)
+    embeddings = {m for factors in adapters.values() for m, factor in factors.items() if factor.embedding}
+    return Combined(merged, frozenset(embeddings), math.sqrt(max(0.0, lost) / total) if total else 0.0)
+
+
+def _concatenated(factors: Sequence[Factors], weights: Sequence[float]) -> LowRank:
+    return LowRank(
+        torch.cat([factor.b for factor in factors], dim=1),
+        torch.cat([factor.a * (w * factor.scale) for factor, w in zip(factors, weights, strict=True)], dim=0),
+    )
+
+
+def _merged_factors(
+    factors: Sequence[Factors], weights: Sequence[float], recipe: Combination, random: Randomness
+) -> LowRank:
+    """All A's into one and all B's into one."""
+    scaled = [w * factor.scale for factor, w in zip(factors, weights, strict=True)]
+    roots = [math.sqrt(abs(w)) for w in scaled]
+    signed = [math.copysign(root, w) for root, w in zip(roots, scaled, strict=True)]
+    left = _merge([_whole(factor.b) for factor in factors], roots, recipe, _part(random, "lora_B"))
+    right = _merge([_whole(factor.a) for factor in factors], signed, recipe, _part(random, "lora_A"))
+    return LowRank(left, right)
+
+
+def _update(
+    factors: Sequence[Factors], weights: Sequence[float], recipe: Combination, random: Randomness, rank: int
+) -> Truncated:
+    """The merged update, truncated to ``rank``."""
+    if recipe.combine == "svd":
+        return factored_svd(_exact_sum(factors, weights)).first(rank)
+    updates = [_product(factor) for factor in factors]
+    return truncated_svd(_merge(updates, weights, recipe, _part(random, "weight")), rank)
+
+
+def _exact_sum(factors: Sequence[Factors], weights: Sequence[float]) -> LowRank:
+    joined = _concatenated(factors, weights)
+    # float64: rank-deficient sums would otherwise leave noise where peft has zeros
+    return LowRank(joined.left.double(), joined.right.double())
+
+
+def _merge(
+    matrices: Sequence[_Matrix], weights: Sequence[float], recipe: Combination, random: Randomness
+) -> torch.Tensor:
+    """Weighted sum, or sign election and mean, of pruned matrices (m, n)."""
+    cuts = [_cut(matrix, recipe) for matrix in matrices]
+    out = torch.empty(matrices[0].shape)
+    for start, stop in _spans(matrices[0].shape):
+        first = start * out.shape[1]
+        deltas = [
+            _pruned(matrix.rows(start, stop), recipe, cut, random.at(first), expert)
+            for expert, (matrix, cut) in enumerate(zip(matrices, cuts, strict=True))
+        ]
+        if recipe.elects:
+            out[start:stop] = _agreeing_mean(deltas, weights, recipe.majority_sign)
+        else:
+            out[start:stop] = sum(delta * w for delta, w in zip(deltas, weights, strict=True))
+    return out
+
+
+def _pruned(delta: torch.Tensor, recipe: Combination, cut: Cut | None, random: Randomness, expert: int) -> torch.Tensor:
+    if recipe.prunes == "random":
+        assert recipe.density is not None
+        kept = random.mask(expert, delta.shape, recipe.density)
+        return delta * kept / share(recipe.density)
+    return keep_largest(delta, cut, random.start)
+
+
+def _cut(matrix: _Matrix, recipe: Combination) -> Cut | None:
+    """What separates the largest entries of the whole matrix; None: all are kept."""
+    entries = math.prod(matrix.shape)
+    if recipe.prunes != "magnitude" or recipe.density is None or kept_count(recipe.density, entries) == entries:
+        return None
+
+    index = MagnitudeIndex.build(matrix.blocks())
+    return index.cut(matrix.blocks(), kept_count(recipe.density, entries))
+
+
+def _agreeing_mean(
+    deltas: Sequence[torch.Tensor], weights: Sequence[float], majority: Literal["total", "frequency"]
+) -> torch.Tensor:
+    """Mean of w_t d_t over the adapters whose entry has the elected sign: that of the sum of the d_t, or of more d_t.
+
+    The weights have no vote, and a negative one does not change which entries agree.
+    """
+    votes = sum(delta if majority == "total" else delta.sign() for delta in deltas)
+    elected = torch.where(torch.as_tensor(votes) >= 0, 1.0, -1.0)
+    mixed, count = torch.zeros_like(elected), torch.zeros_like(elected)
+    for delta, weight in zip(deltas, weights, strict=True):
+        agrees = delta.sign() == elected
+        mixed += agrees * delta * weight
+        count += agrees
+    return mixed / count.clamp_min(1.0)
+
+
+def truncated_svd(matrix: torch.Tensor, rank: int) -> Truncated:
+    """The ``rank`` largest singular triplets of a dense matrix (m, n).
+
+    Exact when the smaller side is at most 2048, from the eigenvectors of the smaller Gram matrix in float64: several
+    times faster than a full decomposition. Larger matrices: see :func:`evomerge.engine.low_rank.randomized_svd`.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        turned = truncated_svd(matrix.mT, rank)
+        return Truncated(turned.v, turned.values, turned.u, turned.energy, turned.lost)
+    if matrix.shape[0] > _EXACT_SIDE:
+        return randomized_svd(matrix, rank)
+    gram = torch.zeros(matrix.shape[0], matrix.shape[0], dtype=torch.float64)
+    for start in range(0, matrix.shape[1], 4096):
+        wide = matrix[:, start : start + 4096].double()
+        gram.addmm_(wide, wide.mT)
+    squares, vectors = torch.linalg.eigh(gram)
+    u = vectors.flip(1)[:, :rank].to(matrix.dtype)
+    images = matrix.mT @ u
+    values = torch.linalg.vector_norm(images, dim=0)
+    v = images / values.clamp_min(1e-30)  # a direction without energy has no right vector
+    return Truncated(u, values, v, energy_of(matrix), max(0.0, float(squares.flip(0)[rank:].sum())))
+
+
+def _unscaled(factor: torch.Tensor, scale: float) -> torch.Tensor:
+    return factor / scale if scale else factor  # alpha = 0: the update is 0 whatever the factor was
+
+
+def _whole(tensor: torch.Tensor) -> _Matrix:
+    return _Matrix((tensor.shape[0], tensor.shape[1]), lambda start, stop: tensor[start:stop])
+
+
+def _product(factor: Factors) -> _Matrix:
+    return _Matrix(factor.shape, lambda start, stop: (factor.b[start:stop] * factor.scale) @ factor.a)
+
+
+def _spans(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    step = max(1, _BLOCK // shape[1])
+    return [(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
+
+
+def _part(random: Randomness, name: str) -> Randomness:
+    return Randomness(random.seed, random.experts, f"{random.tensor}.{name}")
+
+
+def _check(module: str, names: Sequence[str], factors: Sequence[Factors], recipe: Combination) -> None:
+    for name, factor in zip(names, factors, strict=True):
+        if factor.shape != factors[0].shape:
+            raise UserError(
+                f"adapters of different bases: '{module}' has shape {list(factors[0].shape)} in {names[0]} and "
+                f"{list(factor.shape)} in {name}; combine adapters of one base"
+            )
+        if recipe.needs_equal_ranks and factor.rank != factors[0].rank:
+            raise UserError(
+                f"{recipe.combine} needs equal ranks: '{module}' has rank {factors[0].rank} in {names[0]} and "
+                f"{factor.rank} in {name}; use cat, svd or another *_svd type"
+            )
