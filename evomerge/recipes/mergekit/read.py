@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import yaml
-
 from evomerge.errors import UserError, nearest
+from evomerge.recipes.documents import parse_documents, read_documents
 from evomerge.recipes.mergekit.check import check
 from evomerge.recipes.mergekit.config import (
     Filtered,
@@ -28,6 +27,7 @@ from evomerge.recipes.mergekit.config import (
 )
 from evomerge.recipes.mergekit.nodes import Node
 from evomerge.recipes.mergekit.references import Surroundings, model_ref
+from evomerge.weights.chat_templates import CHAT_TEMPLATES
 
 _KEYS = (
     "merge_method",
@@ -44,14 +44,13 @@ _KEYS = (
     "name",
 )
 DTYPES = ("bfloat16", "float16", "float32", "float64")
-CHAT_TEMPLATES = ("alpaca", "chatml", "exaone", "llama3", "mistral")
 
 
 def is_mergekit(path: str | Path) -> bool:
     """Whether a file is YAML with mergekit's ``merge_method``; anything else, also an unreadable file, is not."""
     try:
-        documents = list(yaml.safe_load_all(Path(path).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        documents = read_documents(path)
+    except UserError:
         return False
     return any(isinstance(document, dict) and "merge_method" in document for document in documents)
 
@@ -65,15 +64,7 @@ def load(path: str | Path) -> tuple[MergeConfig, ...]:
     Raises:
         UserError: the file is missing, not YAML, or no merge that can work; names file and key.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"cannot read the recipe {path}: {reason}; give the path of a YAML file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"the recipe {path} is not text; give the path of a YAML file") from None
-    return parse(text, str(path), path.parent)
+    return _configs(read_documents(path), str(path), Path(path).parent)
 
 
 def parse(text: str, where: str = "mergekit file", folder: Path | None = None) -> tuple[MergeConfig, ...]:
@@ -84,13 +75,10 @@ def parse(text: str, where: str = "mergekit file", folder: Path | None = None) -
         where: what errors call it.
         folder: where relative model paths are looked up first.
     """
-    try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise UserError(f"{where} is not valid YAML{line}: {problem}") from None
+    return _configs(parse_documents(text, where), where, folder)
+
+
+def _configs(documents: Sequence[Any], where: str, folder: Path | None) -> tuple[MergeConfig, ...]:
     if not documents:
         raise UserError(f"a mergekit file needs at least the keys merge_method and models, got nothing ({where})")
     labels = [where if len(documents) == 1 else f"{where}, document {n + 1}" for n in range(len(documents))]

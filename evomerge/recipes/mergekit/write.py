@@ -89,7 +89,7 @@ def _spelled(recipe: Recipe, group: int) -> Spelling:
     each: dict[str, Sequence[Any]] = {key: (v,) * experts for key, (_, v) in method.expert_parameters.items()}
     shared = {key: default for key, (_, default) in method.parameters.items()} | dict(recipe.parameters)
     each |= recipe.expert_parameters
-    return spelled(recipe.method, recipe.weights[group], each, shared, method.relative_weights)
+    return spelled(recipe.method, recipe.weights[group], each, shared, method.is_relative(shared))
 
 
 def _runs(recipe: Recipe, layers: int) -> list[tuple[int, int, int]]:

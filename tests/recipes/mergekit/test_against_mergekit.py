@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from mergekit.config import ConfigReader, InputSliceDefinition, MergeConfiguration, OutputSliceDefinition
-from mergekit.merge_methods import BasePolicy, get, registered_methods
+from mergekit.architecture import get_architecture_info
+from mergekit.config import MergeConfiguration
+from mergekit.io.tasks import LoaderCache
+from mergekit.merge_methods import BasePolicy, registered_methods
 from mergekit.merge_methods.base import ParameterScope
-from mergekit.parameter_resolver import resolve_parameters
+from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
+from mergekit.options import MergeOptions
+from mergekit.plan import MergePlanner
 
 from evomerge.recipes.mergekit import MethodCall, output_layers, output_slices, parse
 from evomerge.recipes.mergekit.methods import METHODS
 from evomerge.recipes.mergekit.tensors import tensor_settings
 
 LAYERS = 7
-PARTS = ("self_attn.q_proj.weight", "mlp.down_proj.weight", "input_layernorm.weight")
 
 # Every entry is a whole file. Together: scalars, texts that are numbers, gradients, filters without a match, filters
 # around gradients, one-layer slices, every scope, base listed first, last or not at all, and all kinds of methods.
@@ -102,7 +108,7 @@ FILES: dict[str, str] = {
     "modules": """
         merge_method: nuslerp
         modules:
-          text:
+          default:
             models: [{model: a, parameters: {weight: 1}}, {model: b}]
             parameters: {weight: [{filter: mlp, value: 0.5}], nuslerp_flatten: false}
         parameters: {weight: 3, nuslerp_row_wise: {filter: norm, value: true}}
@@ -146,47 +152,50 @@ UNUSED_BY = {"task_arithmetic": {"density", "rescale"}, "slerp": {"t"}}
 FIXED = {"sce": {"energy_floor": 1e-6}}
 
 
+@pytest.fixture(scope="module")
+def folder(pico_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the models a, b, c and base of the files exist."""
+    made = tmp_path_factory.mktemp("models")
+    for name in ("a", "b", "c", "base"):
+        (made / name).symlink_to(pico_model(tied=False, num_hidden_layers=LAYERS))
+    return made
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_parameters_of_every_tensor(name: str) -> None:
+def test_parameters_of_every_tensor(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every task that mergekit's planner makes has its like here: inputs, their names and all values."""
+    monkeypatch.chdir(folder)
     (ours,) = parse(FILES[name])
-    theirs = MergeConfiguration.model_validate(yaml.safe_load(FILES[name]))
     (module,) = ours.modules
     slices = output_slices(ours, module, lambda model: LAYERS)
-    definitions = mergekit_slices(theirs, module.name)
-    assert [[str(s.model) for s in piece.sources] for piece in slices] == [
-        [str(s.model) for s in definition.sources] for definition in definitions
-    ]
+    layers = list(output_layers(slices))
+    planned = tasks(FILES[name])
+    assert len(planned) == 3 + 9 * len(layers)
+    for task in planned:
+        output = task.output_weight.name
+        piece, t = (slices[0] if "embed" in output else slices[-1]), 0.0
+        expected = [output] * len(piece.sources)
+        if number := re.search(r"layers\.(\d+)\.", output):
+            layer = layers[int(number[1])]
+            piece, t = layer.slice, layer.t
+            expected = [output.replace(number[0], f"layers.{source}.") for source in layer.sources]
+        inputs = [task.gather_tensors.weight_info[model].name for model in task.model_order]
+        assert [str(model) for model in task.model_order] == [str(source.model) for source in piece.sources]
+        assert inputs == expected
+        found = tensor_settings(ours, module, piece, output, inputs, t)
+        given = [dict(task.input_parameters[model].items()) for model in task.model_order]
+        assert_same(found, ours.merge_method, dict(task.parameters.items()), given)
 
-    def compare(index: int, output: str, inputs: list[str], t: float) -> None:
-        found = tensor_settings(ours, module, slices[index], output, inputs, t)
-        reader = ConfigReader(
-            config=theirs,
-            t=t,
-            slice_out=definitions[index],
-            module=theirs.modules[module.name] if theirs.modules and module.name else None,
-        )
-        spec = get(theirs.merge_method).spec
-        models = [source.model for source in definitions[index].sources]
-        shared, each = resolve_parameters(
-            spec,
-            tensor_name=output,
-            inputs=dict(zip(models, inputs, strict=True)),
-            sources=reader.parameter_sources,
-            base_model=reader.base_model,
-            t=t,
-        )
-        assert_same(found, ours.merge_method, shared, [each[model] for model in models])
 
-    for layer in output_layers(slices):
-        for part in PARTS:
-            compare(
-                slices.index(layer.slice),
-                f"model.layers.{layer.index}.{part}",
-                [f"model.layers.{source}.{part}" for source in layer.sources],
-                layer.t,
-            )
-    for index, outside in ((0, "model.embed_tokens.weight"), (-1, "model.norm.weight"), (-1, "lm_head.weight")):
-        compare(index, outside, [outside] * len(slices[index].sources), 0.0)
+def tasks(text: str) -> list[ExecuteMergeMethodTask]:
+    """What mergekit's planner makes of a file."""
+    config = MergeConfiguration.model_validate(yaml.safe_load(text))
+    options = MergeOptions()
+    architecture = get_architecture_info(config, options)
+    LoaderCache().setup(options=options)
+    planner = MergePlanner(config, architecture, options, config.referenced_models()[0].config())
+    planner._plan()
+    return [task for _, task in planner._tensors]
 
 
 def test_table_of_methods() -> None:
@@ -210,19 +219,6 @@ def test_table_of_methods() -> None:
         else:
             assert (ours.least, ours.most) == (contract.min_non_base, contract.max_non_base), theirs.name
     assert set(METHODS) == {method.spec.name for method in registered_methods()}
-
-
-def mergekit_slices(theirs: MergeConfiguration, module: str | None) -> list[OutputSliceDefinition]:
-    """What mergekit's planner makes of ``models``; it needs real folders, so that part is written out here."""
-    found = theirs.modules[module] if theirs.modules and module else theirs
-    if found.slices:
-        return list(found.slices)
-    sources = [
-        InputSliceDefinition(model=m.model, layer_range=(0, LAYERS), parameters=m.parameters) for m in found.models
-    ]
-    if theirs.base_model and theirs.base_model not in [source.model for source in sources]:
-        sources.append(InputSliceDefinition(model=theirs.base_model, layer_range=(0, LAYERS)))
-    return [OutputSliceDefinition(sources=sources)]
 
 
 def assert_same(found: MethodCall, method: str, shared: dict[str, Any], each: list[dict[str, Any]]) -> None:
