@@ -30,8 +30,6 @@ def appearing_folder(folder: Path) -> Iterator[Path]:
         raise UserError(f"cannot write a folder to {folder}: a file of that name is there; give another name")
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).is_file() for name in _OURS):
         raise UserError(f"cannot write to {folder}: it holds other things than a model; give a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
     with _claimed(folder, is_folder=True) as work:
         old = work.with_suffix(".old")
         try:
@@ -56,8 +54,6 @@ def appearing_file(path: Path) -> Iterator[Path]:
     path = path.absolute()
     if path.is_dir():
         raise UserError(f"cannot write a file to {path}: a folder of that name is there; give another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
     with _claimed(path, is_folder=False) as work:
         try:
             yield work
@@ -71,6 +67,19 @@ def appearing_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _claimed(target: Path, is_folder: bool) -> Iterator[Path]:
     """A new path beside ``target``, locked while its maker lives: the kernel unlocks it however the process ends."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
+        work, handle = _claim(target, is_folder)
+    except OSError as error:
+        raise UserError(f"cannot write {target} ({error.strerror}): give a place that can be written to") from error
+    try:
+        yield work
+    finally:
+        os.close(handle)
+
+
+def _claim(target: Path, is_folder: bool) -> tuple[Path, int]:
     while True:
         work = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.partial"
         if is_folder:
@@ -81,12 +90,8 @@ def _claimed(target: Path, is_folder: bool) -> Iterator[Path]:
             handle = os.open(work, os.O_RDONLY)
         except FileNotFoundError:  # taken for a leftover before it was locked
             continue
-        if _lock(handle) and work.exists():
-            break
-        os.close(handle)
-    try:
-        yield work
-    finally:
+        if _lock(handle, unsupported=True) and work.exists():
+            return work, handle
         os.close(handle)
 
 
@@ -100,7 +105,7 @@ def _remove_leftovers(target: Path) -> None:
             handle = os.open(maker if maker.exists() else path, os.O_RDONLY)
         except FileNotFoundError:  # another process clears up too
             continue
-        if _lock(handle):
+        if _lock(handle, unsupported=False):
             if path.suffix == ".old" and not target.exists():
                 path.rename(target)
             elif path.is_dir():
@@ -110,11 +115,14 @@ def _remove_leftovers(target: Path) -> None:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
+def _lock(handle: int, unsupported: bool) -> bool:
+    """Whether the lock is ours now; ``unsupported`` where the file system has no such locks (some network ones)."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:
+        return unsupported
     return True
 
 

@@ -232,6 +232,8 @@ def test_never_replaces_what_is_no_model(tmp_path):
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(UserError, match=r"a folder of that name"):
         write_ones(tmp_path / "folder.safetensors")
+    with pytest.raises(UserError, match=r"cannot write .*thesis.txt/model \(.*\): give a place that can be written to"):
+        write_ones(tmp_path / "home" / "thesis.txt" / "model")
     assert (tmp_path / "home" / "thesis.txt").read_text() == "years of work"
 
 
