@@ -100,21 +100,6 @@ class Adapter:
         self.replacements: dict[str, torch.Tensor] = {}
         self._read(open_tensor_file(self._weights()))
 
-    def require_plain(self, purpose: str) -> None:
-        """Raises a UserError when there is more than factors of linear layers; ``purpose`` says what takes no more."""
-        more: dict[str, Mapping[str, Any]] = {
-            "DoRA": self.magnitudes,
-            "embeddings": self.embeddings,
-            "whole parameters": self.replacements,
-            "biases": self.shifts,
-        }
-        for kind, parts in more.items():
-            if parts:
-                raise UserError(
-                    f"adapter {self.folder} holds more than LoRA factors of linear layers ({kind}: "
-                    f"{next(iter(parts))}), and {purpose} takes nothing else: use a full-space method with the base"
-                )
-
     def _refuse_unsupported(self) -> None:
         def refuse(key: str) -> UserError:
             return UserError(
