@@ -1,0 +1,60 @@
+"""TIES on core matrices: another operator than TIES on the parameters, and one that keeps the merge a LoRA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from evomerge.merging.base import merge_method
+from evomerge.merging.parameters import Density, per_expert
+from evomerge.merging.sparsify import kept_count
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Cores with each entry's place in the order of magnitudes of its expert.
+
+    Attributes:
+        cores: shape (*N, T, R, R).
+        places: same shape; 0 is the largest entry, equal ones in the order of their positions.
+        entries: shape (*N,): how many entries some expert can have; the others are padding.
+    """
+
+    cores: Tensor
+    places: Tensor
+    entries: Tensor
+
+
+def prepare(cores: Tensor) -> Ranked:
+    """Everything that weights and densities do not change; cores (*N, T, R, R)."""
+    order = cores.flatten(-2).abs().argsort(dim=-1, descending=True, stable=True)
+    places = torch.empty_like(order).scatter_(-1, order, torch.arange(order.shape[-1]).expand_as(order))
+    used = (cores != 0).any(-3)
+    return Ranked(cores, places.reshape(cores.shape), used.any(-1).sum(-1) * used.any(-2).sum(-1))
+
+
+@merge_method(paper="arXiv:2306.01708; core space: arXiv:2509.17786", space="core", prepare=prepare)
+def core_ties(state: Ranked, weights: Tensor, *, density: Density = 1.0) -> Tensor:
+    """TIES in the shared singular basis: keep the largest entries, elect a sign per entry, average who carries it.
+
+    Experts of weight 0 and entries that are 0 neither vote nor count.
+
+    Args:
+        state: from :func:`prepare`, for cores of shape (*N, T, R, R).
+        weights: shape (T,) or (*N, T).
+        density: share of the entries of each core that are kept.
+
+    Returns:
+        Merged cores, shape (*N, R, R).
+    """
+    cores = state.cores
+    experts = cores.shape[-3]
+    weights = weights.expand(*cores.shape[:-2]).to(cores)
+    counts = [[kept_count(share, int(n)) for share in per_expert(density, experts)] for n in state.entries.flatten()]
+    kept = state.places < torch.tensor(counts, device=cores.device).reshape(*cores.shape[:-2], 1, 1)
+    votes = cores * kept * weights[..., None, None]
+    elected = votes.sum(-3).sign()
+    agreeing = (votes * elected[..., None, :, :]).clamp_min_(0.0)
+    return elected * agreeing.sum(-3) / agreeing.sign().sum(-3).clamp_min_(1.0)
