@@ -110,8 +110,9 @@ class MergeMethod:
 
     @property
     def draws(self) -> bool:
-        """Whether the function needs random numbers."""
-        return bool({"randomness", "uniform"} & set(inspect.signature(self.function).parameters))
+        """Whether the function, or what it measures, needs random numbers."""
+        asking = [call for call in (self.function, self.measure) if call is not None]
+        return any({"randomness", "uniform"} & set(inspect.signature(call).parameters) for call in asking)
 
     def is_relative(self, parameters: Mapping[str, Value]) -> bool:
         """``relative_weights`` under these options."""
