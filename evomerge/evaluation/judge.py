@@ -7,10 +7,12 @@ import dataclasses
 import hashlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,8 @@ from evomerge.evaluation.database_files import read_database
 from evomerge.evaluation.sandbox import LEVELS, SandboxSettings, bubblewrap
 
 Metrics = dict[str, float]
+
+_START_SECONDS = 120.0  # an interpreter's start and its imports, on a machine at its limit
 
 _START = "import json, sys; a = json.loads(sys.argv[1]); sys.path[:0] = a['path']; \
 from evomerge.evaluation import judge_server; judge_server.main(sys.argv[1])"
@@ -191,14 +195,27 @@ class Judge:
             cwd=self._folder,
             start_new_session=True,
         )
-        assert self._process.stdout
-        reply = frames.receive(self._process.stdout.fileno())
+        reply = self._first_reply()
         hello = {"failed": self._last_words()} if reply is None else json.loads(reply)
         if "failed" in hello:
             self.close()
             return str(hello["failed"])
         self._level = hello["level"]
         return None
+
+    def _first_reply(self) -> bytes | None:
+        """What the new process says first; None if it dies or says nothing for long. Whoever inherited its output and
+        lives on (a bubblewrap that was cut short leaves a child) is not waited for."""
+        assert self._process and self._process.stdout
+        deadline = time.monotonic() + _START_SECONDS
+        over = False
+        while not select.select([self._process.stdout], [], [], 0.1)[0]:
+            if over:
+                self._process.kill()
+                return None
+            # Looked at before the next look for a reply: a process may say something and die.
+            over = self._process.poll() is not None or time.monotonic() > deadline
+        return frames.receive(self._process.stdout.fileno())
 
     def _last_words(self) -> str:
         """The last line of what the process said to its error stream."""

@@ -57,6 +57,7 @@ _REFUSED: dict[str, tuple[int, int] | int] = {
     "personality": (135, 92), "seccomp": (317, 277), "vhangup": (153, 58),
 }  # fmt: skip
 _NEWEST = 470
+_NOTHING = 0xFFFFFFFF  # the number of no call
 _CLONE3 = 435
 _PRLIMIT, _PRCTL, _SECCOMP = (302, 261), (157, 167), (317, 277)
 _PR_SET_PDEATHSIG = 1
@@ -75,22 +76,24 @@ def refused_numbers() -> list[int]:
     return [number for number in numbers if number != _NONE]
 
 
-def install(refused: Iterable[int]) -> None:
+def install(refused: Iterable[int], guard_parent: bool = True) -> None:
     """Let every system call of numbers ``refused`` fail with EPERM from now on, in this process and its children.
 
-    Refused beside them: a limit of another process, outliving the parent, and (as unknown) calls newer than the
-    table. Foreign calling conventions kill. Needs ``PR_SET_NO_NEW_PRIVS``.
+    Calls newer than the table become unknown; foreign calling conventions kill. Needs ``PR_SET_NO_NEW_PRIVS``.
+
+    Args:
+        guard_parent: refuse also to outlive the parent and to set limits of another process.
 
     Raises:
         SandboxUnavailable: the kernel has no seccomp filters or refuses them.
     """
-    program = _program(refused)
+    program = _program(refused, guard_parent)
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
     syscall("seccomp", _SECCOMP, _SET_MODE_FILTER, 0, ctypes.create_string_buffer(header, len(header)))
 
 
-def _program(refused: Iterable[int]) -> bytes:
+def _program(refused: Iterable[int], guard_parent: bool) -> bytes:
     column = _column()
     lines = [
         (_LOAD, 0, 0, _ARCH),
@@ -107,11 +110,11 @@ def _program(refused: Iterable[int]) -> bytes:
     for number in refused:
         lines += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
     lines += [
-        (_JUMP_EQUAL, 0, 3, _PRLIMIT[column]),
+        (_JUMP_EQUAL, 0, 3, _PRLIMIT[column] if guard_parent else _NOTHING),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),
         (_JUMP_EQUAL, 4, 0, 0),
         (_RETURN, 0, 0, _REFUSE),
-        (_JUMP_EQUAL, 0, 2, _PRCTL[column]),
+        (_JUMP_EQUAL, 0, 2, _PRCTL[column] if guard_parent else _NOTHING),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),
         (_JUMP_EQUAL, 1, 0, _PR_SET_PDEATHSIG),
         (_RETURN, 0, 0, _ALLOW),
