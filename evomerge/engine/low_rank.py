@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +15,7 @@ _SMALLEST_BLOCK = 16
 _TOLERANCE = 0.014
 _ROUNDING = 1e-7  # float32: of the energy
 _SMALL = 1e-3
+_PIECE = 1 << 16
 _MAX_STEPS = 16
 _SEED = 0  # the same matrix gives the same factors, in any order and process
 
@@ -98,13 +101,23 @@ def randomized_svd(matrix: torch.Tensor, rank: int) -> Truncated:
     if matrix.shape[0] > matrix.shape[1]:
         turned = randomized_svd(matrix.mT, rank)
         return Truncated(turned.v, turned.values, turned.u, turned.energy, turned.lost)
-    rows, columns = matrix.shape
+    rows = matrix.shape[0]
     block = max(_SMALLEST_BLOCK, -(-rank // 2))  # several steps of small blocks reach further than one of a large
     if 3 * block >= rows:
         return full_svd(matrix).first(rank)
     energy = energy_of(matrix)
     if energy == 0.0:
         return Truncated(matrix[:, :0], matrix[0, :0], matrix.mT[:, :0], 0.0, 0.0)
+    with _fast_products():
+        found = _krylov_basis(matrix, rank, block, energy)
+    return full_svd(matrix).first(rank) if found is None else _triplets(matrix, *found, rank, energy)
+
+
+def _krylov_basis(
+    matrix: torch.Tensor, rank: int, block: int, energy: float
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Q (m, k) and A^T Q (n, k) that hold the ``rank`` largest directions; None when k would near m."""
+    rows, columns = matrix.shape
     generator = torch.Generator().manual_seed(_SEED)
     start = torch.randn(columns, block, generator=generator).to(matrix)
     basis = torch.linalg.qr(matrix @ start).Q  # (m, k)
@@ -123,17 +136,29 @@ def randomized_svd(matrix: torch.Tensor, rank: int) -> Truncated:
                 if gain * ratio / (1 - ratio) <= _TOLERANCE * lost:
                     break
         if basis.shape[1] + block > rows // 2:
-            return full_svd(matrix).first(rank)
+            return None
         fresh = _orthonormal(matrix @ images[:, -block:], basis)
         basis = torch.cat([basis, fresh], dim=1)
         images = torch.cat([images, matrix.mT @ fresh], dim=1)
-    return _triplets(matrix, basis, images, rank, energy)
+    return basis, images
 
 
 def energy_of(tensor: torch.Tensor) -> float:
     """Squared Frobenius norm."""
-    # float64: what a good truncation leaves is the small difference of two such sums
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64)) ** 2
+    flat = (tensor.mT if tensor.ndim == 2 and not tensor.is_contiguous() else tensor).reshape(-1)
+    # summed up in float64: what a good truncation leaves is the small difference of two such sums
+    return sum(float(torch.dot(part, part)) for part in flat.split(_PIECE))
+
+
+@contextmanager
+def _fast_products() -> Iterator[None]:
+    """Products may be rounded: a basis needs no exact ones. On processors too, thin products gain two- to threefold."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _orthonormal(block: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
@@ -152,9 +177,10 @@ def _lost(images: torch.Tensor, rank: int, energy: float) -> float:
 def _triplets(matrix: torch.Tensor, basis: torch.Tensor, images: torch.Tensor, rank: int, energy: float) -> Truncated:
     wide = images.double()  # float32 squares would blur directions below 3e-4 of the largest
     turn = torch.linalg.eigh(wide.mT @ wide).eigenvectors[:, -rank:].flip(1).to(images.dtype)
-    right = images @ turn
+    left = basis @ turn
+    right = matrix.mT @ left  # in full precision, whatever the images have
     values = torch.linalg.vector_norm(right, dim=0)
-    left, right = basis @ turn, right / values.clamp_min(1e-30)  # a direction without energy has no right vector
+    right = right / values.clamp_min(1e-30)  # a direction without energy has no right vector
     lost = max(0.0, energy - float(values.double().square().sum()))
     if lost < _SMALL * energy:  # a difference of nearly equal numbers: measure it instead
         lost = energy_of(matrix - (left * values) @ right.mT)

@@ -6,9 +6,6 @@ import os
 import re
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
 from evomerge.errors import UserError, nearest
 from evomerge.weights.package_artefact import fetch_package_artefact
 from evomerge.weights.package_data import data_dir
@@ -81,6 +78,10 @@ def _shipped(source: str) -> Path:
 
 
 def _hub(source: str, repo: str, revision: str | None) -> Path:
+    # Late: folders need no hub, and it takes as long to import as a small model to read.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
     try:
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(_HUB_FILES)))
         if not any(folder.glob("*.safetensors")):
