@@ -11,12 +11,14 @@ from evomerge.engine.deltas import MergeDeltas, adapter_modules
 from evomerge.engine.extract import extract
 from evomerge.engine.extraction_plan import ExtractOptions, Plan
 from evomerge.engine.merge import Merger
+from evomerge.engine.write_merge import Progress, write_tensors
 from evomerge.errors import UserError
 from evomerge.types import Recipe
 from evomerge.weights.adapter_writer import write_adapter
 from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.stream_writer import companions
 from evomerge.weights.task_vector import LowRankTaskVector
-from evomerge.weights.writer import write_model
+from evomerge.weights.writer import with_dtype
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,22 @@ class LoraExport:
     how: str = "exact"
 
 
-def export_model(merger: Merger, recipe: Recipe, folder: Path) -> Path:
+def export_model(
+    merger: Merger,
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress = lambda written, total: None,
+    threads: int | None = None,
+) -> Path:
     """Write the merged model with the base's configuration and tokenizer; plain transformers loads it."""
-    write_model(folder, merger.tensors(recipe, every=True), merger.base.folder, recipe.dtype)
+    write_tensors(
+        merger.plan(recipe, every=True),
+        folder,
+        config=with_dtype(merger.base.config, recipe.dtype),
+        files=companions(merger.base.folder),
+        progress=progress,
+        threads=threads,
+    )
     return folder
 
 

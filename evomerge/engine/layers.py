@@ -19,6 +19,11 @@ def layer_index(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_before_layers(name: str) -> bool:
+    """Whether a parameter outside the layers comes before them: an embedding."""
+    return bool(_FIRST.search(name))
+
+
 def layer_count(names: Iterable[str]) -> int:
     """Number of layers among parameter names; at least 1."""
     return max((index for name in names if (index := layer_index(name)) is not None), default=0) + 1
@@ -36,5 +41,5 @@ def layer_group(name: str, groups: int, layers: int) -> int:
     """
     index = layer_index(name)
     if index is None:
-        index = 0 if _FIRST.search(name) else layers - 1
+        index = 0 if is_before_layers(name) else layers - 1
     return min(index, layers - 1) * groups // layers

@@ -20,6 +20,7 @@ from evomerge.merging.view import Block, Magnitudes
 from evomerge.weights.adapter import LowRank
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import TaskVector
+from evomerge.weights.vocabulary import PermutedRows, RowSource
 
 # Entries to a block. A processor works from its cache; an accelerator wants few, large kernels.
 _BLOCK = {"cpu": 1 << 16}
@@ -77,6 +78,26 @@ class AdaptedRows:
     def rows(self, start: int, stop: int) -> torch.Tensor:
         under = self.under.rows(start, stop).to(self.dtype)
         return torch.addmm(under, self.factor.left[start:stop].to(self.dtype), self.factor.right.to(self.dtype))
+
+
+@dataclass(frozen=True)
+class DeltaRows:
+    """A parameter with an adapter added that has no factors for it (DoRA, saved modules)."""
+
+    under: Rows
+    vector: TaskVector
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.under.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.promote_types(self.under.dtype, torch.float32)
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        return self.under.rows(start, stop).to(self.dtype) + self.vector.rows(self.name, start, stop)
 
 
 class ExpertRows(Protocol):
@@ -300,6 +321,31 @@ def whole(tensor: OutputTensor, device: torch.device | None = None) -> torch.Ten
     for start, block in tensor.blocks(device):
         put(out, start, block)
     return out
+
+
+def release(tensor: OutputTensor) -> None:
+    """Let the mapped pages that a finished tensor was read from leave this process's memory."""
+    match tensor:
+        case CopiedTensor():
+            _release(tensor.source)
+        case FactoredTensor():
+            _release(tensor.base)
+        case MergedTensor():
+            _release(tensor.base)
+            for expert in tensor.experts:
+                if isinstance(expert, FullExpert):
+                    _release(expert.source)
+
+
+def _release(rows: RowSource | None) -> None:
+    match rows:
+        case CheckpointRows():
+            rows.checkpoint.release(rows.name)
+        case AdaptedRows() | DeltaRows():
+            _release(rows.under)
+        case PermutedRows():
+            for source in rows.sources:
+                _release(source)
 
 
 def put(out: torch.Tensor, start: int, block: torch.Tensor) -> None:

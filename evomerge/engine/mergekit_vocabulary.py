@@ -1,0 +1,68 @@
+"""The output vocabulary of a mergekit merge, and its models' embeddings in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evomerge.engine.mergekit_inputs import EMBEDDINGS, InputWeights
+from evomerge.engine.tensor_merge import Rows
+from evomerge.errors import UserError
+from evomerge.recipes.mergekit import MergeConfig, ModelRef, TokenRow
+from evomerge.weights import vocabulary
+from evomerge.weights.tokenizers import InputModel, OutputTokenizer, TokenizerSettings, build_tokenizer
+
+_HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")
+
+
+@dataclass(frozen=True)
+class VocabularyPlan:
+    """The tokenizer that a merge makes."""
+
+    tokenizer: OutputTokenizer
+
+    @classmethod
+    def build(cls, config: MergeConfig, inputs: Mapping[ModelRef, InputWeights]) -> VocabularyPlan:
+        """The tokenizer that ``config`` asks for, over the vocabularies of its models.
+
+        Raises:
+            UserError: a model has no embedding or tokenizer to go by.
+        """
+        assert config.tokenizer is not None
+        models = {}
+        for ref, model in inputs.items():
+            embedding = next((name for name in model.checkpoint.names if name.endswith(EMBEDDINGS)), None)
+            if embedding is None:
+                raise UserError(f"{ref} has no token embedding: remove the tokenizer section ({config.where})")
+            models[str(ref)] = InputModel(model.checkpoint.folder, model.checkpoint.shape(embedding)[0])
+        settings = TokenizerSettings(
+            source=str(config.tokenizer.source),
+            tokens={token: _row(row) for token, row in config.tokenizer.tokens.items()},
+            pad_to_multiple_of=config.tokenizer.pad_to_multiple_of,
+            chat_template=config.chat_template,
+        )
+        base = str(config.base_model) if config.base_model in inputs else None
+        return cls(build_tokenizer(settings, models, base))
+
+    def moves(self, name: str) -> bool:
+        """Whether this parameter has one row for each token."""
+        return name.endswith((*EMBEDDINGS, *_HEADS))
+
+    def permuted(self, models: Sequence[InputWeights], rows: Sequence[Rows]) -> list[Rows]:
+        """The models' embeddings (or output heads), each in the output vocabulary."""
+        sources = {str(model.ref): own for model, own in zip(models, rows, strict=True)}
+        alignment = self.tokenizer.align(tuple(sources))
+        moved = vocabulary.permuted(alignment, sources)
+        return [
+            sources[name] if alignment.is_identity(name) and sources[name].shape[0] == alignment.rows else moved[name]
+            for name in (str(model.ref) for model in models)
+        ]
+
+
+def _row(row: TokenRow) -> vocabulary.TokenRow:
+    if row.source is None:
+        return vocabulary.TokenRow(force=row.force)
+    if row.source.model is None:
+        return vocabulary.TokenRow("zero", force=row.force)
+    token = row.source.token if row.source.token is not None else row.source.token_id
+    return vocabulary.TokenRow("model", str(row.source.model), token, row.force)
