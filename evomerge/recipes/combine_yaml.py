@@ -30,7 +30,7 @@ from typing import Literal, cast
 
 from evomerge.errors import UserError, nearest
 from evomerge.recipes.documents import parse_documents, read_documents
-from evomerge.recipes.mergekit.nodes import Node
+from evomerge.recipes.nodes import Node
 
 TYPES = (
     "cat",

@@ -25,8 +25,8 @@ from evomerge.recipes.mergekit.config import (
     TokenRow,
     TokenSource,
 )
-from evomerge.recipes.mergekit.nodes import Node
 from evomerge.recipes.mergekit.references import Surroundings, model_ref
+from evomerge.recipes.nodes import Node
 from evomerge.weights.chat_templates import CHAT_TEMPLATES
 
 _KEYS = (

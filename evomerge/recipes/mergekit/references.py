@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evomerge.recipes.mergekit.config import ModelRef
-from evomerge.recipes.mergekit.nodes import Node
+from evomerge.recipes.nodes import Node
 
 
 @dataclass(frozen=True)
