@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -58,7 +59,7 @@ class Zygote:
 
 def _serve(control: socket.socket, walls: Walls) -> None:
     # Modules that answers import most: imported once here instead of once per answer.
-    import collections, functools, heapq, itertools, math, random, re, string, typing  # noqa: E401, F401, I001
+    import collections, heapq, itertools, math, random, re, string, typing  # noqa: E401, F401, I001
 
     # Neither our own modules nor anything installed is there for answers to import.
     sys.path[:] = [path for path in sys.path if path in library.paths_of_python()]
@@ -73,7 +74,7 @@ def _serve(control: socket.socket, walls: Walls) -> None:
         number = int(message[1:])
         if message[:1] == b"s":
             fd = array.array("i", ancillary[0][2])[0]
-            running[number] = walls.fork_answer(number, fd, lambda fd=fd: code.answer_calls(fd))
+            running[number] = walls.fork_answer(number, fd, functools.partial(code.answer_calls, fd))
             os.close(fd)
         else:
             _end(*running.pop(number))

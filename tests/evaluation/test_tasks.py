@@ -115,7 +115,7 @@ def test_a_worker_scores_a_real_model_as_simple_evaluate_does(pico_model):
         worker = EvaluationWorker(backend, tasks, judge)
         done = worker.evaluate(Work("k", Artefact(str(folder)), "test", ("sql", "json")))
         assert [score.task for score in done.items] == ["sql"] * 6 + ["json"] * 6
-        assert (done.key, done.isolation, done.error) == ("k", "namespaces", None)
+        assert (done.key, done.isolation, done.error) == ("k", judge.level, None)
         judging.use(judge)
         manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False)
         chosen = [i * 200 // 6 for i in range(6)]
