@@ -43,9 +43,9 @@ def check(recipe: Recipe, where: str = "recipe") -> Recipe:
             raise UserError(f"{name} needs {len(names)} values, got {len(values)} ({where}: experts)")
         for number, value in enumerate(values):
             bounds.check(name, value, f"{where}: experts[{number}].{name}")
-    for name, value in recipe.parameters.items():
+    for name, setting in recipe.parameters.items():
         bounds = _known(name, method.parameters, method.name, f"{where}: parameters")
-        bounds.check(name, value, f"{where}: parameters.{name}")
+        bounds.check(name, setting, f"{where}: parameters.{name}")
     return recipe
 
 

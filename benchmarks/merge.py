@@ -1,0 +1,222 @@
+"""Merging: this package against mergekit 0.1.5, same models, same file, one run.
+
+    python benchmarks/merge.py [--model 160m] [--threads 2] [--pairs 2] [--keep]
+
+Makes a base and three full fine-tunes of it with random weights in bfloat16 in a temporary folder. Measured:
+
+- TIES and linear, from disk to disk: whole commands, from start to exit, of both; the clock, and the highest resident
+  memory (``ru_maxrss``, mapped pages included);
+- a second candidate of a search: TIES with new weights and densities, in place onto a model in memory, against the
+  whole mergekit merge of the same;
+- linear against its input and output: the merge inside this process, over reading the three inputs' bytes and writing
+  as many as the output has, down to the disk.
+
+Runs of both sides alternate; medians count. ``--keep`` writes benchmarks/results/merge.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import yaml
+from random_llama import SIZES, random_weights, shapes_of, write_llama
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from evomerge.engine.live import LiveModel
+from evomerge.engine.merge import Merger
+from evomerge.engine.mergekit_plan import plan_merge
+from evomerge.engine.write_merge import write_plan
+from evomerge.recipes.mergekit import load
+from evomerge.types import Expert, Recipe
+from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.task_vector import open_task_vector
+
+HERE = Path(__file__).resolve().parent
+NAMES = ("first", "second", "third")
+CHANGE = 1e-3  # standard deviation of what fine-tuning changes
+
+
+def make_models(size: str, folder: Path) -> None:
+    """``base`` and three experts."""
+    generator = torch.Generator().manual_seed(0)
+    base = random_weights(size, generator)
+    write_llama(folder / "base", size, base)
+    for name in NAMES:
+        changed = {
+            key: (value.float() + CHANGE * torch.randn(value.shape, generator=generator)).bfloat16()
+            for key, value in base.items()
+        }
+        write_llama(folder / name, size, changed)
+
+
+def recipe(folder: Path, method: str, weights: tuple[float, ...], densities: tuple[float, ...] | None = None) -> Path:
+    """A mergekit file, read by both sides."""
+    models = []
+    for number, name in enumerate(NAMES):
+        parameters = {"weight": weights[number]} | ({"density": densities[number]} if densities else {})
+        models.append({"model": str(folder / name), "parameters": parameters})
+    content = {"merge_method": method, "models": models, "dtype": "bfloat16"}
+    if method != "linear":
+        content["base_model"] = str(folder / "base")
+    path = folder / f"{method}-{'-'.join(map(str, (*weights, *(densities or ()))))}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def timed(command: list[str], threads: int) -> tuple[float, float]:
+    """Seconds by the clock and highest resident memory in MB of a command."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"{' '.join(command)}\n{errors.decode()[-3000:]}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def by_mergekit(path: Path, out: Path) -> list[str]:
+    start = "import sys; from mergekit.scripts.run_yaml import main; main()"
+    return [sys.executable, "-c", start, str(path), str(out), "--quiet"]
+
+
+def by_evomerge(path: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "evomerge", "job=merge", f"recipe={path}", f"out={out}"]
+
+
+def second_candidate(folder: Path, pairs: int) -> float:
+    """Seconds of a TIES candidate with weights and densities of its own, after another was applied."""
+
+    # a live model has a tokenizer, which merging never touches
+    tokenizer = Tokenizer(models.WordLevel({"a": 0}, "a"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder / "base")
+    base = Checkpoint(folder / "base")
+    live = LiveModel(folder / "base")
+    merger = Merger(base, {name: open_task_vector(base, str(folder / name)) for name in NAMES})
+    seconds = []
+    for number in range(pairs + 1):
+        candidate = Recipe(
+            str(folder / "base"),
+            tuple(Expert(name, str(folder / name)) for name in NAMES),
+            "ties",
+            ((0.3 + 0.05 * number, 0.5, 0.7 - 0.03 * number),),
+            expert_parameters={"density": (0.2 + 0.04 * number, 0.5 - 0.05 * number, 0.31 + 0.02 * number)},
+        )
+        start = time.perf_counter()
+        live.apply(merger, candidate)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
+def linear_over_io(folder: Path, threads: int, pairs: int) -> float:
+    """Seconds of a linear merge over those of reading its inputs and writing its output."""
+    document = load(recipe(folder, "linear", (0.3, 0.5, 0.2)))[-1]
+
+    def merge() -> None:
+        write_plan(plan_merge(document, {}), folder / "linear-out", threads=threads)
+
+    def copy() -> None:
+        buffer = bytearray(1 << 24)
+        for name in NAMES:
+            with (folder / name / "model.safetensors").open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+        left = (folder / "base" / "model.safetensors").stat().st_size
+        with (folder / "copied").open("wb", buffering=0) as file:
+            while left > 0:
+                left -= file.write(memoryview(buffer)[: min(left, len(buffer))])
+            os.fsync(file.fileno())
+        (folder / "copied").unlink()
+
+    merge()
+    copy()
+    ratios = []
+    for _ in range(pairs):
+        ratios.append(seconds_of(merge) / seconds_of(copy))
+    return statistics.median(ratios)
+
+
+def seconds_of(function: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=SIZES, default="160m")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/merge.json")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_models(given.model, folder)
+        seconds: dict[tuple[str, str], list[float]] = {}
+        memory: dict[tuple[str, str], float] = {}
+        files = {
+            "ties": recipe(folder, "ties", (0.3, 0.5, 0.7), (0.2, 0.5, 0.31)),
+            "linear": recipe(folder, "linear", (0.3, 0.5, 0.2)),
+        }
+        for _ in range(given.pairs):
+            for method, path in files.items():
+                for who, command in (("mergekit", by_mergekit), ("evomerge", by_evomerge)):
+                    taken, peak = timed(command(path, folder / f"{who}-{method}"), given.threads)
+                    seconds.setdefault((method, who), []).append(taken)
+                    memory[method, who] = max(peak, memory.get((method, who), 0.0))
+                    print(f"{method} from disk to disk, {who}: {taken:.1f} s, {peak:.0f} MB", flush=True)
+        second = second_candidate(folder, given.pairs + 1)
+        print(f"second TIES candidate on a live model: {second:.2f} s", flush=True)
+        over_io = linear_over_io(folder, given.threads, given.pairs + 1)
+    ties = {who: statistics.median(seconds["ties", who]) for who in ("mergekit", "evomerge")}
+    result = {
+        "ties_disk_speedup": round(ties["mergekit"] / ties["evomerge"], 1),
+        "ties_peak_memory_ratio": round(memory["ties", "evomerge"] / memory["ties", "mergekit"], 2),
+        "second_candidate_speedup": round(ties["mergekit"] / second, 1),
+        "linear_io_ratio": round(over_io, 2),
+    }
+    if given.keep:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        parameters = sum(torch.Size(shape).numel() for shape in shapes_of(given.model).values())
+        about = {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "machine": processor(),
+            "threads": given.threads,
+            "commit": commit,
+            "parameters": parameters,
+            "seconds": {f"{method} {who}": sorted(values) for (method, who), values in seconds.items()},
+            "peak_mb": {f"{method} {who}": round(value) for (method, who), value in memory.items()},
+            "second_candidate_seconds": second,
+        }
+        (HERE / "results").mkdir(exist_ok=True)
+        (HERE / "results" / "merge.json").write_text(json.dumps(result | about, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+def processor() -> str:
+    """The processor's name and number of cores."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{name}, {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    main()
