@@ -38,6 +38,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("evomerge").setLevel(logging.INFO)
     register()
+    sys.argv[1:] = _with_harness_tasks(sys.argv[1:])
     failures: list[BaseException] = []
 
     def run(composed: DictConfig) -> None:
@@ -61,6 +62,28 @@ def main() -> None:
 def _run(composed: DictConfig) -> None:
     config = to_config(composed)
     importlib.import_module(f"evomerge.jobs.{config.job}").run(config)
+
+
+def _with_harness_tasks(arguments: list[str]) -> list[str]:
+    """Names in ``tasks=[sql,gsm8k]`` without a file in conf/tasks but known to lm-eval become settings.
+
+    Other unknown names stay, so that Hydra's error suggests a known one.
+    """
+    given: list[str] = []
+    added: list[str] = []
+    for argument in arguments:
+        match = re.fullmatch(r"tasks=\[?([^\[\]={}]+)\]?", argument)
+        names = [name.strip() for name in match.group(1).split(",")] if match else []
+        strange = [name for name in names if not (Path(data_dir("conf")) / "tasks" / f"{name}.yaml").is_file()]
+        if strange:
+            from evomerge.evaluation.harness_index import is_harness_name  # seconds to import, rarely needed
+
+            strange = [name for name in strange if Path(name).suffix == ".yaml" or is_harness_name(name)]
+        if strange:
+            argument = f"tasks=[{','.join(name for name in names if name not in strange)}]"
+            added += [f"+tasks.{Path(name).stem}.task={name}" for name in strange]
+        given.append(argument)
+    return [*added, *given]
 
 
 def _exit(message: str, code: int) -> None:

@@ -62,12 +62,18 @@ class TaskConfig:
     """One task.
 
     Attributes:
-        task: name of an lm-eval task under ``tasks/``.
+        task: name of a task under ``tasks/`` or of one of lm-eval's own tasks or groups, or a YAML file of one.
         expert: the expert whose score is the reference of this task's retention.
         objective: whether the task is searched for; otherwise it is only reported, for base, expert and winner.
-        data: a JSONL file of the user's, instead of the task's own data.
+        data: a file or folder of the user's, instead of the task's own data.
         max_new_tokens: longest answer, instead of the task's own bound.
-        limit: at most so many items per split, spread evenly; empty: all.
+        limit: at most so many items per split, spread evenly (of lm-eval's tasks the first); empty: all.
+        compare: sql: when results agree, bag, strict, spider or bird.
+        strip_fence: json: take a Markdown fence around the answer away, counted as json_fenced.
+        style: code: completion or chat.
+        samples, k, temperature: code: pass@k from so many samples of the given temperature; one is the greedy answer.
+        num_fewshot, chat_template, system_instruction, metric: of lm-eval's tasks, as its command line has them;
+            ``metric`` is the one that is the score.
     """
 
     task: str = MISSING
@@ -76,6 +82,16 @@ class TaskConfig:
     data: str | None = None
     max_new_tokens: int | None = None
     limit: int | None = None
+    compare: str = "bag"
+    strip_fence: bool = False
+    style: str = "completion"
+    samples: int = 1
+    k: list[int] = field(default_factory=lambda: [1])
+    temperature: float = 0.8
+    num_fewshot: int | None = None
+    chat_template: bool = False
+    system_instruction: str | None = None
+    metric: str | None = None
 
 
 @dataclass

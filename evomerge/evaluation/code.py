@@ -10,8 +10,10 @@ Standard library only: this runs in the judge.
 from __future__ import annotations
 
 import builtins
+import importlib
 import math
 import re
+import sys
 from typing import Any
 
 from evomerge.evaluation import frames, plain_values
@@ -19,6 +21,20 @@ from evomerge.evaluation.plain_values import NotPlain
 
 _FENCE = re.compile(
     r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE | re.MULTILINE
+)
+# Modules that tests may use because the answer imports them.
+_MODULES = (
+    "collections",
+    "copy",
+    "datetime",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "operator",
+    "random",
+    "re",
+    "sys",
 )
 PASSED, FAILED, NOT_STARTED = b"p", b"f", b"n"
 
@@ -39,7 +55,8 @@ def answer_calls(fd: int) -> None:
         _reply(fd, {"error": type(error).__name__})
         return
     functions = [name for name, value in namespace.items() if callable(value) and isinstance(name, str)]
-    _reply(fd, {"functions": functions})
+    modules = [name for name in _MODULES if name in namespace and namespace[name] is sys.modules.get(name)]
+    _reply(fd, {"functions": functions, "modules": modules})
     while (message := frames.receive(fd)) is not None:
         call = plain_values.loads(message)
         arguments, keywords = list(call["args"]), dict(call["kwargs"])
@@ -88,6 +105,10 @@ def run_tests(fd: int, item: dict[str, str], answer: str) -> bytes:
             # Helpers that only the answer defines; what the prompt or Python defines is never taken from the answer.
             if isinstance(name, str) and name not in namespace and not hasattr(builtins, name):
                 namespace[name] = _Remote(fd, name)
+        for name in started.get("modules", ()):
+            # MBPP's tests use what the program imported; the module itself is this process's own.
+            if name in _MODULES and name not in namespace:
+                namespace[name] = importlib.import_module(name)
         namespace[item["entry_point"]] = _Remote(fd, item["entry_point"])
         exec(compile(item["test"], "test.py", "exec", dont_inherit=True), namespace)
         namespace["check"](namespace[item["entry_point"]])

@@ -22,19 +22,21 @@ class BackendLM(LM):  # type: ignore[misc]
         self._backend = backend
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        return self._backend.generate([_request(*instance.args) for instance in requests])
+        return self._backend.generate([greedy_request(*instance.args) for instance in requests])
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         return self._backend.loglikelihood([instance.args for instance in requests])
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        raise UserError(
-            "rolling log-likelihood (perplexity) tasks are not supported: choose a generation or choice task"
-        )
+        return self._backend.loglikelihood_rolling([instance.args[0] for instance in requests])
 
 
-def _request(prompt: str, given: dict[str, Any]) -> GenerationRequest:
-    """A greedy request; sampling, which would make scores depend on a seed, is refused."""
+def greedy_request(prompt: str, given: dict[str, Any]) -> GenerationRequest:
+    """The request of an lm-eval instance.
+
+    Raises:
+        UserError: it asks for sampling, which would make scores depend on a seed.
+    """
     settings = dict(normalize_gen_kwargs(given, _DEFAULT_NEW_TOKENS))
     if settings.get("do_sample"):
         raise UserError("the task asks for sampling (do_sample or temperature > 0): only greedy answers are supported")

@@ -16,7 +16,7 @@ _MAX_ITEMS = 100_000
 
 
 class NotPlain(Exception):
-    """A value that is not made of None, numbers, text, bytes and built-in containers, or too large or too deep."""
+    """A value not made of None, numbers, text, bytes, built-in containers and types, or too large or too deep."""
 
 
 def dumps(value: Any) -> str:
@@ -68,6 +68,8 @@ def _encode(value: Any, depth: int) -> Any:
             return [tag, [_encode(item, depth + 1) for item in kind.__iter__(value)]]
     if isinstance(value, dict):
         return ["d", [[_encode(k, depth + 1), _encode(v, depth + 1)] for k, v in dict.items(value)]]
+    if isinstance(value, type) and value in _TYPES.values():
+        return ["T", value.__name__]
     if isinstance(value, range):
         return ["r", value.start, value.stop, value.step]
     if isinstance(value, Iterator):
@@ -102,6 +104,8 @@ def _decode(code: Any, depth: int) -> Any:
         return _CONTAINERS[tag](_decode(item, depth + 1) for item in rest)
     if tag == "d":
         return {_decode(k, depth + 1): _decode(v, depth + 1) for k, v in rest}
+    if tag == "T":
+        return _TYPES[rest]
     if tag == "r":
         return range(int(rest), int(code[2]), int(code[3]))
     if tag == "n":
@@ -109,4 +113,9 @@ def _decode(code: Any, depth: int) -> Any:
     raise NotPlain(f"unknown tag {tag!r}")
 
 
+#: Types that tests pass as arguments, by name.
+_TYPES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict)
+}
 _CONTAINERS: dict[str, Any] = {"l": list, "t": tuple, "S": set, "F": frozenset}

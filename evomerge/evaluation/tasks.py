@@ -1,169 +1,67 @@
-"""Tasks: lm-eval's Task objects, built once, with per-item outcomes.
-
-Prompts, stops, filters and metrics are lm-eval's own, so that a score equals what its ``simple_evaluate`` gives.
-"""
+"""Tasks by name: evomerge's own, any of lm-eval's, or a YAML file; each with per-item outcomes."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 
-from evomerge.errors import UserError, nearest
-from evomerge.evaluation import judge as judging
-from evomerge.evaluation.data import SPLITS
+from evomerge.errors import UserError
+from evomerge.evaluation.documents import ItemOptions
+from evomerge.evaluation.harness_index import load_leaves, quiet_harness
+from evomerge.evaluation.harness_task import HarnessTask
 from evomerge.evaluation.judge import Judge
-from evomerge.types import ItemScore
+from evomerge.evaluation.own_task import OwnTask
+from evomerge.evaluation.task_base import EvalTask, TaskSpec, Template
 from evomerge.weights.package_data import data_dir
+
+__all__ = ["EvalTask", "TaskSpec", "load_tasks", "tasks_folder"]
 
 USER_ANSWER = 256  # tokens; how long the answers to a user's items are, nobody has measured
 
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """A task as asked for.
-
-    Attributes:
-        name: what its scores are called.
-        task: name of an lm-eval task under tasks/.
-        data: the user's data file, or None for the task's own items.
-        limit: at most so many items per split, spread evenly over them; None takes all.
-        max_new_tokens: longest answer; None: the task's own number for its own items, 256 for the user's.
-    """
-
-    name: str
-    task: str
-    data: str | None = None
-    limit: int | None = None
-    max_new_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("limit", "max_new_tokens"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise UserError(f"tasks.{self.name}.{key} must be at least 1, got {value}")
+# Which of a task's settings only tasks of these judges know.
+_KINDS = {"compare": "sql", "strip_fence": "json", "style": "code"}
 
 
-@dataclass(frozen=True)
-class Item:
-    """One item of a task, ready for a backend."""
-
-    task: str
-    id: str
-    prompt: str
-    until: tuple[str, ...]
-    max_new_tokens: int
-    document: dict[str, Any]
-
-
-class EvalTask:
-    """One task: its items per split and the scoring of answers. Made by :func:`load_tasks`."""
-
-    def __init__(self, spec: TaskSpec, task: ConfigurableTask, judge: Judge) -> None:
-        self.spec = spec
-        self._task = task
-        self._judge = judge
-        self._kind: str = task.config.metadata["judge"]
-        self._metric: str = next(iter(task.aggregation()))
-        documents = [
-            dict(row) for table in ("validation", "test") if table in task.dataset for row in task.dataset[table]
-        ]
-        self._items = {
-            split: tuple(
-                self._item(document) for document in _spread([d for d in documents if d["split"] == split], spec.limit)
-            )
-            for split in SPLITS
-        }
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric that is the task's score."""
-        return self._metric
-
-    def items(self, split: str) -> tuple[Item, ...]:
-        """Items of ``search``, ``selection`` or ``test``: disjoint, always the same, in the data's order.
-
-        Raises:
-            UserError: the task has no such items (HumanEval has test items only).
-        """
-        if not self._items[split]:
-            raise UserError(
-                f"task '{self.spec.name}' ({self.spec.task}) has no {split} items: report it beside the searched "
-                f"tasks, or give it a data file that can be cut by tasks.{self.spec.name}.data=FILE"
-            )
-        return self._items[split]
-
-    def score(self, items: Sequence[Item], answers: Sequence[str]) -> list[ItemScore]:
-        """Outcomes of answers, in order. Judged together; lm-eval's ``process_results`` then finds the verdicts."""
-        instances = [self._answered(item, answer) for item, answer in zip(items, answers, strict=True)]
-        filtered = [instance.filtered_resps[self._task._filters[0].name] for instance in instances]
-        self._judge.judge(
-            self._kind, [(item.document["item"], text) for item, text in zip(items, filtered, strict=True)]
-        )
-        judging.use(self._judge)
-        scores = []
-        for item, answer, text in zip(items, answers, filtered, strict=True):
-            metrics = self._task.process_results(item.document, [text])
-            outcome = float(metrics[self._metric])
-            scores.append(
-                ItemScore(self.spec.name, item.id, outcome, answer, {k: float(v) for k, v in metrics.items()})
-            )
-        return scores
-
-    def _item(self, document: dict[str, Any]) -> Item:
-        prompt, arguments = self._instance(document).args
-        return Item(
-            self.spec.name, document["id"], prompt, tuple(arguments["until"]), int(arguments["max_gen_toks"]), document
-        )
-
-    def _instance(self, document: dict[str, Any]) -> Instance:
-        context = self._task.fewshot_context(document, num_fewshot=0)
-        instance = self._task.construct_requests(document, context, metadata=(self.spec.task, 0, 1))
-        assert isinstance(instance, Instance)
-        return instance
-
-    def _answered(self, item: Item, answer: str) -> Instance:
-        instance = self._instance(item.document)
-        instance.resps = [answer]
-        for ensemble in self._task._filters:
-            ensemble.apply([instance])
-        return instance
-
-
-def load_tasks(specs: Sequence[TaskSpec], judge: Judge) -> dict[str, EvalTask]:
+def load_tasks(
+    specs: Sequence[TaskSpec],
+    judge: Judge,
+    template: Callable[[], Template] | None = None,
+    can_sample: bool = True,
+) -> dict[str, EvalTask]:
     """Build tasks once, by name.
 
     Args:
         judge: who judges the answers; the caller closes it.
+        template: opens the model's chat format; asked only if a task wants it.
+        can_sample: whether the backend draws samples; otherwise greedy answers are scored by pass@1, which is logged.
 
     Raises:
-        UserError: an unknown task, a name given twice, or a data file that is not as it should be.
+        UserError: an unknown task, a name given twice, a setting that the task does not know, or a data file that is
+            not as it should be.
     """
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"two tasks are called '{name}': names of tasks must differ")
-    tasks = {}
+    tasks: dict[str, EvalTask] = {}
+    own = sorted(path.stem for path in tasks_folder().glob("*/*.yaml"))
     for spec in specs:
-        metadata: dict[str, Any] = {} if spec.data is None else {"data": spec.data}
-        # Without lm-eval's own tasks: indexing their 14,000 names takes 7 s.
-        manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False, metadata=metadata)
-        if spec.task not in manager.all_subtasks:
-            raise UserError(f"unknown task '{spec.task}': {nearest(spec.task, manager.all_subtasks)}")
-        with _quiet():
-            task = manager.load(spec.task)["tasks"][spec.task]
-        assert isinstance(task, ConfigurableTask)
-        longest = spec.max_new_tokens or (None if spec.data is None else USER_ANSWER)
-        if longest is not None:
-            task.set_config("generation_kwargs", {"max_gen_toks": longest}, update=True)
-        tasks[spec.name] = EvalTask(spec, task, judge)
+        opened = None
+        if spec.chat:
+            if template is None:
+                raise UserError(f"tasks.{spec.name} wants chat prompts, and no model's chat format is known here")
+            opened = template()
+        if spec.task in own:
+            tasks[spec.name] = _own(_greedy(spec) if spec.samples > 1 and not can_sample else spec, judge, opened)
+        else:
+            _refuse_own_settings(spec)
+            tasks[spec.name] = HarnessTask(spec, load_leaves(spec.task, own), opened)
     return tasks
 
 
@@ -172,24 +70,41 @@ def tasks_folder() -> Path:
     return data_dir("tasks")
 
 
-def _spread(documents: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
-    """At most ``limit`` of the documents, evenly spread.
+def _own(spec: TaskSpec, judge: Judge, template: Template | None) -> OwnTask:
+    metadata: dict[str, Any] = dataclasses.asdict(spec.options)
+    if spec.data is not None:
+        metadata["data"] = spec.data
+    # Without lm-eval's own tasks: indexing their names takes 7 s.
+    manager = TaskManager(include_path=str(tasks_folder() / spec.task), include_defaults=False, metadata=metadata)
+    with quiet_harness():
+        task = manager.load(spec.task)["tasks"][spec.task]
+    assert isinstance(task, ConfigurableTask)
+    kind = task.config.metadata["judge"]
+    for key, owner in _KINDS.items():
+        if getattr(spec.options, key) != getattr(ItemOptions(), key) and kind != owner:
+            raise UserError(f"tasks.{spec.name}.{key} is for {owner} tasks, and '{spec.task}' is a {kind} task")
+    if spec.num_fewshot:
+        raise UserError(f"tasks.{spec.name}.num_fewshot: '{spec.task}' is defined without examples, leave it out")
+    longest = spec.max_new_tokens or (None if spec.data is None else USER_ANSWER)
+    if longest is not None:
+        task.set_config("generation_kwargs", {"max_gen_toks": longest}, update=True)
+    return OwnTask(spec, task, judge, template)
 
-    >>> _spread([{"id": i} for i in range(5)], 2)
-    [{'id': 0}, {'id': 2}]
-    """
-    if limit is None or limit >= len(documents):
-        return documents
-    return [documents[i * len(documents) // limit] for i in range(limit)]
+
+def _greedy(spec: TaskSpec) -> TaskSpec:
+    logging.getLogger("evomerge").warning(
+        "tasks.%s: this backend does not sample, so pass@1 of the greedy answer is scored instead of pass@%d",
+        spec.name,
+        spec.k[0],
+    )
+    return dataclasses.replace(spec, samples=1, k=(1,), metric=None)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """lm-eval warns at every task with a data set function that metadata can be given."""
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _refuse_own_settings(spec: TaskSpec) -> None:
+    own = {"data": spec.data is not None, "samples": spec.samples > 1}
+    own |= {key: getattr(spec.options, key) != getattr(ItemOptions(), key) for key in _KINDS}
+    for key, given in own.items():
+        if given:
+            raise UserError(
+                f"tasks.{spec.name}.{key} is for evomerge's own tasks, and '{spec.task}' is one of lm-eval's"
+            )

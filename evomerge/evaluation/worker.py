@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from evomerge.engine.merge import Merger
-from evomerge.evaluation.backend.base import BACKENDS, Backend, GenerationRequest
+from evomerge.evaluation.backend.base import BACKENDS, Backend
+from evomerge.evaluation.chat import ChatTemplate
 from evomerge.evaluation.judge import Judge
 from evomerge.evaluation.sandbox import SandboxSettings
-from evomerge.evaluation.tasks import EvalTask, TaskSpec, load_tasks
+from evomerge.evaluation.task_base import EvalTask, TaskSpec, ask
+from evomerge.evaluation.tasks import load_tasks
 from evomerge.types import Artefact, Done, Expert, ItemScore, Recipe, Work
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import resolve
@@ -71,7 +73,7 @@ class EvaluationWorker:
         items = {name: self._tasks[name].items(work.split) for name in work.tasks}
         self._become(work.subject)
         flat = [item for group in items.values() for item in group]
-        answers = iter(self._backend.generate([GenerationRequest(i.prompt, i.until, i.max_new_tokens) for i in flat]))
+        answers = iter(ask(self._backend, flat))
         scores: list[ItemScore] = []
         for name, group in items.items():
             scores += self._tasks[name].score(group, [next(answers) for _ in group])
@@ -100,6 +102,16 @@ class EvaluationWorker:
         self._subject = subject
 
 
+def open_tasks(spec: WorkerSpec, judge: Judge) -> dict[str, EvalTask]:
+    """The worker's tasks, without its model.
+
+    Raises:
+        UserError: see :func:`evomerge.evaluation.tasks.load_tasks`.
+    """
+    can_sample = bool(BACKENDS[spec.backend].can_sample)
+    return load_tasks(spec.tasks, judge, lambda: ChatTemplate(resolve(spec.base)), can_sample)
+
+
 def build_worker(spec: WorkerSpec) -> EvaluationWorker:
     """Load everything ``spec`` names: tasks and sandbox first, because what is wrong there shows in a second.
 
@@ -109,7 +121,7 @@ def build_worker(spec: WorkerSpec) -> EvaluationWorker:
     judge = Judge(SandboxSettings(allow_weak=spec.allow_weak))
     try:
         _ = judge.level
-        tasks = load_tasks(spec.tasks, judge)
+        tasks = open_tasks(spec, judge)
         folder = resolve(spec.base)
         base = Checkpoint(folder)
         vectors = {expert.name: open_task_vector(base, expert.source) for expert in spec.experts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +17,7 @@ from evomerge.engine.export import export_lora, export_model
 from evomerge.engine.merge import Merger
 from evomerge.evaluation.judge import Judge
 from evomerge.evaluation.sandbox import SandboxSettings
-from evomerge.evaluation.tasks import load_tasks
-from evomerge.evaluation.worker import WorkerSpec
+from evomerge.evaluation.worker import WorkerSpec, open_tasks
 from evomerge.jobs.arguments import model_source
 from evomerge.jobs.environment import environment
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
@@ -66,8 +66,16 @@ def run(config: Config) -> None:
     try:
         with seconds("search"):
             run_search(
-                pool, space, store, objectives, config.search.budget, config.search.sampler, config.search.seed,
-                listener, ahead=0 if config.cluster.kind == "serial" else 1, identity=identity,
+                pool,
+                space,
+                store,
+                objectives,
+                config.search.budget,
+                config.search.sampler,
+                config.search.seed,
+                listener,
+                ahead=0 if config.cluster.kind == "serial" else 1,
+                identity=identity,
             )
         trials = scored(store.trials())
         with seconds("selection"):
@@ -87,8 +95,8 @@ def run(config: Config) -> None:
 def _prompts(spec: WorkerSpec) -> dict[str, dict[str, str]]:
     """Task -> test item -> prompt, for the report. A bad data file or a missing sandbox shows here, before any work."""
     with Judge(SandboxSettings(allow_weak=spec.allow_weak)) as judge:
-        _ = judge.level
-        tasks = load_tasks(spec.tasks, judge)
+        logging.getLogger(__name__).info("answers are judged in a sandbox: %s", judge.level)
+        tasks = open_tasks(spec, judge)
         return {name: {item.id: item.prompt for item in task.items("test")} for name, task in tasks.items()}
 
 

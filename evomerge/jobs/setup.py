@@ -10,7 +10,8 @@ from evomerge.cluster.serial import SerialPool
 from evomerge.config import Config, TaskConfig
 from evomerge.engine.merge import Merger
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.tasks import TaskSpec
+from evomerge.evaluation.documents import ItemOptions
+from evomerge.evaluation.task_base import TaskSpec
 from evomerge.evaluation.worker import WorkerSpec, build_worker
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
@@ -62,14 +63,30 @@ def task_specs(tasks: Mapping[str, TaskConfig]) -> tuple[TaskSpec, ...]:
             data=None if task.data is None else str(_file(task.data, f"tasks.{name}.data")),
             max_new_tokens=task.max_new_tokens,
             limit=task.limit,
+            options=_item_options(name, task),
+            samples=task.samples,
+            k=tuple(task.k),
+            temperature=task.temperature,
+            num_fewshot=task.num_fewshot,
+            chat_template=task.chat_template,
+            system_instruction=task.system_instruction,
+            metric=task.metric,
         )
         for name, task in tasks.items()
     )
 
 
+def _item_options(name: str, task: TaskConfig) -> ItemOptions:
+    try:
+        return ItemOptions(compare=task.compare, strip_fence=task.strip_fence, style=task.style)
+    except UserError as error:
+        raise UserError(f"tasks.{name}.{error}") from None
+
+
 def _file(name: str, key: str) -> Path:
+    """A file or a folder."""
     path = Path(name).expanduser()
-    if not path.is_file():
+    if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"{key}: no file '{name}'" + (f": {nearest(path.name, siblings)}" if siblings else ""))
     return path.resolve()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from evomerge.registry import Registry
 from evomerge.types import Artefact, Recipe
@@ -12,22 +12,32 @@ from evomerge.types import Artefact, Recipe
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One greedy generation.
+    """One generation, greedy or sampled.
 
     Attributes:
         until: stop strings; the answer ends before the first of them.
         max_new_tokens: the longest answer, in tokens.
         candidate: index into the recipes of the last :meth:`Backend.apply`.
+        temperature: of sampling from the whole distribution; 0 is greedy.
+        seed: of sampling: the same prompt, weights and seed give the same sample, whatever else is in the batch.
     """
 
     prompt: str
     until: tuple[str, ...]
     max_new_tokens: int
     candidate: int = 0
+    temperature: float = 0.0
+    seed: int = 0
 
 
 class Backend(Protocol):
-    """Holds a base model; the weights it answers with are those last applied or loaded."""
+    """Holds a base model; the weights it answers with are those last applied or loaded.
+
+    Attributes:
+        can_sample: whether requests may have a temperature.
+    """
+
+    can_sample: ClassVar[bool]
 
     def apply(self, recipes: Sequence[Recipe]) -> None:
         """Become the merged models of ``recipes``; requests name theirs by ``candidate``."""
@@ -42,11 +52,15 @@ class Backend(Protocol):
         ...
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[str]:
-        """Greedy answers in the order of the requests: text after the prompt, before the first stop string."""
+        """Answers in the order of the requests: text after the prompt, before the first stop string."""
         ...
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
         """Of (context, continuation) pairs: log-probability of the continuation in nats, and whether it is greedy."""
+        ...
+
+    def loglikelihood_rolling(self, texts: Sequence[str]) -> list[float]:
+        """Log-probability in nats of whole texts, in windows of the model's context if they are longer."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Greedy decoding of many short requests: a batch that stays full, prompts whose shared beginnings are computed once.
+"""Decoding of many short requests: a batch that stays full, prompts whose shared beginnings are computed once.
 
 Rows leave the moment they are done and waiting requests take their places. Every row is right-aligned at the batch's
 last column (see kv_cache). A prefill forwards the last S tokens of each new row, S being the longest part in the chunk
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from evomerge.evaluation.backend.base import GenerationRequest
 from evomerge.evaluation.backend.kv_cache import RowCache
 from evomerge.evaluation.backend.prefix import SharedPrefix, Tokens, shared_prefixes
+from evomerge.evaluation.backend.sampling import sample
 from evomerge.evaluation.backend.text import TextCodec, end_tokens
 
 # Columns by which the cache grows. A growth copies it: rarer with larger blocks; attention pays for unused columns.
@@ -68,7 +69,7 @@ class Limits:
 
 
 class GreedyDecoder:
-    """Greedy answers of a causal language model whose layers all keep plain keys and values.
+    """Answers of a causal language model whose layers all keep plain keys and values.
 
     Args:
         model: in eval mode, prepared by :func:`evomerge.evaluation.backend.attention.install`.
@@ -124,7 +125,12 @@ class GreedyDecoder:
             use_cache=True,
             logits_to_keep=1,
         )
-        return argmax(output.logits[:, -1]).tolist()
+        logits = output.logits[:, -1]
+        tokens: list[int] = argmax(logits).tolist()
+        for k, row in enumerate(rows):
+            if row.request.temperature:
+                tokens[k] = sample(logits[k], row.request, len(row.answer))
+        return tokens
 
     def done(self, row: _Row) -> bool:
         """Whether the row's last token ends it; an end-of-sequence token is dropped from the answer."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from peft import PeftModel
@@ -19,7 +20,7 @@ from evomerge.evaluation.backend import attention
 from evomerge.evaluation.backend.base import BACKENDS, GenerationRequest
 from evomerge.evaluation.backend.generation import GreedyDecoder, Limits, SetRows
 from evomerge.evaluation.backend.plain import generate_plainly, is_plain_attention
-from evomerge.evaluation.backend.scoring import loglikelihoods
+from evomerge.evaluation.backend.scoring import loglikelihoods, rolling_loglikelihoods
 from evomerge.evaluation.backend.text import TextCodec
 from evomerge.types import Artefact, Recipe
 
@@ -36,6 +37,8 @@ class HFBackend:
         batch_size: rows decoded together.
         threads: threads of torch in this process; None leaves them as they are.
     """
+
+    can_sample: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -123,9 +126,18 @@ class HFBackend:
         model, codec = self._current.model, self._current.codec
         return loglikelihoods(model, codec, requests, self._limits.rows, self._limits.prefill_tokens)
 
+    def loglikelihood_rolling(self, texts: Sequence[str]) -> list[float]:
+        assert self._shared <= 1 and not self._one_by_one, "log-likelihoods are of one candidate: apply one recipe"
+        model, codec = self._current.model, self._current.codec
+        return rolling_loglikelihoods(model, codec, texts, self._limits.rows, self._limits.prefill_tokens)
+
     def _generate(self, requests: Sequence[GenerationRequest], set_rows: SetRows | None) -> list[str]:
         model, codec = self._current.model, self._current.codec
         if not self._current.fast:
+            if any(request.temperature for request in requests):
+                raise UserError(
+                    "no samples from a model of this kind (it has layers without keys and values): leave samples at 1"
+                )
             return generate_plainly(model, codec, requests, self._limits.rows)
         if set_rows is None:  # one model answers all: requests of several candidates share their prefixes
             requests = [replace(request, candidate=0) for request in requests]

@@ -24,6 +24,38 @@ def loglikelihoods(
         rows, tokens: bounds on a batch.
     """
     pairs = [_split(codec, *request) for request in requests]
+    return _of_tokens(model, codec, pairs, rows, tokens)
+
+
+@torch.inference_mode()
+def rolling_loglikelihoods(
+    model: PreTrainedModel, codec: TextCodec, texts: Sequence[str], rows: int, tokens: int
+) -> list[float]:
+    """Log-probability in nats of each text, its first token after BOS (or EOS).
+
+    A text longer than the context is scored in windows as lm-evaluation-harness does: disjoint, but the last one
+    reaches back to be as long as the others; of each window all tokens that the one before did not score.
+    """
+    limit = context_length(model, codec.tokenizer)
+    pairs: list[tuple[Tokens, Tokens]] = []
+    owner: list[int] = []
+    for number, text in enumerate(texts):
+        given = tuple(codec.tokenizer(text, add_special_tokens=False)["input_ids"])
+        for start in range(0, len(given), limit):
+            new = given[start : start + limit]
+            # One token of context for a full window, more for a shorter last one; before the first token stands BOS.
+            before = given[max(0, start + len(new) - limit - 1) : start] if start else (_first(codec),)
+            pairs.append((before, new))
+            owner.append(number)
+    totals = [0.0] * len(texts)
+    for number, (value, _) in zip(owner, _of_tokens(model, codec, pairs, rows, tokens), strict=True):
+        totals[number] += value
+    return totals
+
+
+def _of_tokens(
+    model: PreTrainedModel, codec: TextCodec, pairs: Sequence[tuple[Tokens, Tokens]], rows: int, tokens: int
+) -> list[tuple[float, bool]]:
     limit = context_length(model, codec.tokenizer)
     device = model.device
     results: list[tuple[float, bool]] = [(0.0, True)] * len(pairs)
@@ -59,10 +91,16 @@ def _split(codec: TextCodec, context: str, continuation: str) -> tuple[Tokens, T
     """Tokens of context and continuation, neither empty."""
     tokenizer = codec.tokenizer
     if not context:
-        bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        bos = _first(codec)
         given = tuple(tokenizer(continuation, add_special_tokens=False)["input_ids"])
         return ((bos,), given) if given[0] != bos else (given[:1], given[1:])
     bare = context.rstrip()
     continuation = context[len(bare) :] + continuation
     whole, head = codec.encode(bare + continuation), codec.encode(bare)
     return head, whole[len(head) :]
+
+
+def _first(codec: TextCodec) -> int:
+    """What stands before a text's first token."""
+    tokenizer = codec.tokenizer
+    return int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id)
