@@ -131,3 +131,11 @@ def test_della_of_conv_weights_vectors_and_single_entries():
     assert vector.shape == (50,) and vector[conv[0, :, 0].abs().argmax()] != 0
     single = [merged("della", torch.ones(1, 1), seed, density=[0.5]).item() for seed in range(400)]
     assert set(single) == {0.0, 2.0} and 150 < single.count(2.0) < 250
+
+
+@pytest.mark.parametrize("shape", [(4, 30), (3, 20, 2), (1, 7)])
+def test_della_ranks_of_equal_magnitudes_go_by_position_in_both_precisions(shape):
+    delta = torch.randint(-3, 4, shape, generator=torch.Generator().manual_seed(0)).float()
+    arguments = (0.5, 0.4, Randomness(0, ("sql",), "w"), 0, False)
+    found = keep_by_rank(delta, *arguments)
+    assert torch.equal(found.double(), keep_by_rank(delta.double(), *arguments))
