@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from evomerge.recipes.combine_yaml import is_combination
 from evomerge.recipes.mergekit import MergeConfig, is_mergekit, unused_parameters
 from evomerge.recipes.mergekit import load as load_mergekit
 from evomerge.recipes.recipe_yaml import load
+from evomerge.weights.appearing import passing_folder
 
 
 def run(config: Config) -> None:
@@ -39,14 +39,13 @@ def merge_documents(documents: Sequence[MergeConfig], out: Path, seed: int) -> N
 
     The others' results lie in a temporary folder beside it, where there is room for models.
     """
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.steps-") as scratch:
+    with passing_folder(out) as scratch:
         steps: dict[str, Path] = {}
         for number, document in enumerate(documents):
             for parameter in unused_parameters(document):
                 print(f"note: {document.merge_method} has no parameter '{parameter}', it changes nothing")
             last = number == len(documents) - 1
-            target = out if last else Path(scratch) / f"step-{number}"
+            target = out if last else scratch / f"step-{number}"
             plan = plan_merge(document, steps, seed)
             name = "" if document.name is None else f" ({document.name})"
             with bytes_progress(f"merging by {document.merge_method}{name}") as progress:

@@ -1,4 +1,4 @@
-"""Folders and files that appear complete or not at all, whatever happens meanwhile."""
+"""Folders and files that appear complete or not at all, whatever happens meanwhile; and folders that pass."""
 
 from __future__ import annotations
 
@@ -62,6 +62,16 @@ def appearing_file(path: Path) -> Iterator[Path]:
             _sync(path.parent)
         finally:
             work.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def passing_folder(beside: Path) -> Iterator[Path]:
+    """A work folder beside ``beside`` that is gone at the end; what a killed predecessor left is removed first."""
+    with _claimed(beside.absolute().with_name(f"{beside.name}-steps"), is_folder=True) as work:
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager
