@@ -6,6 +6,9 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as run
+from hypothesis import strategies as st
 
 from evomerge.merging import METHODS, InMemoryView, MergeMethod, Randomness, Range
 
@@ -52,11 +55,12 @@ def test_zero_weights_give_the_base(name, shape):
     assert merged.data_ptr() != base.data_ptr()
 
 
-@pytest.mark.parametrize(("name", "shape", "chosen"), itertools.product(obeying("identity"), SHAPES, range(3)))
+@pytest.mark.parametrize(
+    ("name", "shape", "chosen"),
+    [(n, shape, t) for n in obeying("identity") for shape in SHAPES for t in range(count(METHODS[n]))],
+)
 def test_one_expert_at_weight_one_is_that_expert(name, shape, chosen):
     method = METHODS[name]
-    if chosen >= count(method):
-        pytest.skip(f"{name} takes {count(method)} experts")
     base, deltas = tensors(method, shape)
     weights = [float(t == chosen) for t in range(count(method))]
     merged = merge(method, base, deltas, weights, **settings(method))
@@ -87,6 +91,57 @@ def test_shape_dtype_inputs_and_repetition(name, shape):
     assert torch.equal(base, before[0]) and torch.equal(deltas, before[1]), "inputs are not to be written to"
     assert torch.equal(merged, merge(method, base, deltas, weights, **settings(method, 0.4)))
     assert not torch.equal(merged, base)
+
+
+@run(max_examples=120, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from(FULL),
+    shape=st.sampled_from(((1,), (17,), (1, 9), (9, 1), (6, 11), (3, 4, 5))),
+    dtype=st.sampled_from((torch.float32, torch.float64)),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_laws_for_any_shape_weights_and_densities(name, shape, dtype, seed, data):
+    method = METHODS[name]
+    n = count(method)
+    generator = torch.Generator().manual_seed(seed)
+    base = torch.randn(shape, generator=generator, dtype=dtype)
+    # multiples of 1/8: no entry is so small that it counts as unchanged, and adding them to a base rounds little
+    deltas = torch.randint(-9, 10, (n, *shape), generator=generator).to(dtype) / 8
+    values = settings(method)
+    if "density" in values:
+        values["density"] = tuple(data.draw(st.sampled_from((0.05, 0.4, 0.9, 1.0))) for _ in range(n))
+    weights = [data.draw(st.sampled_from((0.1, 0.5, 1.0))) for _ in range(n)]
+    merged = merge(method, base, deltas, weights, seed=seed, **values)
+    assert merged.shape == base.shape and merged.dtype == dtype and merged.isfinite().all()
+    if "zero" not in method.exceptions:
+        assert torch.equal(merge(method, base, deltas, [0.0] * n, **values), base)
+    if "identity" not in method.exceptions:
+        chosen = data.draw(st.integers(0, n - 1))
+        alone = merge(method, base, deltas, [float(t == chosen) for t in range(n)], **settings(method))
+        torch.testing.assert_close(alone, base + deltas[chosen], rtol=1e-5, atol=1e-6)
+
+
+REDUCTIONS = {
+    "dare_linear": "task_arithmetic",
+    "della_linear": "task_arithmetic",
+    "breadcrumbs": "task_arithmetic",
+    "dare_ties": "ties",
+    "della": "ties",
+    "breadcrumbs_ties": "ties",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "average"),
+    [(name, average) for name in REDUCTIONS for average in METHODS[name].parameters["average"][0].values],
+)
+def test_density_one_leaves_the_sum_or_the_election(name, average):
+    base, deltas = tensors(METHODS[name], (9, 11))
+    for rescale in ("none", "density", "l1"):
+        found = merge(METHODS[name], base, deltas, [0.7, 0.2, -0.4], average=average, rescale=rescale, scale=0.8)
+        expected = merge(METHODS[REDUCTIONS[name]], base, deltas, [0.7, 0.2, -0.4], average=average, scale=0.8)
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("name", obeying("untouched"))
