@@ -4,8 +4,9 @@
 
 Makes a Llama with random weights and a fine-tune of it (low-rank change plus noise, everything rounded to bfloat16) in
 a temporary folder, and runs both command lines on it in turn, each at its defaults but for the rank. Times are those of
-whole commands, from start to exit; what either takes on a tiny model is given beside. Errors are of the stored adapters, over all linear layers, against the best
-possible ones (full singular value decomposition). ``--keep`` writes benchmarks/results/extract.json.
+whole commands, from start to exit; what either takes on a tiny model is given beside. Errors are of the stored
+adapters, over all linear layers, against the best possible ones (full singular value decomposition). ``--keep`` writes
+benchmarks/results/extract.json.
 """
 
 from __future__ import annotations
