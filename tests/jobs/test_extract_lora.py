@@ -14,8 +14,8 @@ RECIPE = """\
 base: {base}
 method: task_arithmetic
 experts:
-  - {{name: one, source: {one}, weight: 0.7}}
-  - {{name: two, source: {two}, weight: 0.6}}
+  - {{name: one, model: {one}, weight: 0.7}}
+  - {{name: two, model: {two}, weight: 0.6}}
 """
 
 
