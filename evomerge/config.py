@@ -27,10 +27,14 @@ class ModelsConfig:
 
 @dataclass
 class SpaceConfig:
-    """What is searched. ``methods`` empty: every registered method that fits the experts."""
+    """What is searched. ``methods`` empty: every registered method that fits the experts.
+
+    ``modifiers``: ``lines``, ``svc`` or both, applied to every candidate, their parameters searched.
+    """
 
     layer_groups: int = 4
     methods: list[str] = field(default_factory=list)
+    modifiers: list[str] = field(default_factory=list)
     weight_low: float = 0.0
     weight_high: float = 1.5
     seed: int = 0

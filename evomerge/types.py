@@ -32,6 +32,8 @@ class Recipe:
         weights: shape (G, T): weight of expert t in layer group g; the G groups cut the layers into equal runs.
         expert_parameters: per-expert parameters of the method, each of length T: ``{"density": (0.5, 1.0)}``.
         parameters: the method's shared parameters and options, for example ``{"scale": 1.0, "rescale": "l1"}``.
+        modifiers: what is done to the method's result, for example ``{"lines": {"alpha": 0.7, "beta": 0.3}}``;
+            ``svc`` comes before ``lines``.
         seed: seed of random masks.
         dtype: dtype of the merged model, a torch dtype name.
     """
@@ -42,6 +44,7 @@ class Recipe:
     weights: tuple[tuple[float, ...], ...]
     expert_parameters: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     parameters: Mapping[str, float | str | bool] = field(default_factory=dict)
+    modifiers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     seed: int = 0
     dtype: str = "bfloat16"
 
@@ -52,6 +55,7 @@ class Recipe:
 
     def canonical(self) -> dict[str, Any]:
         """Plain JSON values; numbers rounded to 1e-6, so that a YAML round trip keeps the fingerprint."""
+        modifiers = {n: {k: round(float(x), 6) for k, x in v.items()} for n, v in self.modifiers.items()}
         return {
             "base": self.base,
             "experts": [[expert.name, expert.source] for expert in self.experts],
@@ -61,7 +65,7 @@ class Recipe:
             "parameters": {k: _rounded(v) for k, v in self.parameters.items()},
             "seed": self.seed,
             "dtype": self.dtype,
-        }
+        } | ({"modifiers": modifiers} if modifiers else {})
 
 
 def _rounded(value: float | str | bool) -> float | str | bool:

@@ -36,6 +36,8 @@ def linear_coefficients(recipe: Recipe) -> list[torch.Tensor] | None:
     """
     if recipe.method not in LINEAR_METHODS:
         return None
+    if recipe.method == "linear" and recipe.parameters.get("average") == "sum":
+        return None  # the base comes in as often as the weights sum to
     experts = len(recipe.experts)
     method = METHODS[recipe.method]
     return [

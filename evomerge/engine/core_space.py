@@ -11,7 +11,9 @@ import torch
 from evomerge.engine.coefficients import check_experts, linear_coefficients, settings_of, weights_of
 from evomerge.engine.compress import compress, shared_subspaces
 from evomerge.engine.layers import layer_group
+from evomerge.engine.modify import modified_cores
 from evomerge.merging.base import METHODS, MergeMethod
+from evomerge.merging.randomness import Randomness
 from evomerge.types import Recipe
 from evomerge.weights.adapter import LowRank
 from evomerge.weights.task_vector import LowRankTaskVector
@@ -60,6 +62,7 @@ class CoreSpace:
             by_rank.setdefault(cores[name].shape[-1], []).append(name)
         self._stacks = [_Stack(tuple(names), torch.stack([cores[n] for n in names])) for names in by_rank.values()]
         self._states: dict[tuple[str, int], Any] = {}
+        self._uniforms: dict[tuple[int, tuple[str, ...], int], torch.Tensor] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,7 +82,7 @@ class CoreSpace:
     def merge_stacked(self, recipe: Recipe) -> list[torch.Tensor]:
         """The same as one tensor (N, R, R) per value of R, in the order of :attr:`stacked_names`."""
         method, weights, settings = self._numbers(recipe)
-        return [method(self._state(method, i), own, **settings) for i, own in enumerate(weights)]
+        return [self._merged(recipe, method, settings, i, own) for i, own in enumerate(weights)]
 
     @property
     def stacked_names(self) -> list[tuple[str, ...]]:
@@ -119,14 +122,14 @@ class CoreSpace:
         factors: dict[str, LowRank] = {}
         lost = total = 0.0
         for number, (stack, own) in enumerate(zip(self._stacks, weights, strict=True)):
-            whole = method(self._state(method, number), own, **settings)
+            whole = self._merged(recipe, method, settings, number, own)
             total += float(whole.double().square().sum())
             if rank >= whole.shape[-1]:
                 for name, core in zip(stack.names, whole, strict=True):
                     factors[name] = LowRank(self.bases[name].u @ core, self.bases[name].v.T)
                 continue
             left, right = shared_subspaces(stack.cores, own, rank)
-            small = method(method.prepare(compress(stack.cores, left, right)), own, **settings)
+            small = self._merged(recipe, method, settings, number, own, compress(stack.cores, left, right))
             lost += float((whole - left @ small @ right.mT).double().square().sum())
             for name, core, u, v in zip(stack.names, small, left, right, strict=True):
                 factors[name] = LowRank(self.bases[name].u @ u @ core, (self.bases[name].v @ v).T)
@@ -145,6 +148,34 @@ class CoreSpace:
         by_group[:, columns] = torch.stack(coefficients)
         groups = [[layer_group(n, len(coefficients), self.layers) for n in stack.names] for stack in self._stacks]
         return method, [by_group[own] for own in groups], self._settings(recipe, method, columns)
+
+    def _merged(
+        self,
+        recipe: Recipe,
+        method: MergeMethod,
+        settings: Mapping[str, Any],
+        number: int,
+        weights: torch.Tensor,
+        cores: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Merged cores (N, R, R) of a stack, from its own cores or others (N, T, R, R) in their place."""
+        names = self._stacks[number].names
+        state = self._state(method, number) if cores is None else method.prepare(cores)
+        cores = self._stacks[number].cores if cores is None else cores
+        if method.draws:
+            settings = {**settings, "uniform": self._uniform(recipe.seed, names, cores.shape[-1])}
+        merged = method(state, weights, **settings)
+        return modified_cores(recipe, merged, cores, weights, names, self.layers)
+
+    def _uniform(self, seed: int, names: tuple[str, ...], size: int) -> torch.Tensor:
+        """Numbers in (0, 1) for each entry of the cores (N, T, R, R), kept from candidate to candidate."""
+        key = (seed, names, size)
+        if key not in self._uniforms:
+            drawn = [Randomness(seed, self.experts, name) for name in names]
+            self._uniforms[key] = torch.stack(
+                [torch.stack([r.uniform(t, (size, size)) for t in range(len(self.experts))]) for r in drawn]
+            )
+        return self._uniforms[key]
 
     def _state(self, method: MergeMethod, number: int) -> Any:
         key = (method.name, number)

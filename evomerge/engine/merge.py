@@ -7,9 +7,10 @@ from functools import cached_property
 
 import torch
 
-from evomerge.engine.coefficients import LINEAR_METHODS, check_experts, linear_coefficients, settings_of
+from evomerge.engine.coefficients import check_experts, linear_coefficients, settings_of
 from evomerge.engine.core_space import CoreSpace
 from evomerge.engine.layers import layer_count, layer_group
+from evomerge.engine.modify import ModifiedTensor, layer_scale
 from evomerge.engine.tensor_merge import (
     CheckpointRows,
     CopiedTensor,
@@ -91,7 +92,7 @@ class Merger:
 
     def is_low_rank(self, recipe: Recipe) -> bool:
         """Whether the whole merged delta stays a LoRA: its experts are, and its method keeps to their factors."""
-        keeps = recipe.method in LINEAR_METHODS or METHODS[recipe.method].space == "core"
+        keeps = linear_coefficients(recipe) is not None or METHODS[recipe.method].space == "core"
         return keeps and all(isinstance(self.experts.get(e.name), LowRankTaskVector) for e in recipe.experts)
 
     @cached_property
@@ -113,9 +114,11 @@ class Merger:
         coefficients = linear_coefficients(recipe)
         if coefficients is None:
             return {}
+        if "svc" in recipe.modifiers:  # calibrated in the shared basis, or else densely
+            return self.core_space.to_lora(recipe)[0] if self.is_low_rank(recipe) else {}
         factored = {}
         for name, group in groups.items():
-            scales = coefficients[group].tolist()
+            scales = (coefficients[group] * layer_scale(recipe, name, self.layers)).tolist()
             # an expert that leaves this parameter alone adds nothing; one with a dense delta rules factors out
             parts = [
                 (self.experts[expert.name].low_rank(name), c)
@@ -129,7 +132,14 @@ class Merger:
                 )
         return factored
 
-    def _dense(self, recipe: Recipe, base: CheckpointRows, group: int, dtype: torch.dtype) -> MergedTensor:
+    def _dense(self, recipe: Recipe, base: CheckpointRows, group: int, dtype: torch.dtype) -> OutputTensor:
+        scale, svc = layer_scale(recipe, base.name, self.layers), recipe.modifiers.get("svc")
+        if scale == 1.0 and svc is None:
+            return self._unmodified(recipe, base, group, dtype)
+        work = torch.float64 if base.dtype == torch.float64 else torch.float32
+        return ModifiedTensor(self._unmodified(recipe, base, group, work), scale, svc, dtype)
+
+    def _unmodified(self, recipe: Recipe, base: CheckpointRows, group: int, dtype: torch.dtype) -> MergedTensor:
         names = tuple(expert.name for expert in recipe.experts)
         work = torch.float64 if base.dtype == torch.float64 else torch.float32
         return MergedTensor(

@@ -335,6 +335,8 @@ def release(tensor: OutputTensor) -> None:
             for expert in tensor.experts:
                 if isinstance(expert, FullExpert):
                     _release(expert.source)
+        case _ if isinstance(under := getattr(tensor, "under", None), MergedTensor):
+            release(under)
 
 
 def _release(rows: RowSource | None) -> None:

@@ -1,19 +1,26 @@
-"""List the merge methods."""
+"""List the merge methods, and the modifiers that any of them takes."""
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from evomerge.config import Config
-from evomerge.merging.describe import method_rows
+from evomerge.merging.describe import method_rows, modifier_rows
+
+_WIDTH = 120  # where the output goes to a file, which has no width of its own
 
 
 def run(config: Config) -> None:
-    rows = method_rows()
-    table = Table()
-    for column in ("method", "idea", "parameters", "experts", "space", "paper"):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(row.name, row.idea, row.parameters, row.experts, row.space, row.paper)
-    Console().print(table)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
+    for name, ratio in (("idea", 3), ("parameters", 3), ("experts", None), ("base", None), ("works on", None)):
+        table.add_column(name, ratio=ratio)
+    table.add_column("paper", ratio=2, overflow="fold")
+    for rows in (method_rows(), modifier_rows()):
+        for row in rows:
+            table.add_row(row.name, row.idea, row.parameters, row.experts, row.base, row.space, row.paper)
+        table.add_section()
+    console = Console()
+    Console(width=console.width if console.is_terminal else _WIDTH).print(table)

@@ -50,6 +50,7 @@ def search_space(config: Config, base: str, experts: tuple[Expert, ...], merger:
         weight_range=(config.space.weight_low, config.space.weight_high),
         seed=config.space.seed,
         dtype=config.backend.dtype,
+        modifiers=tuple(config.space.modifiers),
     )
 
 

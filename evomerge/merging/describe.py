@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evomerge.merging.base import METHODS, MergeMethod
+from evomerge.merging.modifiers import MODIFIERS
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class MethodRow:
     idea: str
     parameters: str
     experts: str
+    base: str
     space: str
     paper: str
 
@@ -27,11 +29,11 @@ def method_rows() -> list[MethodRow]:
 def method_table() -> str:
     """The rows as a Markdown table."""
     lines = [
-        "| Method | Idea | Parameters (searched range) | Experts | Space | Paper |",
-        "|---|---|---|---|---|---|",
+        "| Method | Idea | Parameters (searched range) | Experts | Base | Works on | Paper |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in method_rows():
-        cells = (f"`{row.name}`", row.idea, row.parameters or "-", row.experts, row.space, row.paper)
+        cells = (f"`{row.name}`", row.idea, row.parameters or "-", row.experts, row.base, row.space, row.paper)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -42,5 +44,17 @@ def _row(method: MergeMethod) -> MethodRow:
         for group, suffix in ((method.expert_parameters, " per expert"), (method.parameters, ""))
         for name, (domain, _) in group.items()
     ]
+    base = "yes" if method.inputs == "deltas" or method.space == "core" else "optional" if method.needs_base else "no"
+    space = "low rank" if method.space == "core" else "dense"
     idea = method.summary.rstrip(".")
-    return MethodRow(method.name, idea, ", ".join(parameters), method.experts, method.space, method.paper)
+    return MethodRow(method.name, idea, ", ".join(parameters), method.experts, base, space, method.paper)
+
+
+def modifier_rows() -> list[MethodRow]:
+    """A row for each modifier that a recipe can name beside its method."""
+    found = []
+    for name in MODIFIERS:
+        one = MODIFIERS[name]
+        parameters = ", ".join(f"{key} {domain.text}" for key, (domain, _) in one.parameters.items())
+        found.append(MethodRow(name, one.summary.rstrip("."), parameters, "any method", "yes", "both", one.paper))
+    return found

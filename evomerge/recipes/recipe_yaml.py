@@ -24,11 +24,12 @@ import yaml
 
 from evomerge.errors import UserError, nearest
 from evomerge.merging.base import METHODS
+from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Domain, Range, Value
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 
-_KEYS = ("base", "method", "experts", "parameters", "seed", "dtype")
+_KEYS = ("base", "method", "experts", "parameters", "modifiers", "seed", "dtype")
 _EXPERT_KEYS = ("name", "model", "weight")
 
 
@@ -124,6 +125,7 @@ def parse(text: str, where: str = "recipe", folder: Path | None = None) -> Recip
                 for name, (domain, default) in method.parameters.items()
                 if domain.searched or name in shared  # options are kept only where they are stated
             },
+            modifiers=_modifiers(data.get("modifiers") or {}, where),
             seed=seed,
             dtype=_text(data, "dtype", where) if "dtype" in data else "bfloat16",
         ),
@@ -146,12 +148,28 @@ def dump(recipe: Recipe) -> str:
         "method": recipe.method,
         "experts": experts,
         "parameters": plain["parameters"],
+        **({"modifiers": plain["modifiers"]} if recipe.modifiers else {}),
         "seed": recipe.seed,
         "dtype": recipe.dtype,
     }
     # default_flow_style=None: innermost lists and mappings on one line, the rest as blocks
     text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     return text
+
+
+def _modifiers(data: Any, where: str) -> dict[str, dict[str, float]]:
+    """All parameters of every modifier named; what is left out has its default."""
+    if not isinstance(data, dict):
+        raise UserError(f"modifiers must be a mapping, got {_kind(data)} ({where}: modifiers)")
+    _refuse_unknown(data, tuple(MODIFIERS), f"{where}: modifiers")
+    found: dict[str, dict[str, float]] = {}
+    for modifier, given in data.items():
+        at, known, values = f"{where}: modifiers.{modifier}", MODIFIERS[modifier].parameters, given or {}
+        if not isinstance(values, dict):
+            raise UserError(f"a modifier is a mapping of its parameters, got {_kind(values)} ({at})")
+        _refuse_unknown(values, tuple(known), at, f" for {modifier}")
+        found[modifier] = {n: _number(values.get(n, default), n, f"{at}.{n}") for n, (_, default) in known.items()}
+    return found
 
 
 def _by_group(columns: Sequence[Sequence[float]], where: str) -> tuple[tuple[float, ...], ...]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from evomerge.errors import UserError, nearest
 from evomerge.merging.base import METHODS, MergeMethod
+from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Range
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
@@ -53,6 +54,7 @@ class SearchSpace:
         weight_range: smallest and largest weight, multiples of 0.001.
         seed: seed of random masks, in every recipe.
         dtype: dtype of the merged model.
+        modifiers: of every recipe; their parameters are searched.
     """
 
     base: str
@@ -62,6 +64,7 @@ class SearchSpace:
     weight_range: tuple[float, float] = (0.0, 1.0)
     seed: int = 0
     dtype: str = "bfloat16"
+    modifiers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.experts:
@@ -109,6 +112,9 @@ class SearchSpace:
             found += [_float(f"{name}.{expert.name}", bounds, default) for expert in self.experts]
         for name, (bounds, default) in self._schema("parameters").items():
             found.append(_float(name, bounds, default))
+        for modifier in self.modifiers:
+            for name, (bounds, default) in MODIFIERS[modifier].parameters.items():
+                found.append(_float(f"{modifier}.{name}", bounds, default))
         return tuple(found)
 
     def decode(self, params: Mapping[str, Any]) -> Recipe:
@@ -141,6 +147,10 @@ class SearchSpace:
                 for name, (domain, default) in method.expert_parameters.items()
             },
             parameters={name: values[name] for name, (domain, _) in method.parameters.items() if domain.searched},
+            modifiers={
+                modifier: {name: values[f"{modifier}.{name}"] for name in MODIFIERS[modifier].parameters}
+                for modifier in self.modifiers
+            },
             seed=self.seed,
             dtype=self.dtype,
         )
@@ -160,11 +170,16 @@ class SearchSpace:
         if len(recipe.weights) not in (1, self.layer_groups):
             groups = f"1 or {self.layer_groups}" if self.layer_groups > 1 else "1"
             raise UserError(f"the recipe must have {groups} layer groups, got {len(recipe.weights)}")
+        if set(recipe.modifiers) != set(self.modifiers):
+            here, there = (", ".join(names) or "none" for names in (self.modifiers, recipe.modifiers))
+            raise UserError(f"the recipe must have the modifiers of the search space ({here}), got {there}")
         rows = recipe.weights * (self.layer_groups // len(recipe.weights))
         given: dict[str, Any] = {"method": recipe.method, **recipe.parameters}
         for t, expert in enumerate(self.experts):
             given |= {f"weight.g{group}.{expert.name}": row[t] for group, row in enumerate(rows)}
             given |= {f"{name}.{expert.name}": values[t] for name, values in recipe.expert_parameters.items()}
+        for modifier, numbers in recipe.modifiers.items():
+            given |= {f"{modifier}.{name}": value for name, value in numbers.items()}
         return self._checked({p.name: _snap(p, given.get(p.name, p.default)) for p in self.parameters})
 
     def anchors(self) -> list[tuple[str, Recipe]]:
@@ -223,6 +238,7 @@ class SearchSpace:
                 for key, (_, default) in method.expert_parameters.items()
             },
             parameters={key: default for key, (_, default) in method.parameters.items()},
+            modifiers={m: {k: d for k, (_, d) in MODIFIERS[m].parameters.items()} for m in self.modifiers},
             seed=self.seed,
             dtype=self.dtype,
         )

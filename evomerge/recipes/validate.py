@@ -8,6 +8,7 @@ from typing import Any
 
 from evomerge.errors import UserError, nearest
 from evomerge.merging.base import METHODS
+from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Domain
 from evomerge.types import Recipe
 
@@ -32,7 +33,7 @@ def check(recipe: Recipe, where: str = "recipe") -> Recipe:
         for name, weight in zip(names, row, strict=True):
             if not math.isfinite(weight):
                 raise UserError(f"weight must be a finite number, got {weight:g} ({where}: weight of {name})")
-        if method.relative_weights and any(row) and abs(sum(row)) < 1e-6 * sum(map(abs, row)):
+        if method.is_relative(recipe.parameters) and any(row) and abs(sum(row)) < 1e-6 * sum(map(abs, row)):
             raise UserError(
                 f"{method.name} divides by the sum of the weights, got {list(row)} which sum to 0:"
                 f" use task_arithmetic ({where}: weights of layer group {group})"
@@ -46,6 +47,11 @@ def check(recipe: Recipe, where: str = "recipe") -> Recipe:
     for name, setting in recipe.parameters.items():
         bounds = _known(name, method.parameters, method.name, f"{where}: parameters")
         bounds.check(name, setting, f"{where}: parameters.{name}")
+    for modifier, numbers in recipe.modifiers.items():
+        known = MODIFIERS[modifier].parameters
+        for name, number in numbers.items():
+            bounds = _known(name, known, modifier, f"{where}: modifiers.{modifier}")
+            bounds.check(name, number, f"{where}: modifiers.{modifier}.{name}")
     return recipe
 
 

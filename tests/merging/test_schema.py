@@ -89,4 +89,4 @@ def test_table_rows():
     assert rows["slerp"].experts == "2" and rows["core_tsv"].parameters == "scale 0.3..2"
     lines = method_table().splitlines()
     assert len(lines) == len(METHODS) + 2
-    assert {line.count("|") for line in lines} == {7}
+    assert {line.count("|") for line in lines} == {8}

@@ -39,6 +39,8 @@ def dump(recipe: Recipe, layers: int, folder_of: Callable[[str], str] = str) -> 
     name = recipe.method
     if name not in MERGEKIT:
         raise UserError(f"mergekit has no method {name}: export the merged model, or use one of {', '.join(MERGEKIT)}")
+    if recipe.modifiers:
+        raise UserError(f"mergekit has no modifier {next(iter(recipe.modifiers))}: export the merged model instead")
     runs = _runs(recipe, layers)
     base = _model(folder_of(recipe.base))
     experts = [_expert(folder_of(recipe.base), folder_of(expert.source)) for expert in recipe.experts]

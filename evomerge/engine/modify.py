@@ -1,0 +1,96 @@
+"""A recipe's modifiers, applied to merged deltas: to cores, to factors' coefficients, or densely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from evomerge.engine.layers import layer_index
+from evomerge.engine.tensor_merge import MergedTensor, row_ranges, whole
+from evomerge.merging.modifiers import MODIFIERS
+from evomerge.types import Recipe
+
+
+def layer_scale(recipe: Recipe, name: str, layers: int) -> float:
+    """Factor on the merged delta of a parameter: that of ``lines``, 1 without it."""
+    if "lines" not in recipe.modifiers:
+        return 1.0
+    index = layer_index(name)
+    depth = 0.0 if index is None or layers == 1 else index / (layers - 1)
+    scale: float = MODIFIERS["lines"].function(depth, **recipe.modifiers["lines"])
+    return scale
+
+
+def modified_cores(
+    recipe: Recipe,
+    merged: torch.Tensor,
+    cores: torch.Tensor,
+    weights: torch.Tensor,
+    names: Sequence[str],
+    layers: int,
+) -> torch.Tensor:
+    """Merged cores (N, R, R) of the parameters ``names``, changed as the recipe says.
+
+    Args:
+        merged: of the method, for experts' cores (N, T, R, R) at weights (N, T).
+    """
+    if "svc" in recipe.modifiers:
+        merged = MODIFIERS["svc"].function(merged, cores, weights != 0, **recipe.modifiers["svc"])
+    if "lines" in recipe.modifiers:
+        scales = torch.tensor([layer_scale(recipe, name, layers) for name in names]).to(merged)
+        merged = merged * scales[:, None, None]
+    return merged
+
+
+@dataclass(frozen=True)
+class ModifiedTensor:
+    """A merged parameter whose delta to the base is changed afterwards.
+
+    LiNeS works block by block. SVC needs the singular vectors of a whole matrix: it holds the merged matrix, its
+    vectors and every expert's delta at once, (T + 6) x the matrix in float32, and is slow on large ones.
+
+    Attributes:
+        under: the merge, in the dtype of the maths; it has a base.
+        scale: factor on the delta.
+        svc: parameters of SVC, which matrices alone take; None: none.
+        dtype: of the output.
+    """
+
+    under: MergedTensor
+    scale: float
+    svc: Mapping[str, float] | None
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        return self.under.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.under.shape
+
+    def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
+        if self.svc is not None and len(self.shape) == 2:
+            yield from self._calibrated(self.svc, device)
+            return
+        for (start, stop), (_, block) in zip(row_ranges(self.shape, device), self.under.blocks(device), strict=True):
+            base = self._base(start, stop, block)
+            yield start, (base + self.scale * (block - base)).to(self.dtype)
+
+    def _calibrated(self, parameters: Mapping[str, float], device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
+        merged = whole(self.under, device)
+        base = self._base(0, self.shape[0], merged)
+        deltas = torch.empty((len(self.under.experts), *self.shape), dtype=merged.dtype, device=device)
+        for row, expert in zip(deltas, self.under.experts, strict=True):
+            expert.fill(row, 0, self.shape[0], base, True)
+        present = torch.tensor(self.under.weights, device=device) != 0
+        delta = MODIFIERS["svc"].function(merged - base, deltas, present, **parameters)
+        result = (base + self.scale * delta).to(self.dtype)
+        for start, stop in row_ranges(self.shape, device):
+            yield start, result[start:stop]
+
+    def _base(self, start: int, stop: int, like: torch.Tensor) -> torch.Tensor:
+        assert self.under.base is not None, "modifiers change a difference to the base"
+        return self.under.base.rows(start, stop).to(like)
