@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -65,12 +66,11 @@ def _run(composed: DictConfig) -> None:
 
 
 def _with_harness_tasks(arguments: list[str]) -> list[str]:
-    """Names in ``tasks=[sql,gsm8k]`` without a file in conf/tasks but known to lm-eval become settings.
+    """Let ``tasks=[sql,gsm8k]`` name lm-eval's tasks, and YAML files of such: conf/tasks gets an entry for each.
 
-    Other unknown names stay, so that Hydra's error suggests a known one.
+    Other unknown names stay as they are, so that Hydra's error suggests a known one.
     """
     given: list[str] = []
-    added: list[str] = []
     for argument in arguments:
         match = re.fullmatch(r"tasks=\[?([^\[\]={}]+)\]?", argument)
         names = [name.strip() for name in match.group(1).split(",")] if match else []
@@ -79,11 +79,12 @@ def _with_harness_tasks(arguments: list[str]) -> list[str]:
             from evomerge.evaluation.harness_index import is_harness_name  # seconds to import, rarely needed
 
             strange = [name for name in strange if Path(name).suffix == ".yaml" or is_harness_name(name)]
-        if strange:
-            argument = f"tasks=[{','.join(name for name in names if name not in strange)}]"
-            added += [f"+tasks.{Path(name).stem}.task={name}" for name in strange]
-        given.append(argument)
-    return [*added, *given]
+        for name in strange:
+            key = Path(name).stem if Path(name).suffix == ".yaml" else name
+            ConfigStore.instance().store(group="tasks", name=key, node={key: {"task": name}})
+            names[names.index(name)] = key
+        given.append(f"tasks=[{','.join(names)}]" if strange else argument)
+    return given
 
 
 def _exit(message: str, code: int) -> None:

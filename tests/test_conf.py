@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from evomerge.__main__ import _with_harness_tasks
 from evomerge.config import register, to_config
 from evomerge.errors import UserError
 from evomerge.search.samplers import SAMPLERS
@@ -49,3 +50,15 @@ def test_choice(choice: str) -> None:
 def test_a_searched_task_must_have_its_expert() -> None:
     with pytest.raises(UserError, match=r"tasks\.sql\.expert names no expert, got 'nobody'"):
         to_config(composed("tasks.sql.expert=nobody"))
+
+
+def test_names_of_lm_evals_tasks_stand_beside_our_own() -> None:
+    given = ["tasks=[sql,gsm8k]", "tasks.gsm8k.num_fewshot=5", "tasks.sql.compare=bird", "job=evaluate"]
+    arguments = _with_harness_tasks(given)
+    assert arguments == given
+    config = to_config(composed(*arguments))
+    assert {name: task.task for name, task in config.tasks.items()} == {"sql": "sql", "gsm8k": "gsm8k"}
+    assert (config.tasks["gsm8k"].num_fewshot, config.tasks["sql"].compare) == (5, "bird")
+    alone = to_config(composed(*_with_harness_tasks(["job=evaluate", "tasks=hellaswag"])))
+    assert list(alone.tasks) == ["hellaswag"]
+    assert _with_harness_tasks(["tasks=[sqll]"]) == ["tasks=[sqll]"], "Hydra suggests the nearest of our own"
