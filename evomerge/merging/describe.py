@@ -34,7 +34,7 @@ def method_table() -> str:
     ]
     for row in method_rows():
         cells = (f"`{row.name}`", row.idea, row.parameters or "-", row.experts, row.base, row.space, row.paper)
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 
