@@ -11,19 +11,8 @@ from evomerge.engine.coefficients import check_experts, linear_coefficients, set
 from evomerge.engine.core_space import CoreSpace
 from evomerge.engine.layers import layer_count, layer_group
 from evomerge.engine.modify import ModifiedTensor, layer_scale
-from evomerge.engine.tensor_merge import (
-    CheckpointRows,
-    CopiedTensor,
-    DeltaExpert,
-    ExpertRows,
-    FactoredTensor,
-    FullExpert,
-    LowRankExpert,
-    MergedTensor,
-    OutputTensor,
-    UnchangedExpert,
-    whole,
-)
+from evomerge.engine.rows import CheckpointRows, DeltaExpert, ExpertRows, FullExpert, LowRankExpert, UnchangedExpert
+from evomerge.engine.tensor_merge import CopiedTensor, FactoredTensor, MergedTensor, OutputTensor, whole
 from evomerge.errors import UserError
 from evomerge.merging.base import METHODS
 from evomerge.merging.view import Magnitudes

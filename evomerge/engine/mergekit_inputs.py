@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from evomerge.engine.layers import layer_index
-from evomerge.engine.tensor_merge import AdaptedRows, CheckpointRows, DeltaRows, Rows
+from evomerge.engine.rows import AdaptedRows, CheckpointRows, DeltaRows, Rows
 from evomerge.errors import UserError
 from evomerge.recipes.mergekit import ModelRef
 from evomerge.weights.adapter import LowRank

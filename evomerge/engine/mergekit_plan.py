@@ -13,15 +13,8 @@ import torch
 from evomerge.engine.layers import is_before_layers, layer_index
 from evomerge.engine.mergekit_inputs import InputWeights, open_inputs, same_values
 from evomerge.engine.mergekit_vocabulary import VocabularyPlan
-from evomerge.engine.tensor_merge import (
-    CopiedTensor,
-    ExpertRows,
-    FullExpert,
-    LowRankExpert,
-    MergedTensor,
-    OutputTensor,
-    Rows,
-)
+from evomerge.engine.rows import ExpertRows, FullExpert, LowRankExpert, Rows
+from evomerge.engine.tensor_merge import CopiedTensor, MergedTensor, OutputTensor
 from evomerge.errors import UserError
 from evomerge.merging.base import METHODS
 from evomerge.recipes.mergekit import (

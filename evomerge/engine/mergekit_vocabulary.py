@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evomerge.engine.mergekit_inputs import EMBEDDINGS, InputWeights
-from evomerge.engine.tensor_merge import Rows
+from evomerge.engine.rows import Rows
 from evomerge.errors import UserError
 from evomerge.recipes.mergekit import MergeConfig, ModelRef, TokenRow
 from evomerge.weights import vocabulary

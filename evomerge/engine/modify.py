@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from evomerge.engine.layers import layer_index
+from evomerge.engine.rows import Rows
 from evomerge.engine.tensor_merge import MergedTensor, row_ranges, whole
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.types import Recipe
@@ -70,6 +71,10 @@ class ModifiedTensor:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.under.shape
+
+    @property
+    def inputs(self) -> tuple[Rows, ...]:
+        return self.under.inputs
 
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
         if self.svc is not None and len(self.shape) == 2:

@@ -1,4 +1,4 @@
-"""One output parameter: where its rows come from, and how they become the merged rows. Block by block.
+"""One output parameter: how the rows it comes from become the merged rows. Block by block.
 
 Nothing here holds a whole parameter: a block is about 64 thousand entries, so that its temporaries stay in a core's
 cache and the memory of a merge does not depend on the size of the model or the number of experts.
@@ -13,152 +13,16 @@ from typing import Any, Protocol
 
 import torch
 
+from evomerge.engine.rows import ExpertRows, FullExpert, Rows, release_rows
 from evomerge.merging.base import MergeMethod
 from evomerge.merging.randomness import Randomness
 from evomerge.merging.sparsify import Cut
 from evomerge.merging.view import Block, Magnitudes
 from evomerge.weights.adapter import LowRank
-from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.task_vector import TaskVector
-from evomerge.weights.vocabulary import PermutedRows, RowSource
 
 # Entries to a block. A processor works from its cache; an accelerator wants few, large kernels.
 _BLOCK = {"cpu": 1 << 16}
 _LARGE_BLOCK = 1 << 24
-
-
-class Rows(Protocol):
-    """A parameter of some model, read by rows of its first dimension."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> torch.dtype: ...
-
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        """Entries ``start`` to ``stop`` of dimension 0, not to be written to; a scalar is given whole."""
-        ...
-
-
-@dataclass(frozen=True)
-class CheckpointRows:
-    """A parameter as it lies in a checkpoint."""
-
-    checkpoint: Checkpoint
-    name: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.checkpoint.shape(self.name)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.checkpoint.dtype(self.name)
-
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        return self.checkpoint.rows(self.name, start, stop)
-
-
-@dataclass(frozen=True)
-class AdaptedRows:
-    """A parameter with a LoRA added: exact in float32, never built whole."""
-
-    under: Rows
-    factor: LowRank
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.under.shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return torch.promote_types(self.under.dtype, torch.float32)
-
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        under = self.under.rows(start, stop).to(self.dtype)
-        return torch.addmm(under, self.factor.left[start:stop].to(self.dtype), self.factor.right.to(self.dtype))
-
-
-@dataclass(frozen=True)
-class DeltaRows:
-    """A parameter with an adapter added that has no factors for it (DoRA, saved modules)."""
-
-    under: Rows
-    vector: TaskVector
-    name: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.under.shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return torch.promote_types(self.under.dtype, torch.float32)
-
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        return self.under.rows(start, stop).to(self.dtype) + self.vector.rows(self.name, start, stop)
-
-
-class ExpertRows(Protocol):
-    """One expert's share in a parameter, relative to the merge's base or by itself."""
-
-    def fill(self, out: torch.Tensor, start: int, stop: int, base: torch.Tensor | None, delta: bool) -> None:
-        """Write rows ``start`` to ``stop`` to ``out``: expert minus base when ``delta``, else the expert's own."""
-        ...
-
-
-@dataclass(frozen=True)
-class FullExpert:
-    """An expert with parameters of its own."""
-
-    source: Rows
-
-    def fill(self, out: torch.Tensor, start: int, stop: int, base: torch.Tensor | None, delta: bool) -> None:
-        own = self.source.rows(start, stop).to(out.device)
-        if delta and base is not None:
-            torch.sub(own, base, out=out)  # one pass: the sum is in the wider dtype, float32
-        else:
-            out.copy_(own)
-
-
-@dataclass(frozen=True)
-class LowRankExpert:
-    """A LoRA on the merge's base."""
-
-    factor: LowRank
-
-    def fill(self, out: torch.Tensor, start: int, stop: int, base: torch.Tensor | None, delta: bool) -> None:
-        torch.mm(self.factor.left[start:stop].to(out), self.factor.right.to(out), out=out)
-        if not delta:
-            assert base is not None
-            out.add_(base)
-
-
-@dataclass(frozen=True)
-class DeltaExpert:
-    """An expert that is known by its difference to the merge's base."""
-
-    vector: TaskVector
-    name: str
-
-    def fill(self, out: torch.Tensor, start: int, stop: int, base: torch.Tensor | None, delta: bool) -> None:
-        out.copy_(self.vector.rows(self.name, start, stop))
-        if not delta:
-            assert base is not None
-            out.add_(base)
-
-
-@dataclass(frozen=True)
-class UnchangedExpert:
-    """An expert that leaves this parameter of the base alone."""
-
-    def fill(self, out: torch.Tensor, start: int, stop: int, base: torch.Tensor | None, delta: bool) -> None:
-        if delta:
-            out.zero_()
-        else:
-            assert base is not None
-            out.copy_(base)
 
 
 class OutputTensor(Protocol):
@@ -172,6 +36,11 @@ class OutputTensor(Protocol):
 
     @property
     def dtype(self) -> torch.dtype: ...
+
+    @property
+    def inputs(self) -> tuple[Rows, ...]:
+        """What it is read from."""
+        ...
 
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
         """First row and values of each block, in order, in ``dtype``. A block is valid until the next is asked for."""
@@ -190,6 +59,10 @@ class CopiedTensor:
     def shape(self) -> tuple[int, ...]:
         return self.source.shape
 
+    @property
+    def inputs(self) -> tuple[Rows, ...]:
+        return (self.source,)
+
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
         for start, stop in row_ranges(self.shape, device):
             yield start, self.source.rows(start, stop).to(self.dtype)
@@ -207,6 +80,10 @@ class FactoredTensor:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.base.shape
+
+    @property
+    def inputs(self) -> tuple[Rows, ...]:
+        return (self.base,)
 
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
         left, right = self.factor.left.to(device), self.factor.right.to(device)
@@ -245,6 +122,11 @@ class MergedTensor:
     dtype: torch.dtype
     work: torch.dtype = torch.float32
     known: tuple[Magnitudes, ...] = field(default=(), compare=False)
+
+    @property
+    def inputs(self) -> tuple[Rows, ...]:
+        base = () if self.base is None else (self.base,)
+        return base + tuple(expert.source for expert in self.experts if isinstance(expert, FullExpert))
 
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
         view = _RowsView(self, device)
@@ -325,29 +207,8 @@ def whole(tensor: OutputTensor, device: torch.device | None = None) -> torch.Ten
 
 def release(tensor: OutputTensor) -> None:
     """Let the mapped pages that a finished tensor was read from leave this process's memory."""
-    match tensor:
-        case CopiedTensor():
-            _release(tensor.source)
-        case FactoredTensor():
-            _release(tensor.base)
-        case MergedTensor():
-            _release(tensor.base)
-            for expert in tensor.experts:
-                if isinstance(expert, FullExpert):
-                    _release(expert.source)
-        case _ if isinstance(under := getattr(tensor, "under", None), MergedTensor):
-            release(under)
-
-
-def _release(rows: RowSource | None) -> None:
-    match rows:
-        case CheckpointRows():
-            rows.checkpoint.release(rows.name)
-        case AdaptedRows() | DeltaRows():
-            _release(rows.under)
-        case PermutedRows():
-            for source in rows.sources:
-                _release(source)
+    for rows in tensor.inputs:
+        release_rows(rows)
 
 
 def put(out: torch.Tensor, start: int, block: torch.Tensor) -> None:

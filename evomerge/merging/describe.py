@@ -33,9 +33,19 @@ def method_table() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in method_rows():
-        cells = (f"`{row.name}`", row.idea, row.parameters or "-", row.experts, row.base, row.space, row.paper)
-        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+        lines.append(_line(f"`{row.name}`", row.idea, row.parameters, row.experts, row.base, row.space, row.paper))
     return "\n".join(lines) + "\n"
+
+
+def modifier_table() -> str:
+    """The modifiers as a Markdown table."""
+    lines = ["| Modifier | Idea | Parameters | Paper |", "|---|---|---|---|"]
+    lines += [_line(f"`{row.name}`", row.idea, row.parameters, row.paper) for row in modifier_rows()]
+    return "\n".join(lines) + "\n"
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') or '-' for cell in cells)} |"
 
 
 def _row(method: MergeMethod) -> MethodRow:

@@ -14,8 +14,9 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from evomerge.engine.rows import CheckpointRows
 from evomerge.engine.stream import stream
-from evomerge.engine.tensor_merge import CheckpointRows, CopiedTensor, whole
+from evomerge.engine.tensor_merge import CopiedTensor, whole
 from evomerge.errors import UserError
 from evomerge.jobs.merge import merge_documents
 from evomerge.recipes.mergekit import load
