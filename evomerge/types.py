@@ -180,7 +180,7 @@ class Trial:
     recipe: Recipe
     params: Mapping[str, Any]
     label: str | None
-    items: tuple[ItemScore, ...]
+    items: tuple[ItemScore, ...] = field(repr=False)
     seconds: float
     isolation: str
     error: str | None = None

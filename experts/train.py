@@ -4,8 +4,8 @@
 
 ``DATA`` is a folder with the public training data named in the experts' cards (``sql_train.jsonl.gz``,
 ``json_train.jsonl.gz``, ``code_train.jsonl``). It is mixed with examples in the format of the project's own tasks,
-which ``examples_sql.py``, ``examples_json.py`` and ``examples_code.py`` make. Every third step also sees a small batch of
-the *other* tasks' texts, on which the adapter is asked to leave the base's next-token distribution as it was (KL
+which ``examples_sql.py``, ``examples_json.py`` and ``examples_code.py`` make. Every third step also sees a small batch
+of the *other* tasks' texts, on which the adapter is asked to leave the base's next-token distribution as it was (KL
 divergence): an expert that changes only its own task disturbs others less when it is merged with them. One seed fixes
 the examples, their order and the initial adapter. Checkpoints go to ``--work``; the same command goes on from the last.
 """
@@ -241,7 +241,8 @@ def train(task: str, data: Path, out: Path, work: Path, base: str, seed: int, pl
         smoothed = loss.item() if smoothed is None else 0.95 * smoothed + 0.05 * loss.item()
         if (step + 1) % 10 == 0:
             seconds = (time.monotonic() - started) / (step + 1 - first)
-            print(f"{task} step {step + 1}/{plan.steps} loss {smoothed:.4f} drift {drift:.4f} {seconds:.2f} s/step", flush=True)
+            progress = f"loss {smoothed:.4f} drift {drift:.4f} {seconds:.2f} s/step"
+            print(f"{task} step {step + 1}/{plan.steps} {progress}", flush=True)
         if (step + 1) % CHECKPOINT_EVERY == 0:
             work.mkdir(parents=True, exist_ok=True)
             values = [parameter.detach() for parameter in parameters]

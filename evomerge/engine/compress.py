@@ -40,4 +40,5 @@ def compress(cores: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> to
 
 def _leading(squares: torch.Tensor, rank: int) -> torch.Tensor:
     """Leading eigenvectors (N, R, rank) of the sum over T of (N, T, R, R)."""
-    return torch.linalg.eigh(squares.sum(dim=1)).eigenvectors[..., -rank:].flip(-1)
+    vectors: torch.Tensor = torch.linalg.eigh(squares.sum(dim=1)).eigenvectors
+    return vectors[..., -rank:].flip(-1)

@@ -147,7 +147,8 @@ def energy_of(tensor: torch.Tensor) -> float:
     """Squared Frobenius norm."""
     flat = (tensor.mT if tensor.ndim == 2 and not tensor.is_contiguous() else tensor).reshape(-1)
     # summed up in float64: what a good truncation leaves is the small difference of two such sums
-    return sum(float(torch.dot(part, part)) for part in flat.split(_PIECE))
+    parts = (flat[start : start + _PIECE] for start in range(0, len(flat), _PIECE))
+    return sum((float(torch.dot(part, part)) for part in parts), 0.0)
 
 
 @contextmanager

@@ -122,7 +122,8 @@ def _orthonormal(columns: Tensor) -> Tensor:
     squares, vectors = torch.linalg.eigh(wide @ wide.mT)
     real = squares > _NOTHING**2 * squares[..., -1:]
     roots = torch.where(real, torch.where(real, squares, 1.0).rsqrt(), 0.0)
-    return ((vectors * roots[..., None, :]) @ (vectors.mT @ wide)).to(columns.dtype)
+    factor: Tensor = (vectors * roots[..., None, :]) @ (vectors.mT @ wide)
+    return factor.to(columns.dtype)
 
 
 def _triplets(matrices: Tensor) -> tuple[Tensor, Tensor, Tensor]:

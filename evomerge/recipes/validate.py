@@ -49,9 +49,9 @@ def check(recipe: Recipe, where: str = "recipe") -> Recipe:
         bounds.check(name, setting, f"{where}: parameters.{name}")
     for modifier, numbers in recipe.modifiers.items():
         known = MODIFIERS[modifier].parameters
-        for name, number in numbers.items():
+        for name, amount in numbers.items():
             bounds = _known(name, known, modifier, f"{where}: modifiers.{modifier}")
-            bounds.check(name, number, f"{where}: modifiers.{modifier}.{name}")
+            bounds.check(name, amount, f"{where}: modifiers.{modifier}.{name}")
     return recipe
 
 

@@ -32,7 +32,7 @@ class Point:
     on_front: bool
     winner: bool
     weights: tuple[tuple[float, ...], ...]
-    settings: dict[str, float | tuple[float, ...]]
+    settings: dict[str, float | str | bool | tuple[float, ...]]
     recipe: str | None
 
 

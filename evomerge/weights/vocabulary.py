@@ -145,8 +145,14 @@ def align(
                 raise UserError(f"token {token!r} has force but no source: give a model or zero (tokenizer.tokens)")
             continue
         donor[row], donor_row[row] = _donor(token, override, models)
-    arrays = (torch.from_numpy(array) for array in (position, donor, donor_row, forced))
-    return Alignment(names, *arrays, padding)
+    return Alignment(
+        models=names,
+        position=torch.from_numpy(position),
+        donor=torch.from_numpy(donor),
+        donor_row=torch.from_numpy(donor_row),
+        forced=torch.from_numpy(forced),
+        padding=padding,
+    )
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,7 @@ class PermutedRows:
         keeps = (own >= 0) & ~alignment.forced[start:stop]
         _put(out, keeps, self.sources[self.model], own)
         donor = torch.where(keeps, ZERO, alignment.donor[start:stop])
-        for number in donor.unique().tolist():
+        for number in np.unique(donor.numpy()).tolist():
             where = donor == number
             if number >= 0:
                 _put(out, where, self.sources[number], alignment.donor_row[start:stop])
@@ -278,7 +284,7 @@ def _donor(token: str, override: TokenRow, models: Mapping[str, Vocabulary]) -> 
     if override.source == "zero":
         return ZERO, 0
     at = f"tokenizer.tokens, token {token!r}"
-    if override.model not in models:
+    if override.model is None or override.model not in models:
         raise UserError(f"{at}: model {override.model} is not among the merged ones: {', '.join(models)}")
     vocabulary = models[override.model]
     wanted = token if override.token is None else override.token

@@ -71,7 +71,8 @@ def test_reading_by_hand_written_text():
 
 def test_what_is_left_out_has_its_default():
     short = parse("{base: b, method: core_tsv, experts: [{name: a, model: m, weight: 1}]}")
-    assert short == Recipe("b", (Expert("a", "m"),), "core_tsv", ((1.0,),), {}, {"scale": 1.0}, 0, "bfloat16")
+    assert short == Recipe("b", (Expert("a", "m"),), "core_tsv", ((1.0,),), parameters={"scale": 1.0})
+    assert (short.seed, short.dtype, short.modifiers) == (0, "bfloat16", {})
 
 
 def test_exponents_without_a_point_are_numbers():

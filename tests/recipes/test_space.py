@@ -67,7 +67,7 @@ def test_parameters_are_named_once_and_defaults_are_a_point(name):
     for p in it.parameters:
         if p.kind == "float":
             assert p.low <= p.default <= p.high
-            steps = (p.high - p.low) / p.step
+            steps = 0.0 if p.step is None else (p.high - p.low) / p.step
             assert abs(steps - round(steps)) < 1e-6, "Optuna wants the range to be a multiple of the step"
 
 
