@@ -5,7 +5,7 @@
 Makes a base and three full fine-tunes of it with random weights in bfloat16 in a temporary folder. Measured:
 
 - TIES and linear, from disk to disk: whole commands, from start to exit, of both; the clock, and the highest resident
-  memory (``ru_maxrss``, mapped pages included);
+  memory (the kernel's ``VmHWM``, mapped pages included);
 - a second candidate of a search: TIES with new weights and densities, in place onto a model in memory, against the
   whole mergekit merge of the same;
 - linear against its input and output: the merge inside this process, over reading the three inputs' bytes and writing
@@ -38,7 +38,7 @@ from transformers import PreTrainedTokenizerFast
 from evomerge.engine.live import LiveModel
 from evomerge.engine.merge import Merger
 from evomerge.engine.mergekit_plan import plan_merge
-from evomerge.engine.write_merge import write_plan
+from evomerge.engine.mergekit_write import write_plan
 from evomerge.recipes.mergekit import load
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
@@ -80,14 +80,27 @@ def timed(command: list[str], threads: int) -> tuple[float, float]:
     """Seconds by the clock and highest resident memory in MB of a command."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     start = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"{' '.join(command)}\n{errors.decode()[-3000:]}")
-    return seconds, usage.ru_maxrss / 1024
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        peak = 0.0
+        # not ru_maxrss: a process starts with its parent's
+        while process.poll() is None:
+            peak = max(peak, high_water_mark(process.pid))
+            time.sleep(0.02)
+        seconds = time.perf_counter() - start
+        if process.returncode:
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(command)}\n{errors.read().decode()[-3000:]}")
+    return seconds, peak
+
+
+def high_water_mark(process: int) -> float:
+    """Highest resident memory of a process so far, mapped pages included, in MB."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 def by_mergekit(path: Path, out: Path) -> list[str]:

@@ -11,7 +11,7 @@ from evomerge.engine.deltas import MergeDeltas, adapter_modules
 from evomerge.engine.extract import extract
 from evomerge.engine.extraction_plan import ExtractOptions, Plan
 from evomerge.engine.merge import Merger
-from evomerge.engine.write_merge import Progress, write_tensors
+from evomerge.engine.write_tensors import Progress, write_tensors
 from evomerge.errors import UserError
 from evomerge.types import Recipe
 from evomerge.weights.adapter_writer import write_adapter

@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from evomerge.engine.layers import is_before_layers, layer_index
 from evomerge.engine.mergekit_inputs import InputWeights, open_inputs, same_values
-from evomerge.engine.mergekit_vocabulary import VocabularyPlan
 from evomerge.engine.rows import ExpertRows, FullExpert, LowRankExpert, Rows
 from evomerge.engine.tensor_merge import CopiedTensor, MergedTensor, OutputTensor
 from evomerge.errors import UserError
@@ -28,6 +27,9 @@ from evomerge.recipes.mergekit import (
 )
 from evomerge.weights.checkpoint import TIED_HEAD
 from evomerge.weights.writer import with_dtype
+
+if TYPE_CHECKING:
+    from evomerge.engine.mergekit_vocabulary import VocabularyPlan
 
 _LAYER_NUMBER = re.compile(r"((?:^|\.)(?:layers?|h|blocks?)\.)(\d+)(\.)")
 # What configurations call the number of layers.
@@ -79,7 +81,12 @@ def plan_merge(config: MergeConfig, steps: Mapping[str, Path], seed: int = 0) ->
     """
     inputs = open_inputs(config.models, steps)
     donor = inputs[config.base_model] if config.base_model in inputs else next(iter(inputs.values()))
-    vocabulary = VocabularyPlan.build(config, inputs) if config.tokenizer is not None else None
+    vocabulary = None
+    if config.tokenizer is not None:
+        # late: transformers takes a second to load, and few merges need it
+        from evomerge.engine.mergekit_vocabulary import VocabularyPlan
+
+        vocabulary = VocabularyPlan.build(config, inputs)
     slices = {module.name: output_slices(config, module, lambda ref: inputs[ref].layers) for module in config.modules}
     untied = not donor.checkpoint.raw and not all(inputs[ref].tied for ref in config.models)
     planned = [

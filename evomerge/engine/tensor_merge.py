@@ -1,6 +1,6 @@
 """One output parameter: how the rows it comes from become the merged rows. Block by block.
 
-Nothing here holds a whole parameter: a block is about 64 thousand entries, so that its temporaries stay in a core's
+Nothing here holds a whole parameter: a block is about 128 thousand entries, so that its temporaries stay in a core's
 cache and the memory of a merge does not depend on the size of the model or the number of experts.
 """
 
@@ -21,7 +21,7 @@ from evomerge.merging.view import Block, Magnitudes
 from evomerge.weights.adapter import LowRank
 
 # Entries to a block. A processor works from its cache; an accelerator wants few, large kernels.
-_BLOCK = {"cpu": 1 << 16}
+_BLOCK = {"cpu": 1 << 17}
 _LARGE_BLOCK = 1 << 24
 
 

@@ -29,6 +29,7 @@ from evomerge.errors import UserError, nearest
 
 _ROOT = Path(lm_eval.tasks.__file__).parent
 _REACHED_WITHIN = 3.0  # seconds
+_GROUP = re.compile(r"""^group:\s*['"]?([^'"\s]+)['"]?\s*$""", re.MULTILINE)
 
 
 def load_leaves(name: str, own: list[str]) -> dict[str, ConfigurableTask]:
@@ -44,8 +45,11 @@ def load_leaves(name: str, own: list[str]) -> dict[str, ConfigurableTask]:
         path = Path(name).expanduser()
         if not path.is_file():
             raise UserError(f"no task file {path}: give the YAML file of an lm-eval task or group")
-        # By its path: a name may occur in several files of the folder, which is read for the tasks of a group.
-        return _load(str(path), TaskManager(include_path=str(path.resolve().parent), include_defaults=False))
+        manager = TaskManager(include_path=str(path.resolve().parent), include_defaults=False)
+        group = _GROUP.search(path.read_text(encoding="utf-8"))
+        # A task by its path: its name may occur in several files of the folder. A group by its name: lm-eval takes the
+        # path of one for a list of tasks.
+        return _load(group[1] if group else str(path), manager)
     for folder in _folders_that_define(name):
         manager = TaskManager(include_path=str(folder), include_defaults=False)
         if name in manager.all_tasks:

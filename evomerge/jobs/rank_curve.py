@@ -51,12 +51,21 @@ def _adapters(origin: Origin, options: ExtractOptions, out: Path) -> list[tuple[
     folder = (out / f"rank-{options.rank:03d}").resolve()
     done = extract(origin.deltas, folder, origin.base_name, options)
     found = [("truncated", folder, (done.parameters, _megabytes(folder), done.relative_error))]
-    if origin.merger is not None and isinstance(origin.model, Recipe) and origin.merger.is_low_rank(origin.model):
+    if _loses_rank(origin, options.rank):
+        assert origin.merger is not None and isinstance(origin.model, Recipe)
         second = folder.with_name(f"{folder.name}-compressed")
         export = export_lora(origin.merger, origin.model, second, options.rank, options.dtype, how="compressed")
-        if export.how == "compressed":
-            found.append(("compressed", second, (done.parameters, _megabytes(second), export.relative_error)))
+        found.append(("compressed", second, (done.parameters, _megabytes(second), export.relative_error)))
     return found
+
+
+def _loses_rank(origin: Origin, rank: int | None) -> bool:
+    """Whether there are experts to compress: a merge in factors that this rank is too small for."""
+    if rank is None or origin.merger is None or not isinstance(origin.model, Recipe):
+        return False
+    if not origin.merger.is_low_rank(origin.model):
+        return False
+    return any(basis.u.shape[1] > rank for basis in origin.merger.core_space.bases.values())
 
 
 def _megabytes(folder: Path) -> float:

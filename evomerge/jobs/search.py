@@ -21,9 +21,9 @@ from evomerge.evaluation.worker import WorkerSpec, open_tasks
 from evomerge.jobs.arguments import model_source
 from evomerge.jobs.environment import environment
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
+from evomerge.jobs.mergers import merger_for
 from evomerge.jobs.setup import (
     experts_of,
-    merger_for,
     objectives_of,
     open_pool,
     search_space,

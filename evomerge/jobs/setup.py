@@ -15,24 +15,12 @@ from evomerge.evaluation.task_base import TaskSpec
 from evomerge.evaluation.worker import WorkerSpec, build_worker
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
-from evomerge.types import Expert, Objective, Pool, Recipe
-from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.sources import resolve
-from evomerge.weights.task_vector import LowRankTaskVector, open_task_vector
+from evomerge.types import Expert, Objective, Pool
+from evomerge.weights.task_vector import LowRankTaskVector
 
 
 def experts_of(config: Config) -> tuple[Expert, ...]:
     return tuple(Expert(name, model_source(source)) for name, source in config.models.experts.items())
-
-
-def merger_for(base: str, experts: tuple[Expert, ...]) -> Merger:
-    """Opens base and experts, lazily: wrong folders and adapters of another base are found here, before any work."""
-    checkpoint = Checkpoint(resolve(base))
-    return Merger(checkpoint, {expert.name: open_task_vector(checkpoint, expert.source) for expert in experts})
-
-
-def recipe_merger(recipe: Recipe) -> Merger:
-    return merger_for(recipe.base, recipe.experts)
 
 
 def search_space(config: Config, base: str, experts: tuple[Expert, ...], merger: Merger) -> SearchSpace:

@@ -1,0 +1,51 @@
+"""Merged parameters streamed into a model folder or a raw file of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evomerge.engine.stream import stream
+from evomerge.engine.tensor_merge import OutputTensor, release
+from evomerge.weights.stream_writer import MAX_SHARD_BYTES, StreamWriter, TensorLayout
+
+Progress = Callable[[int, int], None]
+"""Takes the bytes written so far and the bytes of the whole output."""
+
+
+def write_tensors(
+    tensors: Sequence[OutputTensor],
+    target: Path,
+    *,
+    config: Mapping[str, Any] | None = None,
+    files: Iterable[Path] = (),
+    complete: Callable[[Path], None] = lambda folder: None,
+    progress: Progress = lambda written, total: None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    threads: int | None = None,
+) -> None:
+    """Compute and write all tensors; the output appears whole or not at all.
+
+    Args:
+        tensors: in the order in which shards are filled.
+        target: a folder, or a path ending in ``.safetensors`` for a raw file without configuration.
+        config: content of config.json.
+        files: copied beside it.
+        complete: called with the work folder before it appears, to put further files there.
+        progress: called after each block.
+        max_shard_bytes: a shard is closed before it would grow beyond this.
+        threads: see :func:`evomerge.engine.stream.stream`.
+    """
+    layout = [TensorLayout(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
+    with StreamWriter(target, layout, max_shard_bytes=max_shard_bytes, config=config, files=files) as writer:
+
+        def write(tensor: OutputTensor, start: int, block: torch.Tensor) -> None:
+            writer.write(tensor.name, block, start)
+            progress(writer.written_bytes, writer.total_bytes)
+
+        stream(tensors, write, threads=threads, finished=release)
+        if config is not None:
+            complete(writer.folder)
