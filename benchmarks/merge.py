@@ -194,9 +194,9 @@ def main() -> None:
                     seconds.setdefault((method, who), []).append(taken)
                     memory[method, who] = max(peak, memory.get((method, who), 0.0))
                     print(f"{method} from disk to disk, {who}: {taken:.1f} s, {peak:.0f} MB", flush=True)
-        second = second_candidate(folder, given.pairs + 1)
+        second = second_candidate(folder, 5)
         print(f"second TIES candidate on a live model: {second:.2f} s", flush=True)
-        over_io = linear_over_io(folder, given.threads, given.pairs + 1)
+        over_io = linear_over_io(folder, given.threads, 3)
     ties = {who: statistics.median(seconds["ties", who]) for who in ("mergekit", "evomerge")}
     result = {
         "ties_disk_speedup": round(ties["mergekit"] / ties["evomerge"], 1),
