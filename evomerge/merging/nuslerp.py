@@ -81,8 +81,10 @@ def _from_origin(base: Tensor | None, models: Tensor) -> tuple[Tensor, Tensor]:
 
 def _dots(first: Tensor, second: Tensor, dim: int) -> Tensor:
     """a.a, b.b and a.b along a dimension, in float64."""
+    # the products too: rounded to float32 they make opposite vectors look a little bent, and the arc's factors huge
+    first, second = first.double(), second.double()
     pairs = ((first, first), (second, second), (first, second))
-    return torch.stack([torch.sum(a * b, dim=dim, dtype=torch.float64) for a, b in pairs])
+    return torch.stack([torch.sum(a * b, dim=dim) for a, b in pairs])
 
 
 def _arc(dots: Tensor, t: float) -> tuple[Tensor, Tensor]:
