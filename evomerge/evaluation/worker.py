@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
-from evomerge.engine.merge import Merger
+from evomerge.engine.mergers import merger_for
 from evomerge.evaluation.backend.base import BACKENDS, Backend
 from evomerge.evaluation.chat import ChatTemplate
 from evomerge.evaluation.judge import Judge
@@ -15,9 +15,7 @@ from evomerge.evaluation.sandbox import SandboxSettings
 from evomerge.evaluation.task_base import EvalTask, TaskSpec, ask
 from evomerge.evaluation.tasks import load_tasks
 from evomerge.types import Artefact, Done, Expert, ItemScore, Recipe, Work
-from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import resolve
-from evomerge.weights.task_vector import open_task_vector
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,24 @@ def open_tasks(spec: WorkerSpec, judge: Judge) -> dict[str, EvalTask]:
     return load_tasks(spec.tasks, judge, lambda: ChatTemplate(resolve(spec.base)), can_sample)
 
 
+def open_backend(spec: WorkerSpec) -> Backend:
+    """The worker's model, without its tasks.
+
+    Raises:
+        UserError: an unknown backend, or a missing model.
+    """
+    merger = merger_for(spec.base, spec.experts) if spec.experts else None
+    backend: Backend = BACKENDS[spec.backend](
+        resolve(spec.base),
+        merger,
+        dtype=spec.dtype,
+        device=spec.device,
+        batch_size=spec.batch_size,
+        threads=spec.threads,
+    )
+    return backend
+
+
 def build_worker(spec: WorkerSpec) -> EvaluationWorker:
     """Load everything ``spec`` names: tasks and sandbox first, because what is wrong there shows in a second.
 
@@ -122,17 +138,7 @@ def build_worker(spec: WorkerSpec) -> EvaluationWorker:
     try:
         _ = judge.level
         tasks = open_tasks(spec, judge)
-        folder = resolve(spec.base)
-        base = Checkpoint(folder)
-        vectors = {expert.name: open_task_vector(base, expert.source) for expert in spec.experts}
-        backend = BACKENDS[spec.backend](
-            folder,
-            Merger(base, vectors) if vectors else None,
-            dtype=spec.dtype,
-            device=spec.device,
-            batch_size=spec.batch_size,
-            threads=spec.threads,
-        )
+        backend = open_backend(spec)
     except BaseException:
         judge.close()
         raise

@@ -9,11 +9,11 @@ from evomerge.config import Config
 from evomerge.engine.export import export_model
 from evomerge.engine.mergekit_plan import plan_merge
 from evomerge.engine.mergekit_write import write_plan
+from evomerge.engine.mergers import recipe_merger
 from evomerge.engine.stream import cores
 from evomerge.jobs import combine
 from evomerge.jobs.arguments import required
 from evomerge.jobs.bytes_progress import bytes_progress
-from evomerge.jobs.mergers import recipe_merger
 from evomerge.recipes.combine_yaml import is_combination
 from evomerge.recipes.mergekit import MergeConfig, is_mergekit, unused_parameters
 from evomerge.recipes.mergekit import load as load_mergekit

@@ -15,13 +15,13 @@ import yaml
 from evomerge.config import Config, plain
 from evomerge.engine.export import export_lora, export_model
 from evomerge.engine.merge import Merger
+from evomerge.engine.mergers import merger_for
 from evomerge.evaluation.judge import Judge
 from evomerge.evaluation.sandbox import SandboxSettings
 from evomerge.evaluation.worker import WorkerSpec, open_tasks
 from evomerge.jobs.arguments import model_source
 from evomerge.jobs.environment import environment
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
-from evomerge.jobs.mergers import merger_for
 from evomerge.jobs.setup import (
     experts_of,
     objectives_of,

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from evomerge.cluster.ray_pool import RayPool
 from evomerge.cluster.serial import SerialPool
-from evomerge.config import Config, TaskConfig
+from evomerge.config import Config, plain
 from evomerge.engine.merge import Merger
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.documents import ItemOptions
-from evomerge.evaluation.task_base import TaskSpec
+from evomerge.evaluation import settings
 from evomerge.evaluation.worker import WorkerSpec, build_worker
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
@@ -42,69 +38,12 @@ def search_space(config: Config, base: str, experts: tuple[Expert, ...], merger:
     )
 
 
-def task_specs(tasks: Mapping[str, TaskConfig]) -> tuple[TaskSpec, ...]:
-    if not tasks:
-        raise UserError("no task given: add tasks=[sql,json]")
-    return tuple(
-        TaskSpec(
-            name=name,
-            task=task.task,
-            data=None if task.data is None else str(_file(task.data, f"tasks.{name}.data")),
-            max_new_tokens=task.max_new_tokens,
-            limit=task.limit,
-            options=_item_options(name, task),
-            samples=task.samples,
-            k=tuple(task.k),
-            temperature=task.temperature,
-            num_fewshot=task.num_fewshot,
-            chat_template=task.chat_template,
-            system_instruction=task.system_instruction,
-            metric=task.metric,
-        )
-        for name, task in tasks.items()
-    )
-
-
-def _item_options(name: str, task: TaskConfig) -> ItemOptions:
-    try:
-        return ItemOptions(compare=task.compare, strip_fence=task.strip_fence, style=task.style)
-    except UserError as error:
-        raise UserError(f"tasks.{name}.{error}") from None
-
-
-def _file(name: str, key: str) -> Path:
-    """A file or a folder."""
-    path = Path(name).expanduser()
-    if not path.exists():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"{key}: no file '{name}'" + (f": {nearest(path.name, siblings)}" if siblings else ""))
-    return path.resolve()
-
-
 def objectives_of(config: Config) -> tuple[Objective, ...]:
     return tuple(Objective(name, task.expert) for name, task in config.tasks.items() if task.objective)
 
 
 def worker_spec(config: Config, base: str, experts: tuple[Expert, ...]) -> WorkerSpec:
-    return WorkerSpec(
-        base=base,
-        experts=experts,
-        tasks=task_specs(config.tasks),
-        backend=config.backend.kind,
-        batch_size=config.backend.batch_size,
-        threads=config.cluster.threads,
-        dtype=config.backend.dtype,
-        device=device(config),
-        allow_weak=config.sandbox.allow_weak,
-    )
-
-
-def device(config: Config) -> str:
-    if config.backend.device is not None:
-        return config.backend.device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.worker_spec(plain(config), base, experts)
 
 
 def open_pool(config: Config, spec: WorkerSpec) -> Pool:

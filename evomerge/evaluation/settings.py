@@ -1,0 +1,81 @@
+"""From plain settings, as a run's ``config.yaml`` has them, to what a worker is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from evomerge.errors import UserError, nearest
+from evomerge.evaluation.documents import ItemOptions
+from evomerge.evaluation.task_base import TaskSpec
+from evomerge.evaluation.worker import WorkerSpec
+from evomerge.types import Expert
+
+# Of the configuration's sections: a worker's setting by the setting's name there.
+_WORKER = {
+    "backend": {"kind": "backend", "batch_size": "batch_size", "dtype": "dtype", "device": "device"},
+    "cluster": {"threads": "threads"},
+    "sandbox": {"allow_weak": "allow_weak"},
+}
+
+
+def worker_spec(settings: Mapping[str, Any], base: str, experts: tuple[Expert, ...]) -> WorkerSpec:
+    """The worker of the sections ``tasks``, ``backend``, ``cluster`` and ``sandbox``; what is left out has its default.
+
+    No device means cuda where there is one, else the CPU.
+
+    Raises:
+        UserError: no tasks, or a task's setting that cannot be.
+    """
+    given: dict[str, Any] = {}
+    for section, names in _WORKER.items():
+        own = settings.get(section) or {}
+        given |= {ours: own[theirs] for theirs, ours in names.items() if theirs in own}
+    return WorkerSpec(
+        **{**given, "device": given.get("device") or _device()},
+        base=base,
+        experts=experts,
+        tasks=task_specs(settings.get("tasks") or {}),
+    )
+
+
+def task_specs(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[TaskSpec, ...]:
+    """Specifications from settings by the tasks' names. A data file is looked up from the working directory.
+
+    Raises:
+        UserError: there are none, a data file is missing, or a setting cannot be.
+    """
+    if not tasks:
+        raise UserError("no task given: add tasks=[sql,json]")
+    return tuple(_task_spec(name, settings) for name, settings in tasks.items())
+
+
+def _task_spec(name: str, settings: Mapping[str, Any]) -> TaskSpec:
+    own = {field.name for field in fields(TaskSpec)} & settings.keys()
+    given = {key: settings[key] for key in own}
+    if given.get("data") is not None:
+        given["data"] = str(_file(given["data"], f"tasks.{name}.data"))
+    if "k" in given:
+        given["k"] = tuple(given["k"])
+    try:
+        options = ItemOptions(**{f.name: settings[f.name] for f in fields(ItemOptions) if f.name in settings})
+    except UserError as error:
+        raise UserError(f"tasks.{name}.{error}") from None
+    return TaskSpec(name=name, options=options, **given)
+
+
+def _file(name: str, key: str) -> Path:
+    """A file or a folder."""
+    path = Path(name).expanduser()
+    if not path.exists():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"{key}: no file '{name}'" + (f": {nearest(path.name, siblings)}" if siblings else ""))
+    return path.resolve()
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
