@@ -3,7 +3,8 @@
 ``tasks.NAME.data`` names
 
 - a file, one JSON object a line (``.jsonl``, ``.jsonl.gz``) or one list of objects (``.json``): cut 40/20/40;
-- a folder with ``validation.jsonl`` and ``test.jsonl``: test items are the latter, the former is halved;
+- a folder with ``validation.jsonl`` (or ``dev.jsonl``, as WikiSQL's) and ``test.jsonl``: test items are the latter,
+  the former is halved;
 - a folder in Spider's or BIRD's layout (:mod:`evomerge.evaluation.sql_data`): test items are all of ``dev.json``,
   the others come from the training file if there is one; else ``dev.json`` is cut.
 
@@ -89,7 +90,8 @@ def cut(kind: str, folder: Path, data: str | None, options: ItemOptions | None =
     if not path.is_dir():
         return by_hash(read_documents(kind, path, options), path)
     if (path / "test.jsonl").is_file():
-        validation = halves(read_documents(kind, path / "validation.jsonl", options))
+        names = [name for name in ("validation.jsonl", "dev.jsonl") if (path / name).is_file()] or ["validation.jsonl"]
+        validation = halves(read_documents(kind, path / names[0], options))
         return {**validation, "test": read_documents(kind, path / "test.jsonl", options)}
     development = next((path / name for name in DEVELOPMENT if (path / name).is_file()), None)
     if kind != "sql" or development is None:

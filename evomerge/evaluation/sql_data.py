@@ -4,6 +4,8 @@ Own form: ``question``, ``schema`` (shown to the model), ``sql`` (gold query, or
 database: ``database`` (an SQL script with DDL and INSERTs or a SQLite file, relative to the data file; or a list of
 them, instances on all of which an answer must be right) or, WikiSQL-style, ``ddl``, ``table`` and ``rows``.
 
+WikiSQL's own form, whose queries are numbers: :mod:`evomerge.evaluation.wikisql`.
+
 Spider's and BIRD's form: ``db_id``, ``question``, ``query`` or ``SQL``, ``evidence`` (BIRD's hint). Beside the file lie
 ``database/ID/ID.sqlite`` (BIRD's development set: ``dev_databases``), where every further ``.sqlite`` of the folder is
 an instance as in Spider's test suites, and ``tables.json`` (``dev_tables.json``), which gives the schema shown; without
@@ -19,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation import database_files
+from evomerge.evaluation import database_files, wikisql
 from evomerge.evaluation.documents import Document, ItemOptions, Row
+from evomerge.evaluation.wikisql import quoted
 
 DEVELOPMENT = ("dev.json", "dev.jsonl")
 TRAINING = ("train_spider.json", "train.json", "train.jsonl")
@@ -42,6 +45,9 @@ def read_sql(row: Row, options: ItemOptions) -> Document:
         schema, name = _shown_schema(row, folder), row.name("question_id")
         if row.values.get("evidence"):
             hint = f"\nHint: {row.text('evidence')}"
+    elif wikisql.is_wikisql(row):
+        gold, schema, database = wikisql.read(row)
+        golds, name, databases = [gold], row.name("id"), [database]
     else:
         golds, schema, name = row.texts("sql"), row.text("schema"), row.name("id")
         databases = _described(row)
@@ -121,12 +127,12 @@ def _from_tables(entry: dict[str, Any]) -> str:
         for index, (owner, column) in enumerate(columns):
             if owner != number:
                 continue
-            part = f"{_quoted(column)} {types[index].upper()}" + (" PRIMARY KEY" if index in keys else "")
+            part = f"{quoted(column)} {types[index].upper()}" + (" PRIMARY KEY" if index in keys else "")
             if index in references:
                 target, name = columns[references[index]]
-                part += f" REFERENCES {_quoted(entry['table_names_original'][target])}({_quoted(name)})"
+                part += f" REFERENCES {quoted(entry['table_names_original'][target])}({quoted(name)})"
             parts.append(part)
-        lines.append(f"CREATE TABLE {_quoted(table)} ({', '.join(parts)})")
+        lines.append(f"CREATE TABLE {quoted(table)} ({', '.join(parts)})")
     return "\n".join(lines)
 
 
@@ -140,12 +146,8 @@ def _from_database(path: Path) -> str:
             lines = []
             for (table,) in names.fetchall():
                 columns = connection.execute("SELECT name, type, pk FROM pragma_table_info(?)", [table]).fetchall()
-                parts = [f"{_quoted(c)} {kind}".strip() + (" PRIMARY KEY" if key else "") for c, kind, key in columns]
-                lines.append(f"CREATE TABLE {_quoted(table)} ({', '.join(parts)})")
+                parts = [f"{quoted(c)} {kind}".strip() + (" PRIMARY KEY" if key else "") for c, kind, key in columns]
+                lines.append(f"CREATE TABLE {quoted(table)} ({', '.join(parts)})")
     except sqlite3.Error as error:
         raise UserError(f"cannot read the schema of {path}: {error}") from None
     return "\n".join(lines)
-
-
-def _quoted(name: str) -> str:
-    return name if name.isidentifier() else f'"{name}"'
