@@ -13,7 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from evomerge.errors import UserError, nearest
 
-JOBS = ("search", "merge", "evaluate", "extract_lora", "report", "methods")
+JOBS = ("search", "merge", "evaluate", "extract_lora", "report", "methods", "latency")
 SPLITS = ("search", "selection", "test")
 
 
@@ -50,15 +50,22 @@ class SpaceConfig:
 
 @dataclass
 class SearchConfig:
-    """``budget`` counts scored candidates, the anchors among them."""
+    """``budget`` counts scored candidates, the anchors among them.
+
+    ``runaway``: a candidate's answers to a task are cut off when they have taken so many times the tokens of the median
+    candidate's (search.runaway); empty: never. Of one answer, ``tasks.NAME.max_new_tokens`` is the bound.
+    """
 
     sampler: str = "gp"
     budget: int = 40
     seed: int = 0
+    runaway: float | None = 5.0
 
     def __post_init__(self) -> None:
         if self.budget < 1:
             raise UserError(f"search.budget must be at least 1, got {self.budget}")
+        if self.runaway is not None and self.runaway < 1:
+            raise UserError(f"search.runaway must be at least 1, got {self.runaway}: null cuts no answers off")
 
 
 @dataclass
@@ -100,13 +107,16 @@ class TaskConfig:
 
 @dataclass
 class ClusterConfig:
-    """Where candidates run. ``workers`` empty: one per GPU, else one per ``threads`` CPU cores."""
+    """Where candidates run. ``workers`` empty: one per GPU, else one per ``threads`` CPU cores.
+
+    ``timeout``: seconds; an evaluation that takes longer fails.
+    """
 
     kind: str = "ray"
     workers: int | None = None
     threads: int = 1
     address: str | None = None
-    timeout: float = 1800.0  # seconds, one evaluation
+    timeout: float = 1800.0
 
 
 @dataclass
@@ -121,9 +131,29 @@ class BackendConfig:
 
 @dataclass
 class SandboxConfig:
-    """``allow_weak`` accepts plain resource limits where the machine offers no namespaces."""
+    """How a model's answers are run (evaluation.sandbox.SandboxSettings says what each means)."""
 
     allow_weak: bool = False
+    level: str | None = None
+    code_seconds: int = 3
+    code_wall: float = 15.0
+    sql_seconds: float = 1.0
+    memory: int = 1 << 30
+    parallel: int = 2
+
+
+@dataclass
+class LatencyConfig:
+    """What ``job=latency`` measures (evaluation.latency.LatencySettings says what each means).
+
+    ``measure``: a search measures its winner too, once it is exported.
+    """
+
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 8, 32])
+    prompt_tokens: int = 128
+    new_tokens: int = 32
+    rounds: int = 7
+    measure: bool = False
 
 
 @dataclass
@@ -144,6 +174,26 @@ class ExtractConfig:
 
 
 @dataclass
+class HubConfig:
+    """What ``push_to_hub=ORG/NAME`` uploads: ``kind`` model (best/model) or lora (best/lora)."""
+
+    kind: str = "model"
+    private: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("model", "lora"):
+            raise UserError(f"unknown hub.kind '{self.kind}': {nearest(self.kind, ['model', 'lora'])}")
+
+
+@dataclass
+class TrackingConfig:
+    """Where else a search's metrics go: ``kind`` none, tensorboard or wandb; ``project`` is W&B's."""
+
+    kind: str = "none"
+    project: str = "evomerge"
+
+
+@dataclass
 class Config:
     """The whole of it. ``model`` ... ``svd`` belong to single jobs and say so in ``--help``."""
 
@@ -153,6 +203,7 @@ class Config:
     model: str | None = None
     adapter: str | None = None
     base: str | None = None
+    adapters: list[str] = field(default_factory=list)
     recipe: str | None = None
     out: str | None = None
     run: str | None = None
@@ -171,12 +222,18 @@ class Config:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     backend: BackendConfig = field(default_factory=BackendConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    push_to_hub: str | None = None
+    hub: HubConfig = field(default_factory=HubConfig)
 
     def __post_init__(self) -> None:
         if self.job not in JOBS:
             raise UserError(f"unknown job '{self.job}': {nearest(self.job, JOBS)}")
         if self.split not in SPLITS:
             raise UserError(f"unknown split '{self.split}': {nearest(self.split, SPLITS)}")
+        if self.push_to_hub is not None and self.job not in ("search", "report"):
+            raise UserError(f"push_to_hub goes with job=search and job=report, got job={self.job}: leave it out")
         if self.job == "search":
             self._check_search()
 

@@ -17,8 +17,8 @@ from evomerge.engine.export import export_lora, export_model
 from evomerge.engine.merge import Merger
 from evomerge.engine.mergers import merger_for
 from evomerge.evaluation.judge import Judge
-from evomerge.evaluation.sandbox import SandboxSettings
 from evomerge.evaluation.worker import WorkerSpec, open_tasks
+from evomerge.jobs import push
 from evomerge.jobs.arguments import model_source
 from evomerge.jobs.environment import environment
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
@@ -30,6 +30,7 @@ from evomerge.jobs.setup import (
     worker_spec,
 )
 from evomerge.recipes.recipe_yaml import dump
+from evomerge.report.delivery import write_cards
 from evomerge.report.write import print_summary, write_report
 from evomerge.search.base import Listener
 from evomerge.search.choose import choose, finalists, scored
@@ -47,6 +48,7 @@ ANCHORS = 2  # and the best anchors with them: unlike the searched, the search i
 
 def run(config: Config) -> None:
     """Search within the budget, then deliver the winner; the run folder is ``outputs/<name>``."""
+    push.check(config)
     folder = Path(config.outputs) / config.name
     base, experts = model_source(config.models.base), experts_of(config)
     merger = merger_for(base, experts)
@@ -55,7 +57,12 @@ def run(config: Config) -> None:
     objectives = objectives_of(config)
     prompts = _prompts(spec)
     store = Store(folder)
-    identity = {"task settings": yaml.safe_dump(plain(config)["tasks"]), "dtype": config.backend.dtype}
+    identity = {
+        "task settings": yaml.safe_dump(plain(config)["tasks"]),
+        "dtype": config.backend.dtype,
+        "sandbox limits": spec.sandbox.limits,
+        "search.runaway": config.search.runaway,
+    }
     begin_run(store, space, objectives, config.search.sampler, identity)
     write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
     write_text(folder / "prompts.json", json.dumps(prompts))
@@ -74,6 +81,7 @@ def run(config: Config) -> None:
                 config.search.sampler,
                 config.search.seed,
                 listener,
+                runaway=config.search.runaway,
                 ahead=0 if config.cluster.kind == "serial" else 1,
                 identity=identity,
             )
@@ -89,12 +97,14 @@ def run(config: Config) -> None:
         store.close()
         write_tables(folder)
     write_report(folder)
+    write_cards(folder)
     print_summary(folder)
+    push.push(config, folder)
 
 
 def _prompts(spec: WorkerSpec) -> dict[str, dict[str, str]]:
     """Task -> test item -> prompt, for the report. A bad data file or a missing sandbox shows here, before any work."""
-    with Judge(SandboxSettings(allow_weak=spec.allow_weak)) as judge:
+    with Judge(spec.sandbox) as judge:
         logging.getLogger(__name__).info("answers are judged in a sandbox: %s", judge.level)
         tasks = open_tasks(spec, judge)
         return {name: {item.id: item.prompt for item in task.items("test")} for name, task in tasks.items()}

@@ -1,0 +1,159 @@
+"""The cards of a run's winner: ``README.md`` in ``best/model`` and ``best/lora``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evomerge.recipes import dump
+from evomerge.report.model_card import AdapterFacts, CardValues, model_card
+from evomerge.report.run import Run
+from evomerge.report.tables import markdown
+from evomerge.report.verdict import verdict
+from evomerge.types import Expert, Recipe, Score
+from evomerge.weights.files import write_text
+from evomerge.weights.package_data import data_dir
+from evomerge.weights.parents import Parent, read_parents
+
+KINDS = ("model", "lora")
+
+
+def write_cards(run_dir: Path | str) -> list[Path]:
+    """Write the card of each artefact that was exported, in one step each; none while there is no winner.
+
+    Raises:
+        UserError: there is no run in ``run_dir``.
+    """
+    run = Run(run_dir)
+    written = []
+    for kind in KINDS:
+        folder = run.folder / "best" / kind
+        if run.winner is not None and folder.is_dir():
+            write_text(folder / "README.md", run_card(run, kind))
+            written.append(folder / "README.md")
+    return written
+
+
+def run_card(run: Run, kind: str, where: str | None = None) -> str:
+    """Text of the card of ``best/model`` (``kind`` "model") or ``best/lora`` ("lora").
+
+    Args:
+        run: with a winner.
+        kind: which artefact.
+        where: what a loader is given; default: the artefact's folder, as seen from where the run was started.
+    """
+    assert run.winner is not None
+    recipe = run.winner.recipe
+    base, experts = read_parents(recipe.base, recipe.experts)
+    scores = run.delivered.get(kind, {})
+    return model_card(
+        CardValues(
+            name=run.name if kind == "model" else f"{run.name} LoRA",
+            where=where or f"{run.config.get('outputs', 'outputs')}/{run.name}/best/{kind}",
+            base=base,
+            experts=experts,
+            method=recipe.method,
+            recipe=public_recipe(recipe, base, experts),
+            origin=_origin(run),
+            adapter=adapter_facts(run.folder) if kind == "lora" else None,
+            results=_results(run, scores),
+            scores=scores,
+            metrics={task: _metric(run.config["tasks"][task]) for task in scores},
+            made=_made(run, base, experts),
+        )
+    )
+
+
+def adapter_facts(run_dir: Path) -> AdapterFacts | None:
+    """How ``best/lora`` holds the winner, from ``best/lora.json``; None where there is none."""
+    file = run_dir / "best" / "lora.json"
+    if not file.is_file():
+        return None
+    about = json.loads(file.read_text(encoding="utf-8"))
+    return AdapterFacts(about["rank"], about["how"], about["relative_error"], tuple(about["left_out"]))
+
+
+def public_recipe(recipe: Recipe, base: Parent, experts: tuple[Parent, ...]) -> str:
+    """YAML of a recipe whose models are named without this machine's folders."""
+    named = tuple(Expert(parent.role, parent.public_name) for parent in experts)
+    return dump(replace(recipe, base=base.public_name, experts=named))
+
+
+def _origin(run: Run) -> str:
+    failed = f", {len(run.failures)} of them failed" if run.failures else ""
+    return (
+        f"evomerge searched {len(run.records)} merges{failed}, and on the items that choose this one kept most of its "
+        "weakest skill."
+    )
+
+
+def _results(run: Run, scores: Mapping[str, Score]) -> str:
+    """Table, verdict and the scores of the very files."""
+    listed = ", ".join(
+        f"{task} {100 * s.mean:.1f} % ({100 * s.low:.1f} to {100 * s.high:.1f}, {s.items} items)"
+        for task, s in scores.items()
+    )
+    said = verdict(run)
+    return "\n\n".join(
+        part
+        for part in (
+            "On the test items, which the search never saw: percent with 95 % intervals. *Smallest retention* is the "
+            "share of its specialist's score that a model keeps on its weakest task.",
+            markdown(run).rstrip(),
+            f"{said.headline}. {said.detail}",
+            f"The files of this folder, loaded and scored again: {listed}." if listed else "",
+        )
+        if part
+    )
+
+
+def _metric(task: Mapping[str, Any]) -> str:
+    """What a task's score is: as configured, or the first metric of the task's own file."""
+    name = str(task.get("task"))
+    file = data_dir("tasks") / name / f"{name}.yaml"
+    first = re.search(r"^metric_list:\s*- metric: (\S+)", file.read_text(), re.MULTILINE) if file.is_file() else None
+    return str(task.get("metric") or (first[1] if first else "score"))
+
+
+def _made(run: Run, base: Parent, experts: tuple[Parent, ...]) -> list[tuple[str, str]]:
+    environment, search = run.environment, run.config.get("search") or {}
+    versions = environment.get("versions") or {}
+    rows = [
+        ("evomerge", str(versions.get("evomerge") or "unknown")),
+        ("command", f"`{_command(run, base, experts)}`"),
+        ("budget", f"{run.budget} candidates"),
+        ("sampler", f"{search.get('sampler')}, seed {search.get('seed')}"),
+    ]
+    seconds = sum((environment.get("seconds") or {}).values())
+    if seconds:
+        machine = ", ".join(str(environment[key]) for key in ("processor", "system") if key in environment)
+        rows.append(("time", f"{seconds / 60:.0f} min" + (f" on {machine}" if machine else "")))
+    others = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "evomerge" and number)
+    return rows + ([("libraries", others)] if others else [])
+
+
+def _command(run: Run, base: Parent, experts: tuple[Parent, ...]) -> str:
+    """The settings that matter most; ``config.yaml`` of the run has all."""
+    search, tasks = run.config.get("search") or {}, run.config.get("tasks") or {}
+    arguments = [f"name={run.name}", _argument("models.base", base.public_name)]
+    arguments += [_argument(f"models.experts.{parent.role}", parent.public_name) for parent in experts]
+    arguments.append(f"'tasks=[{','.join(tasks)}]'")
+    arguments += [f"tasks.{name}.limit={task['limit']}" for name, task in tasks.items() if task.get("limit")]
+    arguments.append(f"search={search.get('sampler')}")
+    arguments += [f"search.{key}={search[key]}" for key in ("budget", "seed") if key in search]
+    groups = (run.config.get("space") or {}).get("layer_groups")
+    arguments += [] if groups is None else [f"space.layer_groups={groups}"]
+    return " ".join(["python -m evomerge", *arguments])
+
+
+def _argument(key: str, value: str) -> str:
+    """``key=value``, quoted for Hydra and the shell where Hydra would not read it as it is.
+
+    >>> _argument("models.base", "org/name"), _argument("models.base", "pypi:a==1")
+    ('models.base=org/name', '"models.base=\'pypi:a==1\'"')
+    """
+    return f"{key}={value}" if re.fullmatch(r"[\w./:@-]+", value) else f"\"{key}='{value}'\""
