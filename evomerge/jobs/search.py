@@ -22,6 +22,7 @@ from evomerge.jobs import push
 from evomerge.jobs.arguments import model_source
 from evomerge.jobs.environment import environment
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
+from evomerge.jobs.latency import latency_settings, measure_winner
 from evomerge.jobs.setup import (
     experts_of,
     objectives_of,
@@ -49,6 +50,7 @@ ANCHORS = 2  # and the best anchors with them: unlike the searched, the search i
 def run(config: Config) -> None:
     """Search within the budget, then deliver the winner; the run folder is ``outputs/<name>``."""
     push.check(config)
+    latency_settings(config)  # what is wrong there shows now
     folder = Path(config.outputs) / config.name
     base, experts = model_source(config.models.base), experts_of(config)
     merger = merger_for(base, experts)
@@ -96,6 +98,9 @@ def run(config: Config) -> None:
         pool.close()
         store.close()
         write_tables(folder)
+    if config.latency.measure:  # after the workers have gone
+        with seconds("latency"):
+            measure_winner(config, folder, winner.recipe)
     write_report(folder)
     write_cards(folder)
     print_summary(folder)

@@ -76,6 +76,7 @@ class Adapter:
     and whole modules saved beside the factors. What it makes of a base: :mod:`evomerge.weights.adapter_updates`.
 
     Attributes:
+        file: the file of its tensors.
         factors: PEFT's module path (``model.layers.0.self_attn.q_proj``) to its factors (out, in).
         embeddings: the same for embeddings, (vocabulary, width).
         magnitudes: module path to DoRA's norms.
@@ -98,7 +99,8 @@ class Adapter:
         self.magnitudes: dict[str, torch.Tensor] = {}
         self.shifts: dict[str, torch.Tensor] = {}
         self.replacements: dict[str, torch.Tensor] = {}
-        self._read(open_tensor_file(self._weights()))
+        self.file = self._weights()
+        self._read(open_tensor_file(self.file))
 
     def _refuse_unsupported(self) -> None:
         def refuse(key: str) -> UserError:

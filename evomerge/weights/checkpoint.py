@@ -62,6 +62,11 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         """Parameter names, in alphabetical order."""
         return tuple(self._file_of)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the parameters are read from."""
+        return tuple(sorted({self.folder / file for file in self._file_of.values()}))
+
     @cached_property
     def nbytes(self) -> int:
         """Bytes of all parameters as stored."""
