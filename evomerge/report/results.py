@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evomerge.report.bootstrap import Interval, interval, resampled_means, resampled_retention
+from evomerge.report.paired import aligned
 from evomerge.types import ItemScore, Score, Trial, scores_by_task
 
 if TYPE_CHECKING:
@@ -128,19 +129,12 @@ def _retention(
         specialists.append(None if expert is None else labels.index(f"expert:{expert}"))
     if not items:
         return None, nothing
-    outcomes = {task: _aligned([own[task] for own in items]) for task in run.tasks}
+    outcomes = {task: aligned([own[task] for own in items]) for task in run.tasks}
     if any(values.shape[1] == 0 for values in outcomes.values()):
         return None, nothing
     measured = np.stack([values.mean(axis=1) for values in outcomes.values()], axis=-1)[None]
     kept = resampled_retention(measured, specialists)[0]
     return resampled_retention(resampled_means(outcomes), specialists), kept
-
-
-def _aligned(models: list[tuple[ItemScore, ...]]) -> NDArray[np.float64]:
-    """Outcomes (K, n) on the items that all K models have answered."""
-    by_model = [{item.item: item.outcome for item in own} for own in models]
-    shared = [name for name in by_model[0] if all(name in own for own in by_model)]
-    return np.array([[own[name] for name in shared] for own in by_model], dtype=np.float64)
 
 
 def _compare(rows: list[Row], kept: NDArray[np.float64], draws: NDArray[np.float64]) -> Comparison | None:

@@ -1,14 +1,14 @@
-"""A run folder as Python objects: trials, items, front, recipes, winner. Reads only; works on an unfinished run too."""
+"""A run folder as Python objects: trials, items, front, recipes, winner. Writes nothing; reads unfinished runs, too."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from evomerge.errors import UserError
 from evomerge.recipes import load
+from evomerge.report.run_frames import items_frame, trials_frame
 from evomerge.search import choose
 from evomerge.search.pareto import hypervolume, retentions, smallest_retention
 from evomerge.search.store import Store
@@ -24,6 +25,7 @@ from evomerge.types import ItemScore, Objective, Recipe, Score, Trial, scores_by
 
 if TYPE_CHECKING:
     from evomerge.report.results import Results
+    from evomerge.report.scorer import Scored, Scorer
 
 
 class Run:
@@ -47,6 +49,7 @@ class Run:
         self.config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")) or {}
         self._store = Store(self.folder)
         self.records: tuple[Trial, ...] = tuple(self._store.trials())
+        self._scorers: dict[tuple[int | None, Path | None], Scorer] = {}
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}): {len(self.records)} trials of {', '.join(self.tasks)}"
@@ -142,35 +145,7 @@ class Run:
     def trials(self) -> pd.DataFrame:
         """One row per candidate: scores on the search items (with ``TASK_low`` and ``TASK_high``, the 95 % interval),
         smallest retention, whether it is on the front, and its search parameters."""
-        front = {trial.number for trial in self.front_trials}
-        winner = None if self.winner is None else self.winner.number
-        return pd.DataFrame(
-            [
-                {
-                    "number": trial.number,
-                    "label": trial.label,
-                    "method": trial.recipe.method,
-                    **self._score_columns(trial),
-                    "min_retention": self.min_retention(trial),
-                    "on_front": trial.number in front,
-                    "winner": trial.number == winner,
-                    "seconds": trial.seconds,
-                    "isolation": trial.isolation,
-                    "error": trial.error,
-                    "fingerprint": trial.recipe.fingerprint,
-                    **{name: value for name, value in trial.params.items() if name != "method"},
-                }
-                for trial in self.records
-            ]
-        )
-
-    def _score_columns(self, trial: Trial) -> dict[str, float]:
-        nothing = Score(math.nan, math.nan, math.nan, 0)
-        columns: dict[str, float] = {}
-        for task in self.tasks:
-            score = trial.scores.get(task, nothing)
-            columns |= {task: score.mean, f"{task}_low": score.low, f"{task}_high": score.high}
-        return columns
+        return trials_frame(self)
 
     def min_retention(self, trial: Trial) -> float:
         """Smallest retention on the search items; NaN for a failed trial."""
@@ -182,22 +157,7 @@ class Run:
     @cached_property
     def items(self) -> pd.DataFrame:
         """One row per candidate, split and item, with outcome, answer and the task's further metrics."""
-        return pd.DataFrame(list(self._item_rows()))
-
-    def _item_rows(self) -> Iterator[dict[str, Any]]:
-        for trial in self.records:
-            for split in ("search", "selection", "test"):
-                for items in self.evaluation(trial, split).values():
-                    for item in items:
-                        yield {
-                            "number": trial.number,
-                            "split": split,
-                            "task": item.task,
-                            "item": item.item,
-                            "outcome": item.outcome,
-                            "answer": item.answer,
-                            **item.metrics,
-                        }
+        return items_frame(self)
 
     # --- the front and the winner ------------------------------------------------------------------------------
 
@@ -292,3 +252,92 @@ class Run:
     def table(self) -> pd.DataFrame:
         """The results table on the test items; empty while nothing was scored there."""
         return self.results.frame()
+
+    # --- going on from it --------------------------------------------------------------------------------------
+
+    @overload
+    def materialize(self, recipe: Recipe | int, *, device: str = "cpu") -> tuple[Any, Any]: ...
+
+    @overload
+    def materialize(self, recipe: Recipe | int, folder: Path | str) -> Path: ...
+
+    def materialize(
+        self, recipe: Recipe | int, folder: Path | str | None = None, *, device: str = "cpu"
+    ) -> tuple[Any, Any] | Path:
+        """A recipe, or that of a trial by its number, as a model.
+
+        Args:
+            recipe: any recipe, not only this run's.
+            folder: where ``job=merge`` would write it, with the base's tokenizer; replaced when it exists.
+            device: of the model in memory.
+
+        Returns:
+            The transformers model and its tokenizer, ready to generate; or the folder, when one is given.
+
+        Raises:
+            UserError: see :meth:`trial`; base or expert is missing, or the method cannot merge them.
+        """
+        own = self._recipe(recipe)
+        if folder is None:
+            from evomerge.engine.materialize import materialize
+
+            return materialize(own, device)
+        from evomerge.engine.export import export_model
+        from evomerge.engine.mergers import recipe_merger
+        from evomerge.engine.stream import cores
+
+        return export_model(recipe_merger(own), own, Path(folder), threads=cores())
+
+    def score(
+        self, recipe: Recipe | int, split: str = "search", *, limit: int | None = None, cache: Path | str | None = None
+    ) -> Scored:
+        """Score any recipe as this run scored its own: with its tasks and backend, in this process.
+
+        What the run has recorded is taken from there, and nothing is added to it. The model stays loaded for the next
+        recipe. Relative data files are looked up from the working directory, as the search did.
+
+        Args:
+            recipe: a recipe or a trial's number.
+            split: ``search``, ``selection`` or ``test``; by the first two the search has chosen.
+            limit: at most so many items per task; the recorded scores, which are of more items, are not used then.
+            cache: a folder that keeps the scores for the next time; None: they live as long as this object.
+
+        Raises:
+            UserError: see :meth:`trial`; models or data are missing, or cannot be merged.
+        """
+        return self._scorer(limit, cache).score(self._recipe(recipe), split)
+
+    def compare(
+        self,
+        recipes: Mapping[str, Recipe | int],
+        reference: Recipe | int | None = None,
+        split: str = "test",
+        *,
+        limit: int | None = None,
+        cache: Path | str | None = None,
+    ) -> pd.DataFrame:
+        """Score recipes and set each beside ``reference`` (None: the winner), paired item by item.
+
+        Arguments are those of :meth:`score`, columns those of :func:`evomerge.report.paired.differences`, with rows of
+        the smallest retention where every task has a specialist. The test items are the default: on the others the
+        winner, having been chosen by them, looks better than it is.
+
+        Raises:
+            UserError: see :meth:`score`; or no reference is given and there is no winner yet.
+        """
+        from evomerge.report.rescore import compare
+
+        own = {name: self._recipe(recipe) for name, recipe in recipes.items()}
+        against = None if reference is None else self._recipe(reference)
+        return compare(self, self._scorer(limit, cache), own, against, split)
+
+    def _recipe(self, recipe: Recipe | int) -> Recipe:
+        return recipe if isinstance(recipe, Recipe) else self.recipe(recipe)
+
+    def _scorer(self, limit: int | None, cache: Path | str | None) -> Scorer:
+        from evomerge.report.rescore import scorer_of  # loads what evaluation needs; reading a run does not
+
+        key = limit, None if cache is None else Path(cache)
+        if key not in self._scorers:
+            self._scorers[key] = scorer_of(self, limit, cache)
+        return self._scorers[key]

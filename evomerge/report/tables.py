@@ -11,11 +11,10 @@ from rich.table import Table
 
 from evomerge.recipes import dump
 from evomerge.report.bootstrap import Interval
+from evomerge.report.paired import RETENTION
 from evomerge.report.run import Run
 from evomerge.types import Score
 from evomerge.weights.files import write_text
-
-RETENTION = "smallest retention"
 
 
 def markdown(run: Run) -> str:

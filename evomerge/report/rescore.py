@@ -1,0 +1,57 @@
+"""Recipes scored as a run has scored its own, and set beside one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from evomerge.errors import UserError
+from evomerge.evaluation.settings import worker_spec
+from evomerge.report.paired import differences
+from evomerge.report.scorer import Known, Scorer
+from evomerge.types import ItemScore, Recipe
+
+if TYPE_CHECKING:
+    from evomerge.report.run import Run
+
+
+def scorer_of(run: Run, limit: int | None = None, cache: Path | str | None = None) -> Scorer:
+    """A scorer with the run's backend and the tasks it searched for; see :meth:`Run.score`."""
+    base = run.records[0].recipe.base if run.records else str(run.config["models"]["base"])
+    spec = worker_spec(run.config, base, ())
+    tasks = tuple(task for task in spec.tasks if task.name in run.tasks)
+    if limit is not None:
+        tasks = tuple(replace(task, limit=min(limit, task.limit or limit)) for task in tasks)
+    # threads: of several workers each has its own few; here is only one
+    return Scorer(replace(spec, tasks=tasks, threads=None), cache, _recorded(run) if limit is None else None)
+
+
+def compare(
+    run: Run, scorer: Scorer, recipes: Mapping[str, Recipe], reference: Recipe | None, split: str
+) -> pd.DataFrame:
+    """See :meth:`Run.compare`."""
+    if reference is None:
+        if run.winner is None:
+            raise UserError(f"{run.folder} has no winner yet: name the reference, a recipe or a trial's number")
+        reference = run.winner.recipe
+    anchors = {task: run.anchor(f"expert:{run.expert_of(task)}") for task in run.tasks}
+    alone = {task: scorer.score(a.recipe, split, (task,)).items for task, a in anchors.items() if a is not None}
+    return differences(
+        scorer.score(reference, split).items,
+        {name: scorer.score(recipe, split).items for name, recipe in recipes.items()},
+        alone if alone.keys() == anchors.keys() else None,
+    )
+
+
+def _recorded(run: Run) -> Known:
+    trials = {trial.recipe.fingerprint: trial for trial in run.scored}
+
+    def find(fingerprint: str, split: str, task: str) -> tuple[ItemScore, ...] | None:
+        trial = trials.get(fingerprint)
+        return None if trial is None else run.evaluation(trial, split).get(task)
+
+    return find

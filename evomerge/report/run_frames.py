@@ -1,0 +1,69 @@
+"""A run's trials and items as pandas tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from evomerge.types import Score, Trial
+
+if TYPE_CHECKING:
+    from evomerge.report.run import Run
+
+
+def trials_frame(run: Run) -> pd.DataFrame:
+    """See :attr:`Run.trials`."""
+    front = {trial.number for trial in run.front_trials}
+    winner = None if run.winner is None else run.winner.number
+    return pd.DataFrame(
+        [
+            {
+                "number": trial.number,
+                "label": trial.label,
+                "method": trial.recipe.method,
+                **_score_columns(run, trial),
+                "min_retention": run.min_retention(trial),
+                "on_front": trial.number in front,
+                "winner": trial.number == winner,
+                "seconds": trial.seconds,
+                "isolation": trial.isolation,
+                "error": trial.error,
+                "fingerprint": trial.recipe.fingerprint,
+                **{name: value for name, value in trial.params.items() if name != "method"},
+            }
+            for trial in run.records
+        ]
+    )
+
+
+def _score_columns(run: Run, trial: Trial) -> dict[str, float]:
+    nothing = Score(math.nan, math.nan, math.nan, 0)
+    columns: dict[str, float] = {}
+    for task in run.tasks:
+        score = trial.scores.get(task, nothing)
+        columns |= {task: score.mean, f"{task}_low": score.low, f"{task}_high": score.high}
+    return columns
+
+
+def items_frame(run: Run) -> pd.DataFrame:
+    """See :attr:`Run.items`."""
+    return pd.DataFrame(list(_item_rows(run)))
+
+
+def _item_rows(run: Run) -> Iterator[dict[str, Any]]:
+    for trial in run.records:
+        for split in ("search", "selection", "test"):
+            for items in run.evaluation(trial, split).values():
+                for item in items:
+                    yield {
+                        "number": trial.number,
+                        "split": split,
+                        "task": item.task,
+                        "item": item.item,
+                        "outcome": item.outcome,
+                        "answer": item.answer,
+                        **item.metrics,
+                    }
