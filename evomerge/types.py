@@ -152,13 +152,15 @@ class Candidate:
 class Work:
     """One evaluation for a worker: what to load and which split of which tasks to score.
 
-    ``split`` is ``search``, ``selection`` or ``test``. ``tasks`` are names known to the worker's tasks.
+    ``split`` is ``search``, ``selection`` or ``test``. ``tasks`` are names known to the worker's tasks. ``allowance``
+    bounds the tokens of a task's answers, given as a mean over its items; beyond it they are cut off.
     """
 
     key: str
     subject: Recipe | Artefact
     split: str
     tasks: tuple[str, ...]
+    allowance: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,9 @@ class HarnessTask:
                 ensemble.apply(instances)
         return [self._score(item, answer) for item, answer in zip(items, answers, strict=True)]
 
+    def begin(self, item: Item, answer: str) -> None:
+        """Nothing: lm-eval's metrics take no time, and its filters may look at all answers of a task."""
+
     def _score(self, item: Item, answer: Answer | str) -> ItemScore:
         task, instances = self._instances[item.id]
         metrics: dict[str, float] = {}

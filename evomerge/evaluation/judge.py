@@ -1,62 +1,49 @@
-"""Client of the judge's process: sends batches of answers, keeps verdicts, restarts it when it is gone."""
+"""Client of the judge: hands answers over while others are still being generated, and keeps verdicts."""
 
 from __future__ import annotations
 
 import atexit
-import dataclasses
+import concurrent.futures
 import hashlib
 import json
-import os
-import select
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
+import threading
 from collections.abc import Sequence
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import IO, Any
 
-import evomerge.evaluation
-from evomerge.errors import UserError
-from evomerge.evaluation import frames
-from evomerge.evaluation.database_files import read_database
-from evomerge.evaluation.sandbox import LEVELS, SandboxSettings, bubblewrap
+from evomerge.evaluation.judge_process import JudgeFailed, JudgeProcess
+from evomerge.evaluation.sandbox import SandboxSettings
+
+__all__ = ["Judge", "JudgeFailed", "Metrics", "current", "use"]
 
 Metrics = dict[str, float]
 
-_START_SECONDS = 120.0  # an interpreter's start and its imports, on a machine at its limit
-
-_START = "import json, sys; a = json.loads(sys.argv[1]); sys.path[:0] = a['path']; \
-from evomerge.evaluation import judge_server; judge_server.main(sys.argv[1])"
-
-
-class JudgeFailed(Exception):
-    """The judge itself failed; nothing is known about the answers."""
+# Answers that wait before the judge is woken for them: each batch costs a sandboxed child, a tenth of a second of CPU
+# for single answers would be taken from the model that generates the next.
+_BATCH = 16
+_CLOSE_SECONDS = 5.0  # for a batch to end once nobody wants its verdicts
 
 
 class Judge:
-    """Verdicts on answers, from a warm sandboxed process. A context manager; ``close`` ends the process.
+    """Verdicts on answers, from a warm sandboxed process. A context manager; ``close`` ends the process, for good.
 
     The first use starts it (0.3 s). Verdicts are kept: candidates often give equal answers to an item, and those
-    are judged once.
+    are judged once. One thread of this object talks to the process, and while it waits for verdicts the caller
+    generates: :meth:`begin` hands an answer over, :meth:`judge` waits for what is not known by then.
 
     Args:
         settings: limits, and whether a weak sandbox is acceptable.
     """
 
     def __init__(self, settings: SandboxSettings | None = None) -> None:
-        settings = settings or SandboxSettings()
-        if settings.level is not None and settings.level not in LEVELS:
-            raise UserError(f"sandbox.level must be one of {', '.join(LEVELS)}, got {settings.level}")
-        self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
-        self._folder: str | None = None
-        self._log: IO[bytes] | None = None
-        self._level = ""
-        self._verdicts: dict[str, Metrics] = {}
-        self._sent: set[str] = set()  # stamps of the database files that the process has
+        self._process = JudgeProcess(settings or SandboxSettings())
+        # A pool's thread lives as long as the judge, which the process needs: it dies with the thread that started it.
+        self._thread = ThreadPoolExecutor(1, "judge")
+        self._sending: Future[None] | None = None
+        self._lock = threading.Lock()  # guards what follows
+        self._waiting: dict[str, tuple[str, str, str]] = {}  # key -> kind, item, answer
+        self._verdicts: dict[str, Metrics | None] = {}  # None: on its way
+        self._failures: dict[str, Exception] = {}
 
     @property
     def level(self) -> str:
@@ -65,8 +52,20 @@ class Judge:
         Raises:
             UserError: only a weak level is available and it was not asked for.
         """
-        self._start()
-        return self._level
+        return self._thread.submit(self._process.level).result()
+
+    def begin(self, kind: str, answers: Sequence[tuple[str, str]]) -> None:
+        """Let the judge begin on answers that :meth:`judge` will be asked about, and that tries again what fails."""
+        with self._lock:
+            for item, answer in answers:
+                key = _key(kind, item, answer)
+                if key not in self._verdicts:
+                    self._failures.pop(key, None)
+                    self._verdicts[key] = None
+                    self._waiting[key] = kind, item, answer
+            enough = len(self._waiting) >= _BATCH
+        if enough and (self._sending is None or self._sending.done()):
+            self._sending = self._thread.submit(self._send, _BATCH)
 
     def judge(self, kind: str, answers: Sequence[tuple[str, str]]) -> list[Metrics]:
         """Metrics of answers, in order.
@@ -77,36 +76,28 @@ class Judge:
 
         Raises:
             JudgeFailed: an item or the judge is at fault, never an answer.
+            UserError: see :attr:`level`.
         """
+        self.begin(kind, answers)
         keys = [_key(kind, item, answer) for item, answer in answers]
-        missing = {key: pair for key, pair in zip(keys, answers, strict=True) if key not in self._verdicts}
-        if missing:
-            items = [[json.loads(item), answer] for item, answer in missing.values()]
-            for key, verdict in zip(missing, self._ask({"kind": kind, "items": items}), strict=True):
-                if "error" in verdict:
-                    raise JudgeFailed(f"{kind} item cannot be judged: {verdict['error']} ({missing[key][0][:200]})")
-                self._verdicts[key] = verdict
-        return [dict(self._verdicts[key]) for key in keys]
+        if any(self._verdicts.get(key) is None for key in keys):
+            self._thread.submit(self._send, 1).result()  # by then the thread has also done what it was sent before
+        found = []
+        for key in keys:
+            if key in self._failures:
+                raise self._failures[key]
+            verdict = self._verdicts[key]
+            assert verdict is not None
+            found.append(dict(verdict))
+        return found
 
     def close(self) -> None:
-        """End the judge's process and all that belongs to it."""
-        if self._process is not None:
-            assert self._process.stdin and self._process.stdout
-            self._process.stdin.close()
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process.stdout.close()
-            self._process = None
-            self._sent.clear()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        """End the judge's process and all that belongs to it; what it was still asked is given up."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._sending is not None and concurrent.futures.wait([self._sending], _CLOSE_SECONDS).not_done:
+            self._process.kill()
+        self._thread.shutdown()
+        self._process.stop()
 
     def __enter__(self) -> Judge:
         return self
@@ -116,113 +107,37 @@ class Judge:
     ) -> None:
         self.close()
 
-    def _ask(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        reason = ""
-        for _ in range(2):
-            self._start()
-            assert self._process and self._process.stdin and self._process.stdout
-            try:
-                self._send_databases(request["items"])
-                frames.send(self._process.stdin.fileno(), json.dumps(request).encode())
-                reply = frames.receive(self._process.stdout.fileno())
-            except OSError:
-                reply = None
-            if reply is not None:
-                return list(json.loads(reply))
-            reason = self._last_words()
-            self.close()
-        raise JudgeFailed(f"the judge's process died twice on one batch: {reason}")
+    def _send(self, least: int) -> None:
+        """In the thread: judge what waits, again and again while at least so many do."""
+        while True:
+            with self._lock:
+                if len(self._waiting) < least:
+                    return
+                batch, self._waiting = self._waiting, {}
+            for kind in sorted({kind for kind, _, _ in batch.values()}):
+                part = {key: (item, answer) for key, (own, item, answer) in batch.items() if own == kind}
+                try:
+                    verdicts = self._ask(kind, part)
+                except Exception as error:  # of the batch; :meth:`judge` raises it
+                    verdicts = dict.fromkeys(part, error)
+                with self._lock:
+                    for key, verdict in verdicts.items():
+                        if isinstance(verdict, Exception):
+                            del self._verdicts[key]
+                            self._failures[key] = verdict
+                        else:
+                            self._verdicts[key] = verdict
 
-    def _send_databases(self, items: list[Any]) -> None:
-        """Bytes of the database files that items name, once per process: the sandbox sees no file of ours."""
-        assert self._process and self._process.stdin
-        for item, _ in items:
-            for database in item.get("databases", ()):
-                if "file" in database and database["stamp"] not in self._sent:
-                    content = read_database(Path(database["file"]))
-                    head = {"kind": "database", "stamp": database["stamp"], "bytes": len(content)}
-                    frames.send(self._process.stdin.fileno(), json.dumps(head).encode())
-                    frames.send(self._process.stdin.fileno(), content)
-                    self._sent.add(database["stamp"])
-
-    def _start(self) -> None:
-        if self._process is not None:
-            return
-        reasons = []
-        for level in [self._settings.level] if self._settings.level else LEVELS:
-            if level == "rlimits" and not self._settings.allow_weak:
-                reasons.append("rlimits: too weak")
-                continue
-            reason = self._start_at(level)
-            if reason is None:
-                return
-            reasons.append(f"{level}: {reason}")
-        raise UserError(
-            f"running a model's code needs a sandbox, and this system offers none ({'; '.join(reasons)}): allow user "
-            "namespaces, install bubblewrap (pip install evomerge[sandbox]), or accept resource limits alone by "
-            "sandbox.allow_weak=true"
-        )
-
-    def _start_at(self, level: str) -> str | None:
-        """Start the process at ``level``; None, or why it cannot be."""
-        self._folder = tempfile.mkdtemp(prefix="evomerge-judge-")
-        path = [os.path.abspath(entry or ".") for entry in sys.path if not entry or os.path.exists(entry)]
-        package = str(Path(evomerge.evaluation.__path__[0]).resolve().parent.parent)
-        path = [package, *(entry for entry in path if entry != package)]
-        options = {
-            "level": level,
-            "folder": self._folder,
-            "path": path,
-            "settings": dataclasses.asdict(self._settings),
-        }
-        command = [sys.executable, "-s", "-P", "-S", "-B", "-c", _START, json.dumps(options)]
-        if level == "bubblewrap":
-            bwrap = bubblewrap.find()
-            if bwrap is None:
-                self.close()
-                return "not installed"
-            interpreter = [sys.base_prefix, sys.prefix, str(Path(sys.executable).resolve().parent)]
-            visible = [entry for entry in {*path, *interpreter} if os.path.isdir(entry) and entry != os.path.sep]
-            command = bubblewrap.command(bwrap, visible) + command
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            # No variable of ours, so no token in one. Fixed hashes: the order of a set must not change a verdict.
-            env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
-            cwd=self._folder,
-            start_new_session=True,
-        )
-        reply = self._first_reply()
-        hello = {"failed": self._last_words()} if reply is None else json.loads(reply)
-        if "failed" in hello:
-            self.close()
-            return str(hello["failed"])
-        self._level = hello["level"]
-        return None
-
-    def _first_reply(self) -> bytes | None:
-        """What the new process says first; None if it dies or says nothing for long. Whoever inherited its output and
-        lives on (a bubblewrap that was cut short leaves a child) is not waited for."""
-        assert self._process and self._process.stdout
-        deadline = time.monotonic() + _START_SECONDS
-        over = False
-        while not select.select([self._process.stdout], [], [], 0.1)[0]:
-            if over:
-                self._process.kill()
-                return None
-            # Looked at before the next look for a reply: a process may say something and die.
-            over = self._process.poll() is not None or time.monotonic() > deadline
-        return frames.receive(self._process.stdout.fileno())
-
-    def _last_words(self) -> str:
-        """The last line of what the process said to its error stream."""
-        assert self._log
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+    def _ask(self, kind: str, part: dict[str, tuple[str, str]]) -> dict[str, Metrics | Exception]:
+        items = [[json.loads(item), answer] for item, answer in part.values()]
+        verdicts: dict[str, Metrics | Exception] = {}
+        for key, verdict in zip(part, self._process.ask({"kind": kind, "items": items}), strict=True):
+            if "error" in verdict:
+                reason = f"{kind} item cannot be judged: {verdict['error']} ({part[key][0][:200]})"
+                verdicts[key] = JudgeFailed(reason)
+            else:
+                verdicts[key] = verdict
+        return verdicts
 
 
 def _key(kind: str, item: str, answer: str) -> str:

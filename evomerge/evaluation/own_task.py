@@ -84,6 +84,10 @@ class OwnTask:
             scores.append(ItemScore(self.spec.name, item.id, outcome, texts[0], metrics))
         return scores
 
+    def begin(self, item: Item, answer: str) -> None:
+        """The judge begins while the model goes on."""
+        self._judge.begin(self._kind, [(item.document["item"], self._filtered(item, answer))])
+
     def _pass_at_k(self, right: Sequence[float]) -> dict[str, float]:
         """Of one greedy answer only pass@1 is known."""
         counted = int(sum(right))

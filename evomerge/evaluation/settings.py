@@ -9,6 +9,7 @@ from typing import Any
 
 from evomerge.errors import UserError, nearest
 from evomerge.evaluation.documents import ItemOptions
+from evomerge.evaluation.sandbox import SandboxSettings
 from evomerge.evaluation.task_base import TaskSpec
 from evomerge.evaluation.worker import WorkerSpec
 from evomerge.types import Expert
@@ -16,8 +17,7 @@ from evomerge.types import Expert
 # Of the configuration's sections: a worker's setting by the setting's name there.
 _WORKER = {
     "backend": {"kind": "backend", "batch_size": "batch_size", "dtype": "dtype", "device": "device"},
-    "cluster": {"threads": "threads"},
-    "sandbox": {"allow_weak": "allow_weak"},
+    "cluster": {"threads": "threads", "timeout": "seconds"},
 }
 
 
@@ -27,7 +27,7 @@ def worker_spec(settings: Mapping[str, Any], base: str, experts: tuple[Expert, .
     No device means cuda where there is one, else the CPU.
 
     Raises:
-        UserError: no tasks, or a task's setting that cannot be.
+        UserError: no tasks, or a setting of a task or the sandbox that cannot be.
     """
     given: dict[str, Any] = {}
     for section, names in _WORKER.items():
@@ -35,6 +35,7 @@ def worker_spec(settings: Mapping[str, Any], base: str, experts: tuple[Expert, .
         given |= {ours: own[theirs] for theirs, ours in names.items() if theirs in own}
     return WorkerSpec(
         **{**given, "device": given.get("device") or _device()},
+        sandbox=SandboxSettings(**(settings.get("sandbox") or {})),
         base=base,
         experts=experts,
         tasks=task_specs(settings.get("tasks") or {}),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from evomerge.errors import UserError
 from evomerge.evaluation.backend.base import Backend, GenerationRequest
+from evomerge.evaluation.backend.watch import Ended, Watch
 from evomerge.evaluation.documents import ItemOptions
 from evomerge.types import ItemScore
 
@@ -95,6 +96,11 @@ class Item:
     samples: int = 1
     temperature: float = 0.0
 
+    @property
+    def generates(self) -> bool:
+        """Whether the answer is text."""
+        return not self.pairs and self.text is None
+
     def generations(self) -> list[GenerationRequest]:
         """Requests for the item's samples. Seeds depend on item and sample alone, so all candidates use the same."""
         if self.samples == 1:
@@ -126,11 +132,34 @@ class EvalTask(Protocol):
         """Outcomes of answers, in order; a text is a single sample."""
         ...
 
+    def begin(self, item: Item, answer: str) -> None:
+        """A generated answer that ``score`` will be given, as soon as it is there: what takes time may begin."""
+        ...
 
-def ask(backend: Backend, items: Sequence[Item]) -> list[Answer]:
-    """Answers to items of any tasks: all generations in one call, all log-likelihoods in another."""
-    generating = [item for item in items if not item.pairs and item.text is None]
-    texts = iter(backend.generate([r for item in generating for r in item.generations()]) if generating else [])
+
+def ask(
+    backend: Backend,
+    items: Sequence[Item],
+    ended: Callable[[int, Ended], None],
+    allowances: Mapping[str, int] | None = None,
+    deadline: float | None = None,
+) -> list[Answer]:
+    """Answers to items of any tasks: all generations in one call, all log-likelihoods in another.
+
+    Args:
+        ended: told the number of an item and an answer to it as soon as that is generated.
+        allowances: task -> tokens that all its answers may take together.
+        deadline: value of ``time.monotonic()`` when the generation must be over.
+
+    Raises:
+        OutOfTime: it was not.
+    """
+    owners = [n for n, item in enumerate(items) if item.generates for _ in range(item.samples)]
+    requests = [request for item in items if item.generates for request in item.generations()]
+    watch = Watch(
+        lambda answer: ended(owners[answer.index], answer), [items[n].task for n in owners], allowances, deadline
+    )
+    texts = iter(backend.generate(requests, watch) if requests else [])
     pairs = [pair for item in items for pair in item.pairs]
     scored = iter(backend.loglikelihood(pairs) if pairs else [])
     rolled = [item.text for item in items if item.text is not None]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 
 from evomerge.engine.mergers import merger_for
 from evomerge.evaluation.backend.base import BACKENDS, Backend
+from evomerge.evaluation.backend.watch import Ended
 from evomerge.evaluation.chat import ChatTemplate
 from evomerge.evaluation.judge import Judge
 from evomerge.evaluation.sandbox import SandboxSettings
@@ -31,7 +33,8 @@ class WorkerSpec:
         threads: torch's threads in this worker; None leaves them.
         dtype: torch dtype name the model runs in.
         device: torch device.
-        allow_weak: accept a sandbox of resource limits alone.
+        sandbox: how answers are judged.
+        seconds: that one work may take; None: as long as it takes.
     """
 
     base: str
@@ -42,7 +45,8 @@ class WorkerSpec:
     threads: int | None = None
     dtype: str = "bfloat16"
     device: str = "cpu"
-    allow_weak: bool = False
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    seconds: float | None = None
 
 
 class EvaluationWorker:
@@ -52,30 +56,50 @@ class EvaluationWorker:
         backend: produces the answers.
         tasks: by name.
         judge: whom the tasks ask; closed with the worker.
+        seconds: that one work may take, or None.
     """
 
-    def __init__(self, backend: Backend, tasks: Mapping[str, EvalTask], judge: Judge) -> None:
+    def __init__(
+        self, backend: Backend, tasks: Mapping[str, EvalTask], judge: Judge, seconds: float | None = None
+    ) -> None:
         self._backend = backend
         self._tasks = tasks
         self._judge = judge
+        self._seconds = seconds
         self._subject: Recipe | Artefact | None = None  # what the backend holds
 
     def evaluate(self, work: Work) -> Done:
-        """Score ``work``: the items of all its tasks are generated in one call, so that batches stay full.
+        """Score ``work``. The items of all its tasks are generated in one call, so that batches stay full; answers are
+        judged while others are generated.
+
+        Metrics of a generated item tell its cost: ``tokens``, and ``cut`` if the work's allowance cut it off.
 
         Raises:
             UserError: a task without such items, or a subject that cannot be loaded. Pools record whatever is raised
                 as the work's error (:func:`evomerge.cluster.base.attempt`).
+            OutOfTime: the answers took longer than the worker's ``seconds``.
         """
         start = time.perf_counter()
+        deadline = None if self._seconds is None else time.monotonic() + self._seconds
         items = {name: self._tasks[name].items(work.split) for name in work.tasks}
         self._become(work.subject)
         flat = [item for group in items.values() for item in group]
-        answers = iter(ask(self._backend, flat))
+        costs: list[dict[str, float]] = [{} for _ in flat]
+
+        def ended(number: int, answer: Ended) -> None:
+            cost = costs[number]
+            cost["tokens"] = cost.get("tokens", 0.0) + answer.tokens
+            if answer.cut:
+                cost["cut"] = 1.0
+            self._tasks[flat[number].task].begin(flat[number], answer.text)
+
+        allowances = {name: math.ceil(mean * len(items[name])) for name, mean in work.allowance.items()}
+        answers = iter(ask(self._backend, flat, ended, allowances, deadline))
         scores: list[ItemScore] = []
         for name, group in items.items():
             scores += self._tasks[name].score(group, [next(answers) for _ in group])
-        return Done(work.key, tuple(scores), time.perf_counter() - start, self._judge.level)
+        told = (replace(s, metrics={**s.metrics, **cost}) for s, cost in zip(scores, costs, strict=True))
+        return Done(work.key, tuple(told), time.perf_counter() - start, self._judge.level)
 
     def close(self) -> None:
         self._judge.close()
@@ -134,7 +158,7 @@ def build_worker(spec: WorkerSpec) -> EvaluationWorker:
     Raises:
         UserError: an unknown task or backend, a bad data file, a missing model, or no sandbox on this system.
     """
-    judge = Judge(SandboxSettings(allow_weak=spec.allow_weak))
+    judge = Judge(spec.sandbox)
     try:
         _ = judge.level
         tasks = open_tasks(spec, judge)
@@ -142,4 +166,4 @@ def build_worker(spec: WorkerSpec) -> EvaluationWorker:
     except BaseException:
         judge.close()
         raise
-    return EvaluationWorker(backend, tasks, judge)
+    return EvaluationWorker(backend, tasks, judge, spec.seconds)

@@ -14,6 +14,9 @@ from evomerge.recipes.space import SearchSpace, default_methods
 from evomerge.types import Expert, Objective, Pool
 from evomerge.weights.task_vector import LowRankTaskVector
 
+# Seconds that a worker gets, past its time limit, to say so itself; one that hangs is replaced.
+_GRACE = 60.0
+
 
 def experts_of(config: Config) -> tuple[Expert, ...]:
     return tuple(Expert(name, model_source(source)) for name, source in config.models.experts.items())
@@ -60,5 +63,5 @@ def open_pool(config: Config, spec: WorkerSpec) -> Pool:
         threads=cluster.threads,
         address=cluster.address,
         gpu=spec.device.startswith("cuda"),
-        timeout=cluster.timeout,
+        timeout=cluster.timeout + _GRACE,
     )

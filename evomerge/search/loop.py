@@ -12,6 +12,7 @@ from evomerge.errors import UserError
 from evomerge.search.base import Listener, Silence, Space
 from evomerge.search.choose import references, score_matrix, with_references
 from evomerge.search.pareto import retentions, tchebycheff
+from evomerge.search.runaway import allowances, cut_off
 from evomerge.search.samplers import SAMPLERS, SamplerSetup
 from evomerge.search.store import Store, distributions, on_grid, quiet
 from evomerge.types import Candidate, Done, Objective, Pool, Trial, Work
@@ -54,6 +55,7 @@ def run_search(
     seed: int = 0,
     listener: Listener | None = None,
     *,
+    runaway: float | None = None,
     ahead: int = 1,
     identity: Mapping[str, Any] | None = None,
 ) -> list[Trial]:
@@ -73,7 +75,7 @@ def run_search(
     if budget < 1:
         raise UserError(f"search.budget must be at least 1, got {budget}: choose a number, for example 40")
     begin_run(store, space, objectives, sampler, identity)
-    search = _Search(pool, space, store, tuple(objectives), sampler, seed, ahead, listener or Silence())
+    search = _Search(pool, space, store, tuple(objectives), sampler, seed, ahead, runaway, listener or Silence())
     return search.run(budget)
 
 
@@ -89,11 +91,13 @@ class _Search:
         sampler: str,
         seed: int,
         ahead: int,
+        runaway: float | None,
         listener: Listener,
     ) -> None:
         self._pool, self._space, self._store, self._listener = pool, space, store, listener
         self._objectives = objectives
         self._depth = pool.size + ahead
+        self._runaway = runaway
         self._tasks = tuple(objective.task for objective in objectives)
         self._distributions = distributions(space.parameters)
         self._in_flight: dict[str, Candidate] = {}
@@ -169,7 +173,8 @@ class _Search:
             return
         key = str(candidate.number)
         self._in_flight[key] = candidate
-        self._pool.submit(Work(key, candidate.recipe, "search", self._tasks))
+        allowance = allowances(self._store.trials(), self._runaway)
+        self._pool.submit(Work(key, candidate.recipe, "search", self._tasks, allowance))
 
     def _finish(self, candidate: Candidate, done: Done) -> None:
         """Durable first, then tell the sampler, then whoever watches."""
@@ -183,6 +188,9 @@ class _Search:
         for number in self._parked.pop(trial.recipe.fingerprint, []):
             self._store.tell_duplicate(number, trial.number, losses)
         self._listener.finished(trial)
+        if cut := cut_off(trial):
+            told = f"#{trial.number}: {cut} of {len(trial.items)} answers were cut off"
+            self._listener.note(f"{told}: many times the tokens of the median candidate (search.runaway)")
         trials = self._store.trials()
         if len(trials) >= max(5, self._depth) and all(t.error is not None for t in trials):
             raise RuntimeError(f"the first {len(trials)} candidates all failed; the last: {trial.error}")

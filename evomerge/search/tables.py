@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from evomerge.search.runaway import cut_off
 from evomerge.search.store import Store
 from evomerge.types import Trial
 
 
 def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """A row per trial: number, label, method, fingerprint, error, seconds, isolation, ``score.TASK`` with ``.low`` and
-    ``.high`` (95 % interval) and ``.items``, ``param.NAME``."""
+    """A row per trial: number, label, method, fingerprint, error, seconds, cut (answers that its allowance ended),
+    isolation, ``score.TASK`` with ``.low`` and ``.high`` (95 % interval) and ``.items``, ``param.NAME``."""
     rows = []
     for trial in trials:
         row: dict[str, object] = {
@@ -24,6 +25,7 @@ def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
             "fingerprint": trial.recipe.fingerprint,
             "error": trial.error,
             "seconds": trial.seconds,
+            "cut": cut_off(trial),
             "isolation": trial.isolation,
         }
         for task, score in trial.scores.items():

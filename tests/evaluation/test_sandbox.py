@@ -141,8 +141,9 @@ def test_answers_use_the_library_and_files_of_their_own(level):
 
 def test_a_killed_judge_is_started_again(quick_judge):
     quick_judge.judge("code", [(ITEM, RIGHT)])
-    os.kill(quick_judge._process.pid, 9)
-    quick_judge._process.wait()
+    process = quick_judge._process._process
+    os.kill(process.pid, 9)
+    process.wait()
     assert quick_judge.judge("code", [(ITEM, RIGHT + "  # again")]) == [{"pass@1": 1.0}]
 
 
@@ -150,7 +151,7 @@ def test_a_killed_judge_is_started_again(quick_judge):
 def test_close_leaves_no_process_and_no_folder(level):
     judge = Judge(SandboxSettings(level=level, allow_weak=True))
     assert judge.level == level
-    pid, folder = judge._process.pid, Path(judge._folder)
+    pid, folder = judge._process._process.pid, Path(judge._process._folder)
     judge.close()
     assert not Path(f"/proc/{pid}").exists()
     assert not folder.exists()

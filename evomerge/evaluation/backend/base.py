@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from evomerge.evaluation.backend.watch import Watch
 from evomerge.registry import Registry
 from evomerge.types import Artefact, Recipe
 
@@ -51,8 +52,15 @@ class Backend(Protocol):
         """Become the base again."""
         ...
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> list[str]:
-        """Answers in the order of the requests: text after the prompt, before the first stop string."""
+    def generate(self, requests: Sequence[GenerationRequest], watch: Watch | None = None) -> list[str]:
+        """Answers in the order of the requests: text after the prompt, before the first stop string.
+
+        Args:
+            watch: told of every token and, as soon as it is done, of every answer; ends what costs too much.
+
+        Raises:
+            OutOfTime: at the watch's deadline.
+        """
         ...
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:

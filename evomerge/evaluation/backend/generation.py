@@ -19,6 +19,7 @@ from evomerge.evaluation.backend.kv_cache import RowCache
 from evomerge.evaluation.backend.prefix import SharedPrefix, Tokens, shared_prefixes
 from evomerge.evaluation.backend.sampling import sample
 from evomerge.evaluation.backend.text import TextCodec, end_tokens
+from evomerge.evaluation.backend.watch import Watch
 
 # Columns by which the cache grows. A growth copies it: rarer with larger blocks; attention pays for unused columns.
 _BLOCK = 32
@@ -89,19 +90,21 @@ class GreedyDecoder:
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._bytes_per_token = 2 * self._layers * heads * size * model.dtype.itemsize
         self._told: list[int] = []
+        self._answers: list[str] = []
+        self.watch = Watch()
 
     @torch.inference_mode()
-    def generate(self, requests: Sequence[GenerationRequest]) -> list[str]:
+    def generate(self, requests: Sequence[GenerationRequest], watch: Watch | None = None) -> list[str]:
         """Answers in the order of ``requests``."""
         rows = [_Row(i, r, self._codec.prompt(self._model, r)) for i, r in enumerate(requests)]
-        self._told = []
+        self._told, self._answers, self.watch = [], [""] * len(rows), watch or Watch()
         classes: dict[int, list[_Row]] = {}
         for row in rows:
             total = len(row.tokens) + row.request.max_new_tokens
             classes.setdefault(max(_SHORT, 1 << (total - 1).bit_length()), []).append(row)
         for _, members in sorted(classes.items()):
             _Batch(self, members).run()
-        return [self._codec.answer(row.answer, row.request.until) for row in rows]
+        return self._answers
 
     def forward(
         self, rows: Sequence[_Row], inputs: Tensor, positions: Tensor, starts: Tensor, cache: RowCache
@@ -138,6 +141,12 @@ class GreedyDecoder:
             row.answer.pop()
             return True
         return len(row.answer) >= row.request.max_new_tokens or self._codec.stopped(row.answer, row.request.until)
+
+    def end(self, row: _Row, cut: bool = False) -> None:
+        """Take down the row's answer."""
+        text = self._codec.answer(row.answer, row.request.until)
+        self._answers[row.index] = text
+        self.watch.end(row.index, text, cut)
 
     def prefill(self, rows: Sequence[_Row], first: int, end: int, cache: RowCache) -> list[int]:
         """Compute new rows from cache row ``first`` on, ending at column ``end``; gives their next tokens."""
@@ -206,6 +215,7 @@ class _Batch:
 
     def run(self) -> None:
         while self._live or self._queue or self._waiting:
+            self._decoder.watch.step()
             free = self._size - len(self._live)
             if (self._queue or self._waiting) and free >= max(1, self._size // 8):
                 self._admit(free)
@@ -213,7 +223,7 @@ class _Batch:
                 self._step()
 
     def _next(self, free: int) -> list[_Row]:
-        """At most ``free`` waiting rows that fit one prefill."""
+        """At most ``free`` waiting rows that fit one prefill; none if the rest may not begin any more."""
         if not self._queue:
             self._queue = self._waiting.pop(0)
             self._decoder.store_prefixes(self._queue)
@@ -221,6 +231,9 @@ class _Batch:
         chosen: list[_Row] = []
         size = 0
         while self._queue and len(chosen) < free:
+            if self._decoder.watch.spent(self._queue[-1].index):
+                self._decoder.end(self._queue.pop(), cut=True)
+                continue
             size = max(size, len(self._queue[-1].tokens) - self._queue[-1].prefix)
             if chosen and size * (len(chosen) + 1) > self._decoder.prefill_tokens:
                 break
@@ -229,6 +242,8 @@ class _Batch:
 
     def _admit(self, free: int) -> None:
         rows = self._next(free)
+        if not rows:
+            return
         longest = max(len(row.tokens) for row in rows)
         if self._end < longest or not self._live:
             self._resize(longest)
@@ -252,10 +267,15 @@ class _Batch:
 
     def _take(self, tokens: Iterable[int], first: int) -> None:
         """Append each live row's next token, from row ``first`` on; rows that are done leave, the last rows fill in."""
+        watch = self._decoder.watch
         for row, token in zip(self._live[first:], tokens, strict=True):
             row.answer.append(token)
+            watch.token(row.index)
         for place in range(len(self._live) - 1, first - 1, -1):
-            if self._decoder.done(self._live[place]):
+            row = self._live[place]
+            done = self._decoder.done(row)
+            if done or watch.spent(row.index):
+                self._decoder.end(row, cut=not done)
                 last = self._live.pop()
                 if place < len(self._live):
                     self._live[place] = last

@@ -22,6 +22,7 @@ from evomerge.evaluation.backend.generation import GreedyDecoder, Limits, SetRow
 from evomerge.evaluation.backend.plain import generate_plainly, is_plain_attention
 from evomerge.evaluation.backend.scoring import loglikelihoods, rolling_loglikelihoods
 from evomerge.evaluation.backend.text import TextCodec
+from evomerge.evaluation.backend.watch import Watch
 from evomerge.types import Artefact, Recipe
 
 
@@ -109,15 +110,16 @@ class HFBackend:
         self._leave_population()
         self._live.restore()
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> list[str]:
+    def generate(self, requests: Sequence[GenerationRequest], watch: Watch | None = None) -> list[str]:
         if not self._one_by_one:
-            return self._generate(requests, self._population.set_rows if self._shared and self._population else None)
-        assert self._merger is not None
+            set_rows = self._population.set_rows if self._shared and self._population else None
+            return self._generate(requests, set_rows, watch)
+        assert self._merger is not None and watch is None, "a watch is for candidates that answer together"
         answers = [""] * len(requests)
         for candidate, recipe in enumerate(self._one_by_one):
             mine = [i for i, request in enumerate(requests) if request.candidate == candidate]
             self._live.apply(self._merger, recipe)
-            for i, answer in zip(mine, self._generate([requests[i] for i in mine], None), strict=True):
+            for i, answer in zip(mine, self._generate([requests[i] for i in mine], None, None), strict=True):
                 answers[i] = answer
         return answers
 
@@ -131,17 +133,19 @@ class HFBackend:
         model, codec = self._current.model, self._current.codec
         return rolling_loglikelihoods(model, codec, texts, self._limits.rows, self._limits.prefill_tokens)
 
-    def _generate(self, requests: Sequence[GenerationRequest], set_rows: SetRows | None) -> list[str]:
+    def _generate(
+        self, requests: Sequence[GenerationRequest], set_rows: SetRows | None, watch: Watch | None
+    ) -> list[str]:
         model, codec = self._current.model, self._current.codec
         if not self._current.fast:
             if any(request.temperature for request in requests):
                 raise UserError(
                     "no samples from a model of this kind (it has layers without keys and values): leave samples at 1"
                 )
-            return generate_plainly(model, codec, requests, self._limits.rows)
+            return generate_plainly(model, codec, requests, self._limits.rows, watch)
         if set_rows is None:  # one model answers all: requests of several candidates share their prefixes
             requests = [replace(request, candidate=0) for request in requests]
-        return GreedyDecoder(model, codec, self._limits, set_rows).generate(requests)
+        return GreedyDecoder(model, codec, self._limits, set_rows).generate(requests, watch)
 
     @property
     def _current(self) -> _Ready:

