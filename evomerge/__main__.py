@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -38,6 +39,7 @@ def main() -> None:
     warnings.simplefilter("ignore", FutureWarning)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("evomerge").setLevel(logging.INFO)
+    gc.disable()  # until the job's modules are there, see _run
     register()
     sys.argv[1:] = _with_harness_tasks(sys.argv[1:])
     failures: list[BaseException] = []
@@ -62,7 +64,12 @@ def main() -> None:
 
 def _run(composed: DictConfig) -> None:
     config = to_config(composed)
-    importlib.import_module(f"evomerge.jobs.{config.job}").run(config)
+    job = importlib.import_module(f"evomerge.jobs.{config.job}")
+    # Modules stay. Looking for garbage among the hundreds of thousands of objects that torch alone brings, again and
+    # again while they come and once more at exit, takes as long as loading them.
+    gc.freeze()
+    gc.enable()
+    job.run(config)
 
 
 def _with_harness_tasks(arguments: list[str]) -> list[str]:

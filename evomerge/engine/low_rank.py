@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +13,7 @@ _SMALLEST_BLOCK = 16
 _TOLERANCE = 0.014
 _ROUNDING = 1e-7  # float32: of the energy
 _SMALL = 1e-3
+_BLURRED = 5e-4  # squares this far below the largest: float32 would leave their vectors less orthogonal than 1e-3
 _PIECE = 1 << 16
 _MAX_STEPS = 16
 _SEED = 0  # the same matrix gives the same factors, in any order and process
@@ -108,25 +107,38 @@ def randomized_svd(matrix: torch.Tensor, rank: int) -> Truncated:
     energy = energy_of(matrix)
     if energy == 0.0:
         return Truncated(matrix[:, :0], matrix[0, :0], matrix.mT[:, :0], 0.0, 0.0)
-    with _fast_products():
-        found = _krylov_basis(matrix, rank, block, energy)
-    return full_svd(matrix).first(rank) if found is None else _triplets(matrix, *found, rank, energy)
+    basis = _krylov_basis(matrix, rank, block, energy)
+    return full_svd(matrix).first(rank) if basis is None else _triplets(matrix, basis, rank, energy)
 
 
-def _krylov_basis(
-    matrix: torch.Tensor, rank: int, block: int, energy: float
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Q (m, k) and A^T Q (n, k) that hold the ``rank`` largest directions; None when k would near m."""
+@dataclass(frozen=True)
+class _Basis:
+    """An orthonormal Q (m, k), its images A^T Q (n, k) and their Gram matrix (k, k)."""
+
+    q: torch.Tensor
+    images: torch.Tensor
+    gram: torch.Tensor
+
+    def grown(self, fresh: torch.Tensor, images: torch.Tensor) -> _Basis:
+        """With orthonormal columns (m, b) beside Q, and their images."""
+        across, own = self.images.mT @ images, images.mT @ images
+        gram = torch.cat([torch.cat([self.gram, across], dim=1), torch.cat([across.mT, own], dim=1)])
+        return _Basis(torch.cat([self.q, fresh], dim=1), torch.cat([self.images, images], dim=1), gram)
+
+
+def _krylov_basis(matrix: torch.Tensor, rank: int, block: int, energy: float) -> _Basis | None:
+    """A basis that holds the ``rank`` largest directions; None when k would near m."""
     rows, columns = matrix.shape
     generator = torch.Generator().manual_seed(_SEED)
     start = torch.randn(columns, block, generator=generator).to(matrix)
-    basis = torch.linalg.qr(matrix @ start).Q  # (m, k)
-    images = matrix.mT @ basis  # (n, k): A^T Q
+    q = torch.linalg.qr(_fast_product(matrix, start)).Q
+    images = _fast_product(matrix.mT, q)
+    basis = _Basis(q, images, images.mT @ images)
     lost: float | None = None  # known once the basis can hold the rank
     gain: float | None = None
     for _ in range(_MAX_STEPS):
-        if basis.shape[1] >= rank:
-            previous, lost = lost, _lost(images, rank, energy)
+        if basis.q.shape[1] >= rank:
+            previous, lost = lost, _lost(basis.gram, rank, energy)
             if lost <= _ROUNDING * energy:
                 break
             if previous is not None:
@@ -135,12 +147,12 @@ def _krylov_basis(
                 ratio = min(max(gain / last_gain, 0.3), 0.85) if last_gain else 0.5
                 if gain * ratio / (1 - ratio) <= _TOLERANCE * lost:
                     break
-        if basis.shape[1] + block > rows // 2:
+        if basis.q.shape[1] + block > rows // 2:
             return None
-        fresh = _orthonormal(matrix @ images[:, -block:], basis)
-        basis = torch.cat([basis, fresh], dim=1)
-        images = torch.cat([images, matrix.mT @ fresh], dim=1)
-    return basis, images
+        fresh = _orthonormal(_fast_product(matrix, images), basis.q)
+        images = _fast_product(matrix.mT, fresh)
+        basis = basis.grown(fresh, images)
+    return basis
 
 
 def energy_of(tensor: torch.Tensor) -> float:
@@ -151,13 +163,12 @@ def energy_of(tensor: torch.Tensor) -> float:
     return sum((float(torch.dot(part, part)) for part in parts), 0.0)
 
 
-@contextmanager
-def _fast_products() -> Iterator[None]:
-    """Products may be rounded: a basis needs no exact ones. On processors too, thin products gain two- to threefold."""
+def _fast_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Factors may be rounded to bfloat16: a basis needs no exact ones. Thin products gain two- to threefold."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        yield
+        return left @ right
     finally:
         torch.set_float32_matmul_precision(before)
 
@@ -169,17 +180,22 @@ def _orthonormal(block: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
     return block
 
 
-def _lost(images: torch.Tensor, rank: int, energy: float) -> float:
-    """Squared error of the best ``rank`` directions in the basis: the eigenvalues of its Gram matrix are squares."""
-    squares = torch.linalg.eigvalsh(images.mT @ images)
+def _lost(gram: torch.Tensor, rank: int, energy: float) -> float:
+    """Squared error of the best ``rank`` directions in the basis: the Gram matrix's eigenvalues are squares."""
+    squares = torch.linalg.eigvalsh(gram)
     return max(0.0, energy - float(squares[-rank:].double().sum()))
 
 
-def _triplets(matrix: torch.Tensor, basis: torch.Tensor, images: torch.Tensor, rank: int, energy: float) -> Truncated:
-    wide = images.double()  # float32 squares would blur directions below 3e-4 of the largest
-    turn = torch.linalg.eigh(wide.mT @ wide).eigenvectors[:, -rank:].flip(1).to(images.dtype)
-    left = basis @ turn
-    right = matrix.mT @ left  # in full precision, whatever the images have
+def _triplets(matrix: torch.Tensor, basis: _Basis, rank: int, energy: float) -> Truncated:
+    squares, vectors = torch.linalg.eigh(basis.gram)
+    exact = energy - float(squares[-rank:].double().sum()) < _SMALL * energy or squares[-rank] < _BLURRED * squares[-1]
+    if exact:
+        wide = basis.images.double()
+        vectors = torch.linalg.eigh(wide.mT @ wide).eigenvectors.to(matrix.dtype)
+    turn = vectors[:, -rank:].flip(1)
+    left = basis.q @ turn
+    # the images' rounding is far below an error that is not itself tiny
+    right = matrix.mT @ left if exact else basis.images @ turn
     values = torch.linalg.vector_norm(right, dim=0)
     right = right / values.clamp_min(1e-30)  # a direction without energy has no right vector
     lost = max(0.0, energy - float(values.double().square().sum()))
