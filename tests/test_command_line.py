@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import evomerge
+from command_line import ENVIRONMENT, evomerge
 
 RECIPE = """\
 base: base
@@ -62,11 +62,47 @@ def test_help_lists_jobs_and_choices(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
-    heavy = ("torch", "ray", "optuna", "pandas")
-    script = f"import sys, evomerge.__main__; print([m for m in {heavy} if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+HEAVY = {
+    "torch", "ray", "optuna", "pandas", "pyarrow", "scipy", "matplotlib", "transformers", "peft", "datasets", "lm_eval",
+    "huggingface_hub", "sympy", "evomerge.merging",
+}  # fmt: skip
+MODULES_AFTER = """
+import contextlib, io, runpy, sys
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    runpy.run_module("evomerge", run_name="__main__")
+print(*sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["--help"], set()),
+        (["job=methods"], {"torch", "evomerge.merging"}),
+        (["job=merge", "recipe=merge.yaml", "out=merged"], {"torch", "evomerge.merging"}),
+        (["job=extract_lora", "base=base", "model=tuned", "out=lora", "rank=2"], {"torch"}),
+        (["job=extract_lora", "recipe=merge.yaml", "out=lora", "rank=2"], {"torch", "evomerge.merging"}),
+    ],
+)
+def test_a_job_loads_what_it_needs(arguments: list[str], needed: set[str], tmp_path: Path, pico_model) -> None:
+    base, tuned = pico_model(), pico_model(seed=0, dtype="float32")
+    (tmp_path / "base").symlink_to(base)
+    (tmp_path / "tuned").symlink_to(tuned)
+    (tmp_path / "merge.yaml").write_text(
+        f"base: {base}\nmethod: task_arithmetic\nexperts:\n  - {{name: one, model: {tuned}, weight: 0.5}}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", MODULES_AFTER, *arguments], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert HEAVY.intersection(done.stdout.split()) == needed
+
+
+def test_the_report_needs_neither_workers_nor_models(tmp_path: Path) -> None:
+    command_line = [sys.executable, "-c", MODULES_AFTER, "job=report", "run=nowhere"]
+    done = subprocess.run(command_line, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "nowhere" in done.stderr
+    assert not {"ray", "transformers", "peft", "datasets", "lm_eval"}.intersection(done.stdout.split())
 
 
 def test_methods_are_listed(tmp_path: Path) -> None:

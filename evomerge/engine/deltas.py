@@ -7,9 +7,7 @@ from typing import Protocol
 
 import torch
 
-from evomerge.engine.merge import Merger
 from evomerge.errors import UserError
-from evomerge.types import Recipe
 from evomerge.weights.adapter import LowRank
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import LowRankTaskVector, TaskVector
@@ -140,49 +138,12 @@ class FactorDeltas:
         return None
 
 
-class MergeDeltas:
-    """A recipe's merged parameters minus the base, merged anew at every reading."""
-
-    def __init__(self, merger: Merger, recipe: Recipe) -> None:
-        self.base, self._merger, self._recipe = merger.base, merger, recipe
-        self.modules: Mapping[str, str] = adapter_modules(merger)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self._merger.changed(self._recipe)
-
-    def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Difference | LowRank]]:
-        buffers: dict[tuple[int, ...], torch.Tensor] = {}
-        for name, tensor in self._merger.float_tensors(self._recipe):
-            if only is None or name in only:
-                yield name, Difference(self.base[name], tensor, buffers)
-
-    def added_rows(self, name: str) -> torch.Tensor | None:
-        return None
-
-
 def deltas_of_expert(base: Checkpoint, expert: Checkpoint | TaskVector) -> Deltas:
     """Differences of a fine-tune: a full checkpoint, or an adapter's task vector."""
     if isinstance(expert, Checkpoint):
         return CheckpointDeltas(base, expert)
     assert isinstance(expert, LowRankTaskVector), "a full expert comes as its checkpoint"
     return FactorDeltas(base, expert.factors, expert.modules)
-
-
-def deltas_of_merge(merger: Merger, recipe: Recipe) -> Deltas:
-    """Differences of a merge: in factors where the merge keeps to them, so that no dense matrix is formed."""
-    if merger.is_low_rank(recipe):
-        return FactorDeltas(merger.base, merger.core_space.to_lora(recipe)[0], adapter_modules(merger))
-    return MergeDeltas(merger, recipe)
-
-
-def adapter_modules(merger: Merger) -> dict[str, str]:
-    """Parameter name -> PEFT's module path, from all experts that are adapters."""
-    modules: dict[str, str] = {}
-    for vector in merger.experts.values():
-        if isinstance(vector, LowRankTaskVector):
-            modules |= vector.modules
-    return modules
 
 
 def is_vocabulary(name: str) -> bool:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import torch
 
-from evomerge.engine.deltas import MergeDeltas, adapter_modules
 from evomerge.engine.extract import extract
 from evomerge.engine.extraction_plan import ExtractOptions, Plan
 from evomerge.engine.merge import Merger
+from evomerge.engine.merge_deltas import MergeDeltas, adapter_modules
 from evomerge.engine.write_tensors import Progress, write_tensors
 from evomerge.errors import UserError
 from evomerge.types import Recipe
 from evomerge.weights.adapter_writer import write_adapter
-from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.sources import loadable
 from evomerge.weights.stream_writer import companions
 from evomerge.weights.task_vector import LowRankTaskVector
 from evomerge.weights.writer import with_dtype
@@ -84,7 +84,7 @@ def export_lora(
     Raises:
         UserError: no rank is given and no expert is an adapter that would suggest one.
     """
-    base_name = loadable(recipe.base, merger.base)
+    base_name = loadable(recipe.base, merger.base.folder)
     if not merger.is_low_rank(recipe):
         options = ExtractOptions(rank=rank or _default_rank(merger, recipe), dtype=dtype)
         done = extract(MergeDeltas(merger, recipe), folder, base_name, options)
@@ -101,12 +101,6 @@ def export_lora(
     by_module = {plan.module(name): factor for name, factor in factors.items()}
     write_adapter(folder, by_module, base_name, plan.in_base(), dtype)
     return LoraExport(folder, max(factor.rank for factor in factors.values()), error, (), chosen)
-
-
-def loadable(source: str, base: Checkpoint) -> str:
-    """The base's name for transformers and peft: a hub id as it is, anything else by the folder it lies in."""
-    elsewhere = Path(source).expanduser().is_dir() or source.startswith(("pypi:", "evomerge:"))
-    return str(base.folder.resolve()) if elsewhere else source
 
 
 def _default_rank(merger: Merger, recipe: Recipe) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from evomerge.engine.combine_adapters import combine
-from evomerge.engine.export import loadable
 from evomerge.errors import UserError
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.combine_yaml import load
@@ -15,7 +14,7 @@ from evomerge.weights.adapter import Adapter, LowRank
 from evomerge.weights.adapter_updates import updates_on
 from evomerge.weights.adapter_writer import new_adapter
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.sources import resolve
+from evomerge.weights.sources import loadable, resolve
 
 
 def run(recipe_file: str, out: str) -> None:
@@ -26,7 +25,10 @@ def run(recipe_file: str, out: str) -> None:
     base = None if source is None else Checkpoint(resolve(source))
     for adapter in adapters.values():
         _refuse_more_than_factors(adapter, base)
-    base_name = _named_base(tuple(adapters.values())) if source is None or base is None else loadable(source, base)
+    if source is None or base is None:
+        base_name = _named_base(tuple(adapters.values()))
+    else:
+        base_name = loadable(source, base.folder)
     combined = combine(adapters, recipe.combination, recipe.seed)
     in_base = [] if base is None else [name.removesuffix(".weight") for name in base.names]
     transposed = any(adapter.config.get("fan_in_fan_out") for adapter in adapters.values())

@@ -6,27 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evomerge.config import Config
-from evomerge.engine.deltas import Deltas, deltas_of_expert, deltas_of_merge
-from evomerge.engine.export import export_lora, loadable
+from evomerge.engine.deltas import Deltas, deltas_of_expert
 from evomerge.engine.extract import extract
 from evomerge.engine.extraction_plan import ExtractOptions
 from evomerge.engine.extraction_result import Extraction
-from evomerge.engine.merge import Merger
 from evomerge.engine.triplets import Progress as Step
 from evomerge.errors import UserError
 from evomerge.jobs.arguments import model_source, required
-from evomerge.recipes.recipe_yaml import load
 from evomerge.report.extraction import extraction_table, left_out_lines
 from evomerge.types import Recipe
 from evomerge.weights.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.sources import resolve
-from evomerge.weights.task_vector import LowRankTaskVector, open_task_vector
+from evomerge.weights.sources import loadable, resolve
+from evomerge.weights.task_vector import LowRankTaskVector
+
+if TYPE_CHECKING:
+    from evomerge.engine.merge import Merger
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def run(config: Config) -> None:
 
 def write_compressed(merger: Merger, recipe: Recipe, out: Path, rank: int) -> str:
     """Compress the experts, then merge; says what came out."""
+    from evomerge.engine.export import export_lora
+
     if not merger.is_low_rank(recipe):
         raise UserError(
             f"extract.compress=true needs a merge of adapters in their factors, {recipe.method} of these experts is "
@@ -81,11 +84,7 @@ def origin_of(config: Config) -> Origin:
     if config.recipe is not None:
         if config.model is not None or config.base is not None:
             raise UserError("recipe= names its own base and experts: leave out base= and model=")
-        recipe = load(config.recipe)
-        base = Checkpoint(resolve(recipe.base))
-        experts = {expert.name: open_task_vector(base, expert.source) for expert in recipe.experts}
-        merger = Merger(base, experts)
-        return Origin(deltas_of_merge(merger, recipe), base, loadable(recipe.base, base), recipe, merger)
+        return _origin_of_recipe(config.recipe)
     base_name, model = required(config, "base", "model")
     source = model_source(base_name)
     base, folder = Checkpoint(resolve(source)), resolve(model_source(model))
@@ -94,7 +93,19 @@ def origin_of(config: Config) -> Origin:
         if (folder / "adapter_config.json").is_file()
         else Checkpoint(folder)
     )
-    return Origin(deltas_of_expert(base, expert), base, loadable(source, base), folder)
+    return Origin(deltas_of_expert(base, expert), base, loadable(source, base.folder), folder)
+
+
+def _origin_of_recipe(file: str) -> Origin:
+    # Late: merge methods and what goes with them, which a checkpoint needs none of.
+    from evomerge.engine.merge_deltas import deltas_of_merge
+    from evomerge.engine.mergers import recipe_merger
+    from evomerge.recipes.recipe_yaml import load
+
+    recipe = load(file)
+    merger = recipe_merger(recipe)
+    base_name = loadable(recipe.base, merger.base.folder)
+    return Origin(deltas_of_merge(merger, recipe), merger.base, base_name, recipe, merger)
 
 
 def options_of(config: Config) -> ExtractOptions:

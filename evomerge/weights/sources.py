@@ -49,6 +49,12 @@ def resolve(source: str, cache: Path | None = None) -> Path:
     )
 
 
+def loadable(source: str, folder: Path) -> str:
+    """How transformers and peft find a model that lies in ``folder``: a hub id as it is, anything else by folder."""
+    elsewhere = Path(source).expanduser().is_dir() or source.startswith(("pypi:", "evomerge:"))
+    return str(folder.resolve()) if elsewhere else source
+
+
 def resolve_weights(source: str, cache: Path | None = None) -> Path:
     """What :func:`resolve` gives, or an existing raw state dict: a file of weights that belongs to no model folder.
 
