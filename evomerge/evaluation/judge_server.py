@@ -20,13 +20,9 @@ from evomerge.evaluation.code_processes import Zygote, judge_code
 from evomerge.evaluation.sandbox import SandboxSettings, SandboxUnavailable, limits, walls
 from evomerge.evaluation.sandbox.walls import Walls
 
-_NICE = 5  # a third of an even share of a busy core: an answer still gets its CPU seconds within its wall seconds
-
 
 def main(arguments: str) -> None:
     """Enter the sandbox, say so, then serve until standard input ends."""
-    # The cores are the models' first. It judges while they generate, and has them to itself when they wait for it.
-    os.nice(_NICE)
     options = json.loads(arguments)
     settings = SandboxSettings(**options["settings"])
     # Whatever is imported late must be imported now: the sandbox's file system holds the standard library alone.
