@@ -39,6 +39,8 @@ from evomerge.search.live import listener as live_listener
 from evomerge.search.loop import begin_run, run_search
 from evomerge.search.store import Store
 from evomerge.search.tables import write_tables
+from evomerge.search.tracking.base import TrackingSetup
+from evomerge.search.tracking.listener import with_tracking
 from evomerge.types import Artefact, Objective, Pool, Recipe, Trial
 from evomerge.weights.files import write_text
 from evomerge.weights.task_vector import LowRankTaskVector
@@ -69,7 +71,8 @@ def run(config: Config) -> None:
     write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
     write_text(folder / "prompts.json", json.dumps(prompts))
     seconds = _Phases(folder)
-    listener = live_listener()
+    tracking = TrackingSetup(folder, config.name, config.tracking.project)
+    listener = with_tracking(live_listener(), config.tracking.kind, tracking)
     anchors = dict(space.anchors())
     pool = open_pool(config, spec)
     try:

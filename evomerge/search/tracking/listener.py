@@ -1,0 +1,94 @@
+"""The listener that sends a search's metrics to a sink, each finished trial once over all runs of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evomerge.search.base import Listener
+from evomerge.search.progress import progress, trial_retention
+from evomerge.search.tracking.base import TRACKERS, TRIAL, Sink, TrackingSetup
+from evomerge.types import Candidate, Objective, Trial
+
+
+def with_tracking(listener: Listener, kind: str, setup: TrackingSetup) -> Listener:
+    """``listener``, and beside it a tracker of this kind; ``none`` adds nothing.
+
+    Raises:
+        UserError: unknown kind, or its package or login is missing.
+    """
+    return listener if kind == "none" else Both(listener, Tracked(TRACKERS[kind](setup)))
+
+
+class Tracked:
+    """One step per finished trial. Trials of earlier runs that did not get there are caught up first."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._objectives: Sequence[Objective] = ()
+        self._trials: list[Trial] = []
+        self._step = 0
+
+    def started(self, objectives: Sequence[Objective], budget: int, workers: int, trials: Sequence[Trial]) -> None:
+        self._objectives = objectives
+        written = self._sink.numbers()
+        self._step = len(written)
+        self._trials = [trial for trial in trials if trial.number in written]
+        for trial in trials:
+            if trial.number not in written:
+                self.finished(trial)
+
+    def submitted(self, candidate: Candidate) -> None:
+        pass
+
+    def finished(self, trial: Trial) -> None:
+        self._trials.append(trial)
+        self._step += 1
+        self._sink.write(self._step, metrics(trial, self._trials, self._objectives))
+
+    def note(self, text: str) -> None:
+        pass
+
+    def stopped(self) -> None:
+        self._sink.close()
+
+
+def metrics(trial: Trial, trials: Sequence[Trial], objectives: Sequence[Objective]) -> dict[str, float]:
+    """What a trial scored and where the search stands after it; ``trials`` are the finished ones, it among them.
+
+    A failed trial has no scores. Retentions are with the references known so far.
+    """
+    state = progress(trials, objectives)
+    values: dict[str, float] = {TRIAL: trial.number, "search/seconds": trial.seconds}
+    values |= {"search/hypervolume": state.hypervolume, "search/failed": state.failed}
+    values |= {f"best/{best.name}": best.value for best in state.bests}
+    if trial.error is None:
+        values |= {f"score/{objective.task}": trial.scores[objective.task].mean for objective in objectives}
+        values["score/min-retention"] = trial_retention(trial, trials, objectives)
+    return values
+
+
+class Both:
+    """Tells two listeners, the first one first."""
+
+    def __init__(self, first: Listener, second: Listener) -> None:
+        self._listeners = (first, second)
+
+    def started(self, objectives: Sequence[Objective], budget: int, workers: int, trials: Sequence[Trial]) -> None:
+        for listener in self._listeners:
+            listener.started(objectives, budget, workers, trials)
+
+    def submitted(self, candidate: Candidate) -> None:
+        for listener in self._listeners:
+            listener.submitted(candidate)
+
+    def finished(self, trial: Trial) -> None:
+        for listener in self._listeners:
+            listener.finished(trial)
+
+    def note(self, text: str) -> None:
+        for listener in self._listeners:
+            listener.note(text)
+
+    def stopped(self) -> None:
+        for listener in self._listeners:
+            listener.stopped()
