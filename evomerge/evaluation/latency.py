@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from evomerge.errors import UserError
-from evomerge.evaluation.served_model import MIXED, Answered, ServedModel, Serving
+from evomerge.evaluation.served_model import Answered, CannotMix, ServedModel, Serving
 
 _WARM_UP = 4  # new tokens: enough for every kernel to have run
 
@@ -154,10 +154,8 @@ def _warmed_up(
     for serving, way, model in contenders:
         try:
             model.answer(prompts, min(new_tokens, _WARM_UP), way)
-        except (ValueError, TypeError) as error:
-            if way != MIXED:
-                raise
-            left_out[f"{serving.name}: {way}"] = f"PEFT: {str(error).strip().splitlines()[0]}"
+        except CannotMix as error:
+            left_out[f"{serving.name}: {way}"] = f"PEFT: {error}"
         else:
             yield serving, way, model
 

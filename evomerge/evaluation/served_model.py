@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,10 @@ ALONE = "one model"
 ADAPTER = "one adapter"
 SWITCHING = "switching"
 MIXED = "mixed batch"
+
+
+class CannotMix(Exception):
+    """PEFT answers no mixed batch with adapters of this kind; the message is PEFT's."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class ServedModel:
         for folder in serving.adapters:
             updates_on(Adapter(folder), Checkpoint(serving.model))
         self._names = [_name(number) for number in range(len(serving.adapters))]
-        self._model: PreTrainedModel | PeftModelForCausalLM = _load(serving, dtype, device)
+        self._source = serving, dtype, device
+        self._model: PreTrainedModel | PeftModelForCausalLM = _load(*self._source)
         config = self._model.config.get_text_config()
         self.vocabulary: int = config.vocab_size
         self.context: int | None = getattr(config, "max_position_embeddings", None)
@@ -96,22 +100,29 @@ class ServedModel:
                 come to all adapters too.
 
         Raises:
-            ValueError: PEFT cannot answer a mixed batch with adapters of this kind.
+            CannotMix: of a mixed batch.
         """
         rows = prompts.shape[0]
         wanted = [self._names[(arrived + row) % len(self._names)] for row in range(rows)] if self._names else []
         began = time.perf_counter()
         if way != SWITCHING:
-            extra = {"adapter_names": wanted} if way == MIXED else {}
-            return self._together([(list(range(rows)), *self._generate(prompts, new_tokens, extra))], began)
+            answer = self._mix(prompts, new_tokens, wanted) if way == MIXED else self._generate(prompts, new_tokens)
+            return self._together([(list(range(rows)), *answer)], began)
         groups = []
         for name in dict.fromkeys(wanted):
             group = [row for row in range(rows) if wanted[row] == name]
             self._model.set_adapter(name)
-            groups.append((group, *self._generate(prompts[group], new_tokens, {})))
+            groups.append((group, *self._generate(prompts[group], new_tokens)))
         return self._together(groups, began)
 
-    def _generate(self, prompts: Tensor, new_tokens: int, extra: Mapping[str, Any]) -> tuple[list[float], Tensor]:
+    def _mix(self, prompts: Tensor, new_tokens: int, wanted: list[str]) -> tuple[list[float], Tensor]:
+        try:
+            return self._generate(prompts, new_tokens, adapter_names=wanted)
+        except (ValueError, TypeError) as error:
+            self._model = _load(*self._source)  # peft left its hooks in the model
+            raise CannotMix(str(error).strip().splitlines()[0]) from error
+
+    def _generate(self, prompts: Tensor, new_tokens: int, **extra: Any) -> tuple[list[float], Tensor]:
         """When each token came, and the tokens."""
         clock = _Clock()
         tokens = self._model.generate(

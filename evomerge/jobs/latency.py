@@ -69,9 +69,9 @@ def _servings(config: Config) -> list[Serving]:
         given = [key for key in ("model", "adapter", "base", "adapters") if getattr(config, key)]
         if given:
             raise UserError(f"run= names model, base and adapters itself: leave out {given[0]}=")
-        if not isinstance(config.run, str):
-            raise UserError(f"job=latency takes one run, got run={config.run}")
-        folder = Path(config.run)
+        if isinstance(config.run, list):
+            raise UserError(f"job=latency takes one run, got {len(config.run)} (run={config.run})")
+        folder = Path(str(config.run))
         return _winner(folder, load(folder / "best" / "recipe.yaml"))
     if bool(config.adapters) != (config.base is not None):
         raise UserError("the model is compared with a base and its adapters: give both base=... and adapters=[...]")

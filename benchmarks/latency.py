@@ -1,0 +1,106 @@
+"""Answering: a merged model against its base with three adapters that take turns, in one run.
+
+    python benchmarks/latency.py [--run outputs/sql_code_json] [--batch 1 8 32] [--rounds 7] [--threads 2] [--keep]
+
+The merged model is the winner of ``--run``, or a merge of the shipped experts, written to a temporary folder; the
+time of a token does not depend on its weights' values. Both sides are transformers' and PEFT's own, with their
+defaults; ``switching`` sorts a batch by adapter and calls ``set_adapter`` before each group. The last line is of the
+first batch size. ``--keep`` writes benchmarks/results/latency.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from evomerge.engine.export import export_model
+from evomerge.engine.merge import Merger
+from evomerge.evaluation.latency import LatencyRow, LatencySettings, measure
+from evomerge.evaluation.model_size import peak_memory, size_of
+from evomerge.evaluation.served_model import ALONE, SWITCHING, Serving
+from evomerge.jobs.arguments import model_source
+from evomerge.recipes.recipe_yaml import load
+from evomerge.types import Expert, Recipe
+from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.sources import resolve
+from evomerge.weights.task_vector import open_task_vector
+
+HERE = Path(__file__).resolve().parent
+EXPERTS = tuple(Expert(name, f"evomerge:experts/{name}") for name in ("sql", "code", "json"))
+
+
+def write_model(folder: Path) -> tuple[Path, Recipe]:
+    """A merge of the shipped experts."""
+    recipe = Recipe(model_source("smollm2-135m"), EXPERTS, "task_arithmetic", ((1.0, 0.7, 1.0),))
+    base = Checkpoint(resolve(recipe.base))
+    merger = Merger(base, {expert.name: open_task_vector(base, expert.source) for expert in EXPERTS})
+    return export_model(merger, recipe, folder), recipe
+
+
+def shown(row: LatencyRow) -> str:
+    return (
+        f"{row.name + ', ' + row.way:30} batch {row.batch:3}: first token {row.first_token_ms.median:8.1f} ms, "
+        f"{row.ms_per_token.median:7.1f} ms/token ({row.ms_per_token.low:.1f}-{row.ms_per_token.high:.1f}), "
+        f"{row.ratio.median:.2f} x ({row.ratio.low:.2f}-{row.ratio.high:.2f}), "
+        f"{row.tokens_per_second.median:.0f} tokens/s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, help="run folder whose winner is measured")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--keep", action="store_true", help="write benchmarks/results/latency.json")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    settings = LatencySettings(tuple(given.batch), rounds=given.rounds)
+    with tempfile.TemporaryDirectory() as temporary:
+        if given.run is None:
+            folder, recipe = write_model(Path(temporary) / "model")
+        else:
+            folder, recipe = given.run / "best" / "model", load(given.run / "best" / "recipe.yaml")
+        adapters = tuple(str(resolve(expert.source)) for expert in recipe.experts)
+        servings = (Serving("merged", str(folder)), Serving("base + adapters", str(resolve(recipe.base)), adapters))
+        memory = {serving.name: peak_memory(serving, settings) for serving in servings}
+        sizes = {serving.name: size_of(serving) for serving in servings}
+        measured = measure(servings, settings)
+    for row in measured.rows:
+        print(shown(row))
+    first = {row.way: row for row in measured.rows if row.batch == given.batch[0]}
+    result = {
+        "merged_ms_per_token": round(first[ALONE].ms_per_token.median, 1),
+        "switching_ms_per_token": round(first[SWITCHING].ms_per_token.median, 1),
+        "ratio": round(first[SWITCHING].ratio.median, 2),
+    }
+    if given.keep:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        about = {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "threads": given.threads,
+            "commit": commit,
+            "settings": asdict(settings),
+            "rows": [asdict(row) for row in measured.rows],
+            "left_out": measured.left_out,
+            "sizes": {name: asdict(size) | {"peak_memory_bytes": memory[name]} for name, size in sizes.items()},
+        }
+        (HERE / "results").mkdir(exist_ok=True)
+        (HERE / "results" / "latency.json").write_text(json.dumps(result | about, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
