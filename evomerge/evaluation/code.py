@@ -2,7 +2,8 @@
 
 Tested code shares no process with the tests, so nothing it does there can turn into a verdict: not ``sys.exit(0)``,
 printing, patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It only answers calls, with plain
-values. The process that runs the tests never executes a line the model wrote, and alone decides.
+values, and for the classes that tests name with references to its objects (:mod:`evomerge.evaluation.stand_ins`). The
+process that runs the tests never executes a line the model wrote, and alone decides.
 
 Standard library only: this runs in the judge.
 """
@@ -14,10 +15,13 @@ import importlib
 import math
 import re
 import sys
+from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from evomerge.evaluation import frames, plain_values
 from evomerge.evaluation.plain_values import NotPlain
+from evomerge.evaluation.stand_ins import Held, StandIns, exception
 
 _FENCE = re.compile(
     r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE | re.MULTILINE
@@ -45,52 +49,70 @@ def answer_calls(fd: int) -> None:
     Runs in a sandboxed process of its own. The first message back says that the sandbox stood before the program ran.
     """
     frames.send(fd, b"ready")
-    program = frames.receive(fd)
-    if program is None:
+    message = frames.receive(fd)
+    if message is None:
         return
+    sent = plain_values.loads(message)
     namespace: dict[str, Any] = {"__name__": "answer"}
+    held = Held(sent["classes"], namespace)
     try:
-        exec(compile(program.decode(), "answer.py", "exec", dont_inherit=True), namespace)
+        exec(compile(sent["program"], "answer.py", "exec", dont_inherit=True), namespace)
     except BaseException as error:
-        _reply(fd, {"error": type(error).__name__})
+        _reply(fd, _raised(error), held)
         return
     functions = [name for name, value in namespace.items() if callable(value) and isinstance(name, str)]
     modules = [name for name in _MODULES if name in namespace and namespace[name] is sys.modules.get(name)]
-    _reply(fd, {"functions": functions, "modules": modules})
+    _reply(fd, {"functions": functions, "modules": modules, "bases": held.bases()}, held)
     while (message := frames.receive(fd)) is not None:
-        call = plain_values.loads(message)
+        call = plain_values.loads(message, held.resolve)
         arguments, keywords = list(call["args"]), dict(call["kwargs"])
-        before = [plain_values.dumps(argument) for argument in arguments]
+        before = [plain_values.dumps(argument, held.refer) for argument in arguments]
         try:
-            result = namespace[call["name"]](*arguments, **keywords)
-            reply = {"result": result, "changed": _changed(arguments, before)}
-            _reply(fd, reply)
+            if call["do"] == "call":
+                result = namespace[arguments[0]](*arguments[1:], **keywords)
+            else:
+                result = held.do(call["do"], *arguments, **keywords)
+            _reply(fd, {"result": result, "changed": _changed(arguments, before, held)}, held)
         except BaseException as error:
-            _reply(fd, {"error": type(error).__name__})
+            _reply(fd, _raised(error), held)
 
 
-def _reply(fd: int, message: dict[str, Any]) -> None:
+def _raised(error: BaseException) -> dict[str, Any]:
+    """What is told of an exception: the names of its classes, nearest first, and what it holds if that is plain."""
+    told: dict[str, Any] = {"error": [kind.__name__ for kind in type(error).__mro__]}
+    for name, value in (("args", error.args), ("state", error.__dict__)):
+        try:
+            plain_values.dumps(value)
+        except NotPlain:
+            continue
+        told[name] = value
+    return told
+
+
+def _reply(fd: int, message: dict[str, Any], held: Held) -> None:
     try:
-        text = plain_values.dumps(message)
+        text = plain_values.dumps(message, held.refer)
     except NotPlain as error:
-        text = plain_values.dumps({"error": f"NotPlain: {error}"})
+        text = plain_values.dumps({"error": ["NotPlain"], "args": (str(error),)})
     frames.send(fd, text.encode())
 
 
-def _changed(arguments: list[Any], before: list[str]) -> dict[int, Any]:
+def _changed(arguments: list[Any], before: list[str], held: Held) -> dict[int, Any]:
     """Arguments changed in place, as sorting functions do: the tests shall see that too."""
     return {
         position: argument
         for position, argument in enumerate(arguments)
-        if isinstance(argument, (list, dict, set, bytearray)) and plain_values.dumps(argument) != before[position]
+        if isinstance(argument, (list, dict, set, bytearray, deque))
+        and plain_values.dumps(argument, held.refer) != before[position]
     }
 
 
-def run_tests(fd: int, item: dict[str, str], answer: str) -> bytes:
+def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
     """Send the answer's program to the process behind ``fd`` and run the item's tests on it.
 
     Args:
-        item: ``prompt``, ``test`` (defines ``check(candidate)``) and ``entry_point``, as HumanEval has them; ``style``.
+        item: ``prompt``, ``test`` (defines ``check(candidate)``) and ``entry_point``, as HumanEval has them; ``style``;
+            ``classes`` whose objects tests may hold.
 
     Returns:
         PASSED, FAILED or NOT_STARTED (the other process died before it ran anything: the judge's fault).
@@ -98,18 +120,23 @@ def run_tests(fd: int, item: dict[str, str], answer: str) -> bytes:
     if frames.receive(fd, 64) != b"ready":
         return NOT_STARTED
     try:
-        frames.send(fd, program(item, answer).encode("utf-8", "surrogatepass"))
-        started = _receive(fd)
+        classes = item.get("classes", {})
+        first = plain_values.dumps({"program": program(item, answer), "classes": list(classes)})
+        frames.send(fd, first.encode())
+        line = _Line(fd)
+        started = line.receive()
+        line.objects = StandIns(classes, dict(started["bases"]), line.ask)
         namespace = _trusted_namespace(item["prompt"])
-        for name in started.get("functions", ()):
+        for name in started["functions"]:
             # Helpers that only the answer defines; what the prompt or Python defines is never taken from the answer.
             if isinstance(name, str) and name not in namespace and not hasattr(builtins, name):
-                namespace[name] = _Remote(fd, name)
-        for name in started.get("modules", ()):
+                namespace[name] = _Remote(line, name)
+        for name in started["modules"]:
             # MBPP's tests use what the program imported; the module itself is this process's own.
             if name in _MODULES and name not in namespace:
                 namespace[name] = importlib.import_module(name)
-        namespace[item["entry_point"]] = _Remote(fd, item["entry_point"])
+        namespace[item["entry_point"]] = _Remote(line, item["entry_point"])
+        namespace |= line.objects.kinds
         exec(compile(item["test"], "test.py", "exec", dont_inherit=True), namespace)
         namespace["check"](namespace[item["entry_point"]])
     except BaseException:
@@ -117,7 +144,7 @@ def run_tests(fd: int, item: dict[str, str], answer: str) -> bytes:
     return PASSED
 
 
-def program(item: dict[str, str], answer: str) -> str:
+def program(item: Mapping[str, Any], answer: str) -> str:
     """The program in an answer.
 
     In completion style the answer goes on where the item's prompt ends. In chat style it is a message: of its Markdown
@@ -129,11 +156,11 @@ def program(item: dict[str, str], answer: str) -> str:
     >>> program(item, "```py\\ndef f(x): return x\\n```")
     'import math\\n\\ndef f(x): return x\\n'
     """
-    prompt = item["prompt"]
+    prompt = str(item["prompt"])
     if item.get("style") != "chat":
         return prompt + answer
     defines = re.compile(
-        rf"^(?:async\s+)?def\s+{re.escape(item['entry_point'])}\b|^{re.escape(item['entry_point'])}\s*=", re.M
+        rf"^(?:(?:async\s+)?def|class)\s+{re.escape(item['entry_point'])}\b|^{re.escape(item['entry_point'])}\s*=", re.M
     )
     blocks = [found.group(1) for found in _FENCE.finditer(answer)] or [answer]
     code = next((block for block in blocks if defines.search(block)), blocks[0])
@@ -155,36 +182,61 @@ def _trusted_namespace(prompt: str) -> dict[str, Any]:
     return {"__name__": "tests"}
 
 
-def _receive(fd: int) -> dict[str, Any]:
-    message = frames.receive(fd, 2 * plain_values.MAX_CHARACTERS)
-    if message is None:
-        raise RuntimeError("the answer's process is gone")
-    reply = plain_values.loads(message)
-    if "error" in reply:
-        kind = getattr(builtins, str(reply["error"]), None)
+class _Line:
+    """The tests' end of the line to the answer."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.objects = StandIns({}, {}, self.ask)
+
+    def ask(self, what: str, /, *args: Any, **kwargs: Any) -> Any:
+        """What the answer gives back; ``args`` that it changed in place are changed.
+
+        Raises:
+            Exception: of a class that Python or the tests' item knows, as the answer raised it.
+        """
+        message = {"do": what, "args": args, "kwargs": kwargs}
+        frames.send(self._fd, plain_values.dumps(message, self.objects.refer).encode())
+        reply = self.receive()
+        for position, value in dict(reply["changed"]).items():
+            _overwrite(args[position], value)
+        return reply["result"]
+
+    def receive(self) -> dict[str, Any]:
+        message = frames.receive(self._fd, 2 * plain_values.MAX_CHARACTERS)
+        if message is None:
+            raise RuntimeError("the answer's process is gone")
+        reply = plain_values.loads(message, self.objects.resolve)
+        if "error" in reply:
+            raise self._error(reply)
+        return dict(reply)
+
+    def _error(self, reply: dict[str, Any]) -> Exception:
         # An AssertionError raised by the answer fails the test like any other; only Exceptions may be tested for.
-        raise (kind if isinstance(kind, type) and issubclass(kind, Exception) else RuntimeError)("raised by the answer")
-    return dict(reply)
+        known = (self.objects.kinds.get(name) or exception(name) for name in reply["error"])
+        kind = next((kind for kind in known if kind and issubclass(kind, Exception)), RuntimeError)
+        error = kind.__new__(kind, *reply.get("args", ()))
+        error.__dict__.update(reply.get("state", {}))
+        return error
 
 
 class _Remote:
     """A function of the answer, called in its process."""
 
-    def __init__(self, fd: int, name: str) -> None:
-        self._fd = fd
+    def __init__(self, line: _Line, name: str) -> None:
+        self._line = line
         self.__name__ = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        frames.send(self._fd, plain_values.dumps({"name": self.__name__, "args": args, "kwargs": kwargs}).encode())
-        reply = _receive(self._fd)
-        for position, value in dict(reply["changed"]).items():
-            _overwrite(args[position], value)
-        return reply["result"]
+        return self._line.ask("call", self.__name__, *args, **kwargs)
 
 
 def _overwrite(argument: Any, value: Any) -> None:
     if isinstance(argument, (list, bytearray)) and type(value) is type(argument):
         argument[:] = value
+    elif isinstance(argument, deque) and type(value) is type(argument):
+        argument.clear()
+        argument.extend(value)
     elif isinstance(argument, (dict, set)) and type(value) is type(argument):
         argument.clear()
         argument.update(value)

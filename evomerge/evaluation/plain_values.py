@@ -6,8 +6,12 @@ whose ``__eq__`` the tested code wrote.
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 MAX_CHARACTERS = 4 << 20
@@ -16,39 +20,56 @@ _MAX_ITEMS = 100_000
 
 
 class NotPlain(Exception):
-    """A value not made of None, numbers, text, bytes, built-in containers and types, or too large or too deep."""
+    """A value not made of None, numbers, text, bytes, dates, built-in containers, types; or too large, too deep."""
 
 
-def dumps(value: Any) -> str:
+Reference = tuple[str, int]
+"""What crosses instead of an object that is not plain: the name of its class and its number; -1 is the class itself."""
+
+
+def dumps(value: Any, refer: Callable[[Any], Reference | None] = lambda value: None) -> str:
     """Text of a plain value.
 
     >>> loads(dumps({"a": (1, 2.5, {3})}))
     {'a': (1, 2.5, {3})}
 
+    Args:
+        refer: asked first for each value in it: a reference to send instead, or None.
+
     Raises:
         NotPlain: the value cannot cross.
     """
-    text = json.dumps(_encode(value, 0))
+    text = json.dumps(_encode(value, 0, refer))
     if len(text) > MAX_CHARACTERS:
         raise NotPlain("value too large")
     return text
 
 
-def loads(text: str | bytes) -> Any:
+def _no_objects(reference: Reference) -> Any:
+    raise NotPlain(f"an object of class {reference[0]} cannot be judged")
+
+
+def loads(text: str | bytes, resolve: Callable[[Reference], Any] = _no_objects) -> Any:
     """The value of ``dumps``' text; safe for text that an enemy wrote.
+
+    Args:
+        resolve: gives what stands for a reference.
 
     Raises:
         NotPlain: the text is not one of ours.
     """
     try:
-        return _decode(json.loads(text), 0)
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError, OverflowError) as error:
+        return _decode(json.loads(text), 0, resolve)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError, ArithmeticError) as error:
         raise NotPlain(str(error)) from None
 
 
-def _encode(value: Any, depth: int) -> Any:
+def _encode(value: Any, depth: int, refer: Callable[[Any], Reference | None]) -> Any:
     if depth > _MAX_DEPTH:
         raise NotPlain("nested too deeply")
+    reference = refer(value)
+    if reference is not None:
+        return ["O", *reference]
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -65,24 +86,36 @@ def _encode(value: Any, depth: int) -> Any:
         return ["b" if isinstance(value, bytes) else "a", bytes(value).hex()]
     for tag, kind in _CONTAINERS.items():
         if isinstance(value, kind):
-            return [tag, [_encode(item, depth + 1) for item in kind.__iter__(value)]]
+            return [tag, [_encode(item, depth + 1, refer) for item in kind.__iter__(value)]]
     if isinstance(value, dict):
-        return ["d", [[_encode(k, depth + 1), _encode(v, depth + 1)] for k, v in dict.items(value)]]
+        return ["d", [[_encode(k, depth + 1, refer), _encode(v, depth + 1, refer)] for k, v in dict.items(value)]]
     if isinstance(value, type) and value in _TYPES.values():
         return ["T", value.__name__]
     if isinstance(value, range):
         return ["r", value.start, value.stop, value.step]
+    if isinstance(value, Fraction):
+        return ["R", hex(value.numerator), hex(value.denominator)]
+    if isinstance(value, Decimal):
+        return ["D", Decimal.__str__(value)]
+    if isinstance(value, datetime.timedelta):
+        return ["e", value.days, value.seconds, value.microseconds]
+    for name, date in _DATES.items():
+        if isinstance(value, date):
+            return ["Y", name, date.isoformat(value)]
+    for tag, view in _VIEWS.items():
+        if isinstance(value, view):
+            return [tag, [_encode(item, depth + 1, refer) for item in value]]
     if isinstance(value, Iterator):
         items = []
         for item in value:
-            items.append(_encode(item, depth + 1))
+            items.append(_encode(item, depth + 1, refer))
             if len(items) > _MAX_ITEMS:
                 raise NotPlain("endless iterator")
         return ["n", items]
     raise NotPlain(f"a value of type {type(value).__name__} cannot be judged")
 
 
-def _decode(code: Any, depth: int) -> Any:
+def _decode(code: Any, depth: int, resolve: Callable[[Reference], Any]) -> Any:
     if depth > _MAX_DEPTH + 1:
         raise NotPlain("nested too deeply")
     if code is None or code is True or code is False:
@@ -101,15 +134,30 @@ def _decode(code: Any, depth: int) -> Any:
     if tag == "a":
         return bytearray.fromhex(rest)
     if tag in _CONTAINERS:
-        return _CONTAINERS[tag](_decode(item, depth + 1) for item in rest)
+        return _CONTAINERS[tag](_decode(item, depth + 1, resolve) for item in rest)
     if tag == "d":
-        return {_decode(k, depth + 1): _decode(v, depth + 1) for k, v in rest}
+        return {_decode(k, depth + 1, resolve): _decode(v, depth + 1, resolve) for k, v in rest}
     if tag == "T":
         return _TYPES[rest]
     if tag == "r":
         return range(int(rest), int(code[2]), int(code[3]))
     if tag == "n":
-        return iter([_decode(item, depth + 1) for item in rest])
+        return iter([_decode(item, depth + 1, resolve) for item in rest])
+    if tag == "R":
+        return Fraction(int(rest, 16), int(code[2], 16))
+    if tag == "D":
+        return Decimal(rest)
+    if tag == "e":
+        return datetime.timedelta(rest, code[2], code[3])
+    if tag == "Y":
+        return _DATES[rest].fromisoformat(code[2])
+    if tag in _VIEWS:
+        items = [_decode(item, depth + 1, resolve) for item in rest]
+        if tag == "K":
+            return dict.fromkeys(items).keys()
+        return dict(enumerate(items)).values() if tag == "V" else dict(items).items()
+    if tag == "O" and type(rest) is str and type(code[2]) is int:
+        return resolve((rest, code[2]))
     raise NotPlain(f"unknown tag {tag!r}")
 
 
@@ -118,4 +166,7 @@ _TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict)
 }
-_CONTAINERS: dict[str, Any] = {"l": list, "t": tuple, "S": set, "F": frozenset}
+_CONTAINERS: dict[str, Any] = {"l": list, "t": tuple, "S": set, "F": frozenset, "q": deque}
+_VIEWS: dict[str, Any] = {"K": KeysView, "V": ValuesView, "I": ItemsView}
+# A datetime is a date, too: it comes first.
+_DATES: dict[str, Any] = {"datetime": datetime.datetime, "date": datetime.date, "time": datetime.time}

@@ -141,7 +141,11 @@ _TESTS_AND_VERDICT = {
     "fake frames on every descriptor": """
         import os
         for fd in range(256):
-            for payload in (b'p', b'["d", [[["s", "result"], true], [["s", "changed"], ["d", []]]]]'):
+            for payload in (
+                b'p',
+                b'["d", [[["s", "result"], true], [["s", "changed"], ["d", []]]]]',
+                b'["d", [[["s", "result"], ["O", "double", 0]], [["s", "changed"], ["d", []]]]]',
+            ):
                 try: os.write(fd, len(payload).to_bytes(8, 'big') + payload)
                 except OSError: pass
         return x

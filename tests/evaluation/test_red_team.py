@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hostile_code
+import hostile_objects
 import hostile_sql
 import pytest
 
@@ -87,6 +88,13 @@ def test_hostile_code_is_wrong(target, name):
     pairs = [(hostile_code.ITEM, target.prepare(hostile_code.FAST[name]))]
     assert target.judge.judge("code", pairs) == [{"pass@1": 0.0}]
     target.check("code", hostile_code.ITEM, hostile_code.RIGHT)
+
+
+@pytest.mark.parametrize("name", hostile_objects.ANSWERS)
+def test_hostile_objects_are_wrong(target, name):
+    test, answer = hostile_objects.ANSWERS[name]
+    assert target.judge.judge("code", [(hostile_objects.item(test), answer)]) == [{"pass@1": 0.0}]
+    target.check("code", hostile_objects.RIGHT_ITEM, hostile_objects.RIGHT)
 
 
 @pytest.mark.parametrize("name", hostile_code.SLOW)
