@@ -206,7 +206,7 @@ class Config:
     adapters: list[str] = field(default_factory=list)
     recipe: str | None = None
     out: str | None = None
-    run: str | None = None
+    run: Any = None  # a folder; job=report takes a list of them, too
     split: str = "test"
     rank: int = 16
     ranks: list[int] = field(default_factory=list)

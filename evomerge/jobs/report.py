@@ -1,19 +1,29 @@
-"""Rebuild everything that is derived from a run's store."""
+"""Rebuild everything that is derived from a run's store, or set several runs side by side."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from evomerge.config import Config
+from evomerge.errors import UserError
 from evomerge.jobs import push
 from evomerge.jobs.arguments import required
+from evomerge.report.compare import write_comparison
 from evomerge.report.delivery import write_cards
 from evomerge.report.write import print_summary, write_report
 from evomerge.search.tables import write_tables
 
 
 def run(config: Config) -> None:
-    folder = Path(required(config, "run")[0])
+    """One run: its report. A list of runs: ``comparison.html``, in the working directory or where ``out`` says."""
+    (asked,) = required(config, "run")
+    if isinstance(asked, list):
+        page = write_comparison([str(folder) for folder in asked], config.out or ".")
+        print(f"comparison of {len(asked)} runs written to {page}")
+        return
+    if not isinstance(asked, str):
+        raise UserError(f"run= takes a run folder or a list of them, run=[outputs/A,outputs/B], got {asked}")
+    folder = Path(asked)
     push.check(config)
     write_report(folder)
     write_tables(folder)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evomerge.report import style
+from evomerge.report.importance import Importance, importances
 from evomerge.report.info import Point, points, weights
 from evomerge.report.run import Run
 from evomerge.types import Recipe
@@ -113,6 +117,59 @@ def _covered(left: float, base: float, width: float, taken: list[tuple[float, fl
     return any(abs(base - b) < 11 and left < x + w and x < left + width for x, b, w in taken)
 
 
+def draw_parallel(run: Run) -> Figure:
+    """Parallel coordinates: an axis for each objective and for the smallest retention, a line for each candidate that
+    lies on the front or keeps at least 70 % of the best smallest retention."""
+    names = [*run.tasks, "smallest retention"]
+    top = max(p.min_retention for p in points(run))
+    found = [p for p in points(run) if p.winner or (p.on_front and p.name is None) or p.min_retention >= 0.7 * top]
+    rows = np.array([[*(p.scores[task].mean for task in run.tasks), p.min_retention] for p in found])
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    span = np.where(high > low, high - low, 1.0)
+    with style.figure_style():
+        figure, (ax,) = _axes(1)
+        figure.set_size_inches(2.2 + 1.9 * len(names), 4.2)
+        looks: dict[str, dict[str, Any]] = {
+            "dominated": {"color": style.DOMINATED, "linewidth": 1.0, "zorder": 2},
+            "front": {"color": style.FRONT, "linewidth": 1.8, "zorder": 3},
+            "winner": {"color": style.WINNER, "linewidth": 3.0, "marker": "*", "markersize": 13, "zorder": 4},
+        }
+        for point, row in zip(found, (rows - low) / span, strict=True):
+            kind = "winner" if point.winner else "front" if point.on_front else "dominated"
+            ax.plot(range(len(names)), row, label=kind, **looks[kind])
+        for place in range(len(names)):
+            ax.plot([place, place], [0, 1], color=style.MUTED, linewidth=1.0, zorder=1)
+            for at, value in ((-0.09, low[place]), (1.05, high[place])):
+                ax.text(place, at, f"{100 * value:.1f} %", ha="center", color=style.MUTED, fontsize=10)
+        ax.set_xticks(range(len(names)), names)
+        ax.tick_params(axis="x", length=0, pad=16)
+        ax.set_yticks([])
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+        ax.set_title("Near the front, axis by axis", pad=24)
+        handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=11)
+    return figure
+
+
+def draw_importances(candidates: int, found: Sequence[Importance]) -> Figure:
+    """A bar for each setting, with what chance exceeds once in twenty; settings below that are hollow."""
+    with style.figure_style():
+        figure, (ax,) = _axes(1)
+        figure.set_size_inches(7.4, 1.6 + 0.32 * len(found))
+        for place, entry in enumerate(reversed(found)):
+            sure = entry.share > entry.chance
+            fill = style.FRONT if sure else "white"
+            edge = style.FRONT if sure else style.DOMINATED
+            ax.barh(place, 100 * entry.share, color=fill, edgecolor=edge, height=0.6)
+            ax.plot([100 * entry.chance] * 2, [place - 0.42, place + 0.42], color=style.INK, linewidth=1.5)
+        ax.set_yticks(range(len(found)), [entry.name for entry in reversed(found)])
+        ax.grid(axis="y", visible=False)
+        ax.set_xlabel("share of the differences in smallest retention (%); line: once in twenty by chance", fontsize=10)
+        ax.set_title(f"What seems to matter, roughly, over {candidates} candidates")
+    return figure
+
+
 def draw_hypervolume(run: Run) -> Figure:
     """Hypervolume of the scores after each trial; a mark where the anchors end."""
     with style.figure_style():
@@ -157,23 +214,31 @@ def draw_weights(recipe: Recipe, title: str = "Weights") -> Figure:
 
 
 def write_figures(run: Run) -> None:
-    """``figures/front.png``, ``hypervolume.png`` and, of the winner, ``weights.png``; each in one step."""
+    """``figures/``: front, hypervolume, from three objectives on parallel coordinates, importances, and the winner's
+    weights; each as PNG and SVG, in one step."""
     if not run.scored:
         return
     drawn = {"front": draw_front(run), "hypervolume": draw_hypervolume(run)}
+    if len(run.tasks) > 2:
+        drawn["parallel"] = draw_parallel(run)
+    candidates, found = importances(run)
+    if found:
+        drawn["importances"] = draw_importances(candidates, found)
     if run.winner is not None:
         drawn["weights"] = draw_weights(run.winner.recipe, f"Winner: {run.winner.recipe.method}")
     folder = run.folder / "figures"
     folder.mkdir(exist_ok=True)
     for name, figure in drawn.items():
-        save(figure, folder / f"{name}.png")
+        save(figure, folder / name)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Replace the PNG ``path`` by the figure in one step."""
-    memory = io.BytesIO()
-    with style.figure_style():
-        figure.savefig(memory, format="png", metadata={"Software": None})  # the same run gives the same bytes
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(memory.getvalue())
-    temporary.replace(path)
+    """Replace ``path``.png and ``path``.svg by the figure, each in one step; the same figure gives the same bytes."""
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        memory = io.BytesIO()
+        with style.figure_style():
+            figure.savefig(memory, format=kind, metadata=metadata)
+        file = path.with_name(f"{path.name}.{kind}")
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        temporary.write_bytes(memory.getvalue())
+        temporary.replace(file)

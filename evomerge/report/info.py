@@ -13,11 +13,12 @@ from evomerge.types import ItemScore, Recipe, Score, Trial
 
 # What happened on an item, the telling kinds first.
 KINDS = (
-    "the winner is right, another is not",
-    "the winner is wrong, another is right",
-    "all are right",
-    "all are wrong",
+    "the winner is right, base or specialist is not",
+    "the winner is wrong, base or specialist is right",
+    "winner, base and specialist are right",
+    "winner, base and specialist are wrong",
 )
+LONGEST = 4000  # characters of an answer
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,32 @@ def points(run: Run) -> list[Point]:
 
 
 @dataclass(frozen=True)
+class Step:
+    """The search after a scored candidate: what it had cost so far, failures included, and its hypervolume.
+
+    ``items`` are answers judged, ``seconds`` those of all evaluations so far, of all workers together.
+    """
+
+    trials: int
+    items: int
+    seconds: float
+    hypervolume: float
+
+
+def history(run: Run) -> list[Step]:
+    """A step for each scored candidate, in order of number."""
+    found = run.hypervolume()
+    volumes: dict[int, float] = dict(zip(found["number"], found["hypervolume"], strict=True))
+    steps, items, seconds = [], 0, 0.0
+    for done, trial in enumerate(run.records, start=1):
+        items += len(trial.items)
+        seconds += trial.seconds
+        if trial.number in volumes:
+            steps.append(Step(done, items, round(seconds, 1), float(volumes[trial.number])))
+    return steps
+
+
+@dataclass(frozen=True)
 class Weights:
     """A recipe's weights (G, T) with the names of its G layer groups and T experts."""
 
@@ -89,7 +116,7 @@ class Sample:
 
 
 def samples(run: Run, questions: Mapping[tuple[str, str], str] | None = None) -> list[Sample]:
-    """For each task searched for, the first test item of each kind: what base, specialist and winner made of it.
+    """For each task searched for, the first test item of each kind: what base, experts and winner made of it.
 
     Args:
         run: a run with a winner; without one there are no samples.
@@ -99,24 +126,29 @@ def samples(run: Run, questions: Mapping[tuple[str, str], str] | None = None) ->
         return []
     found: list[Sample] = []
     for task in run.tasks:
+        specialist = run.expert_of(task)
+        # The task's specialist is the first of the experts.
+        experts = sorted(run.experts, key=lambda name: name != specialist)
         models: list[tuple[str, Trial | None]] = [("base", run.anchor("base"))]
-        expert = run.expert_of(task)
-        if expert is not None:
-            models.append((f"expert {expert}", run.anchor(f"expert:{expert}")))
+        models += [(f"expert {name}", run.anchor(f"expert:{name}")) for name in experts]
         models.append(("winner", run.winner))
         answers: dict[str, dict[str, ItemScore]] = {
             name: {item.item: item for item in run.evaluation(trial, "test").get(task, ())}
             for name, trial in models
             if trial is not None
         }
-        found += _of_each_kind(task, {name: own for name, own in answers.items() if own}, questions or {})
+        known = {name: own for name, own in answers.items() if own}
+        found += _of_each_kind(task, f"expert {specialist}", known, questions or {})
     return found
 
 
 def _of_each_kind(
-    task: str, answers: Mapping[str, Mapping[str, ItemScore]], questions: Mapping[tuple[str, str], str]
+    task: str, specialist: str, answers: Mapping[str, Mapping[str, ItemScore]], questions: Mapping[tuple[str, str], str]
 ) -> list[Sample]:
-    """The first item of each pattern of right and wrong, the telling patterns first."""
+    """The first item of each pattern of right and wrong, the telling patterns first.
+
+    Patterns are those of base, specialist and winner: the experts of other tasks would make nearly all items differ.
+    """
     if "winner" not in answers:
         return []
     first: dict[str, Sample] = {}
@@ -124,12 +156,17 @@ def _of_each_kind(
         if not all(item in other for other in answers.values()):
             continue
         right = own.outcome >= 0.5
-        others = [other[item].outcome >= 0.5 for name, other in answers.items() if name != "winner"]
+        others = [answers[name][item].outcome >= 0.5 for name in ("base", specialist) if name in answers]
         unanimous = all(other == right for other in others)
         kind = KINDS[(2 if unanimous else 0) + (0 if right else 1)]
-        rows = tuple((name, other[item].answer, other[item].outcome) for name, other in answers.items())
+        rows = tuple((name, _short(other[item].answer), other[item].outcome) for name, other in answers.items())
         first.setdefault(kind, Sample(task, item, kind, questions.get((task, item)), rows))
     return [first[kind] for kind in KINDS if kind in first]
+
+
+def _short(answer: str) -> str:
+    """A page of many long answers would be no page for a phone."""
+    return answer if len(answer) <= LONGEST else answer[:LONGEST] + f" ... ({len(answer) - LONGEST} characters more)"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

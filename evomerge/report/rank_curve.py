@@ -135,6 +135,6 @@ def _line(
 
 
 def write_curve(points: Sequence[CurvePoint], folder: Path) -> None:
-    """``rank_curve.csv`` and ``rank_curve.png``, each in one step."""
+    """``rank_curve.csv``, ``rank_curve.png`` and ``.svg``, each in one step."""
     write_text(folder / "rank_curve.csv", curve_frame(points).to_csv(index=False))
-    save(draw_curve(points), folder / "rank_curve.png")
+    save(draw_curve(points), folder / "rank_curve")

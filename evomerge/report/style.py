@@ -42,6 +42,7 @@ def figure_style() -> Iterator[None]:
             "figure.dpi": 110,
             "savefig.dpi": 160,
             "savefig.bbox": "tight",
+            "svg.hashsalt": "evomerge",  # else every SVG has other ids
         }
     ):
         yield

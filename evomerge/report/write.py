@@ -8,7 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from evomerge.report.html import commands, payload, render, shown
+from evomerge.report.commands import again, shown
+from evomerge.report.html import render
+from evomerge.report.payload import payload
 from evomerge.report.run import Run
 from evomerge.report.tables import rich_table, write_front
 from evomerge.report.verdict import verdict
@@ -60,7 +62,7 @@ def print_summary(run_dir: Path | str, console: Console | None = None) -> None:
     rows = [("report", f"{folder}/report.html"), ("front", f"{folder}/pareto.csv, {folder}/recipes/")]
     if run.winner is not None:
         rows[:0] = [("model", f"{folder}/best/model"), ("LoRA", f"{folder}/best/lora")]
-        rows.append(("again", commands(run)[-1]["text"]))
+        rows.append(("again", again(run)))
     console.print()
     for name, value in rows:
         console.print(Text.assemble((f"{name:<8}", "dim"), value), soft_wrap=True)

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -11,8 +12,8 @@ from rich.console import Console
 
 from evomerge import Run
 from evomerge.recipes import load
-from evomerge.report.html import payload
 from evomerge.report.info import points, weights
+from evomerge.report.payload import payload
 from evomerge.report.tables import markdown
 from evomerge.report.verdict import verdict
 from evomerge.report.write import print_summary, write_report
@@ -42,12 +43,14 @@ def test_nothing_half_written_stays(written: Path) -> None:
 
 
 def test_figures_are_pictures(written: Path) -> None:
-    for name in ("front", "hypervolume", "weights"):
+    for name in ("front", "hypervolume", "parallel", "weights"):
         assert (written / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        drawing = ElementTree.parse(written / "figures" / f"{name}.svg").getroot()
+        assert drawing.tag == "{http://www.w3.org/2000/svg}svg" and len(list(drawing.iter())) > 50
 
 
 def test_the_report_is_rebuilt_byte_for_byte(written: Path, tmp_path: Path) -> None:
-    names = ("pareto.csv", "pareto.json", "report.html", "figures/front.png")
+    names = ("pareto.csv", "pareto.json", "report.html", "figures/front.png", "figures/front.svg")
     before = {name: (written / name).read_bytes() for name in names}
     for name in names:
         (written / name).unlink()

@@ -1,0 +1,136 @@
+"""What the page of one run shows, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from evomerge.report.bootstrap import Interval
+from evomerge.report.commands import commands, shown
+from evomerge.report.importance import importances
+from evomerge.report.info import flat, history, points, samples, weights
+from evomerge.report.results import WINNER, Row
+from evomerge.report.run import Run
+from evomerge.report.verdict import verdict
+from evomerge.types import Score
+
+
+def payload(run: Run, questions: Mapping[tuple[str, str], str] | None = None) -> dict[str, Any]:
+    """All that the page shows. ``questions``: prompts of test items by (task, item)."""
+    table = run.results
+    return {
+        "name": run.name,
+        "folder": shown(run.folder),
+        "verdict": asdict(verdict(run)),
+        "facts": _facts(run),
+        "commands": commands(run),
+        "tasks": list(table.tasks),
+        "side_tasks": list(table.side_tasks),
+        "rows": [_row(row) for row in table.rows],
+        "delivered": _delivered(run),
+        "points": [asdict(point) for point in points(run)],
+        "experts": [expert.name for expert in run.records[0].recipe.experts] if run.records else list(run.experts),
+        "history": [asdict(step) for step in history(run)],
+        "anchors": sum(trial.label is not None for trial in run.records),
+        "weights": _weights(run),
+        "importances": _importances(run),
+        "samples": [asdict(sample) for sample in samples(run, questions)],
+        "failures": [{"number": t.number, "method": t.recipe.method, "error": t.error} for t in run.failures],
+        "seconds": run.environment.get("seconds", {}),
+        "work": _work(run),
+        "environment": _environment(run),
+    }
+
+
+def _facts(run: Run) -> list[dict[str, str]]:
+    """The few numbers of the first screen."""
+    facts = []
+    table = run.results
+    winner, comparison = table.winner, table.comparison
+    if winner is not None and winner.retention is not None:
+        facts.append(_fact(_percent(winner.retention), "smallest retention, 95 % interval " + _range(winner.retention)))
+    if comparison is not None:
+        gap = comparison.difference
+        words = f"against {comparison.other}, 95 % interval {_range(gap, '+.1f')}"
+        facts.append({**_fact(f"{100 * gap.mean:+.1f} points", words), "better": "yes" if gap.low > 0 else ""})
+        facts.append(_fact(f"{100 * comparison.probability:.1f} %", "of resamples of the items have it ahead"))
+    failed = f", {len(run.failures)} failed" if run.failures else ""
+    facts.append(_fact(str(len(run.records)), f"candidates tried{failed}"))
+    seconds = sum(run.environment.get("seconds", {}).values())
+    if seconds:
+        facts.append(_fact(f"{seconds / 60:.1f} min", "from start to finish"))
+    return facts
+
+
+def _fact(value: str, words: str) -> dict[str, str]:
+    return {"value": value, "words": words}
+
+
+def _percent(value: Score | Interval) -> str:
+    return f"{100 * value.mean:.1f} %"
+
+
+def _range(value: Interval, form: str = ".1f") -> str:
+    return f"{100 * value.low:{form}} to {100 * value.high:{form}}"
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "winner": row.label == WINNER,
+        "scores": {task: asdict(score) for task, score in row.scores.items()},
+        "retention": None if row.retention is None else asdict(row.retention),
+    }
+
+
+def _delivered(run: Run) -> str:
+    """What the exported files scored, in words."""
+    said = []
+    for kind, scores in run.delivered.items():
+        listed = ", ".join(f"{task} {100 * score.mean:.1f} %" for task, score in scores.items())
+        said.append(f"best/{kind}: {listed}")
+    if not said:
+        return ""
+    return "The exported files, loaded and scored again: " + "; ".join(said) + "."
+
+
+def _weights(run: Run) -> dict[str, Any] | None:
+    if run.winner is None:
+        return None
+    recipe = run.winner.recipe
+    modifiers = {f"{n} {key}": value for n, own in recipe.modifiers.items() for key, value in own.items()}
+    settings = {**recipe.expert_parameters, **recipe.parameters, **modifiers}
+    return {
+        **asdict(weights(recipe)),
+        "method": recipe.method,
+        "number": run.winner.number,
+        "settings": [[name, value] for name, value in settings.items()],
+    }
+
+
+def _importances(run: Run) -> dict[str, Any] | None:
+    candidates, found = importances(run)
+    return {"candidates": candidates, "entries": [asdict(entry) for entry in found]} if found else None
+
+
+def _work(run: Run) -> list[list[str]]:
+    """What was done for it: candidates, answers, seconds of evaluation in the search."""
+    rows = [["candidates", str(len(run.records))]]
+    if run.failures:
+        rows.append(["of these failed", str(len(run.failures))])
+    for split in ("search", "selection", "test"):
+        answers = sum(len(items) for trial in run.scored for items in run.evaluation(trial, split).values())
+        if answers:
+            rows.append([f"answers on the {split} items", f"{answers:,}".replace(",", " ")])
+    seconds = sum(trial.seconds for trial in run.records)
+    if seconds:
+        rows.append(["evaluation in the search, all workers together", f"{seconds / 60:.1f} min"])
+    return rows
+
+
+def _environment(run: Run) -> list[list[str]]:
+    """Date, machine and versions; the names without the group they stand in."""
+    known = {key: value for key, value in run.environment.items() if key != "seconds"}
+    rows = [[name.rpartition(".")[2].replace("_gib", ", GiB"), str(value)] for name, value in flat(known)]
+    return [[name, value[:16].replace("T", " ")] if name == "date" else [name, value] for name, value in rows]
