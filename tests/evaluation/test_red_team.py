@@ -69,7 +69,7 @@ def target(request, tmp_path_factory) -> Iterator[Target]:
             assert judge.level == request.param
         except UserError as error:
             pytest.skip(str(error))
-        folder = Path(judge._folder)
+        folder = Path(judge._process._folder)
         yield Target(judge, folder, canary, processes_of(folder))
 
 
