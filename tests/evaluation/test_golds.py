@@ -54,7 +54,7 @@ def test_golds_of_the_shared_data(judge, task, file):
 @needs_shared
 @pytest.mark.parametrize("compare", ["strict", "spider", "bird"])
 def test_golds_are_right_in_every_comparison(judge, compare):
-    documents = read_documents("sql", SHARED / "sql_validation.jsonl", ItemOptions(compare=compare))[:100]
+    documents = read_documents("sql", SHARED / "sql_validation.jsonl", ItemOptions(compare=compare))
     verdicts = judge.judge("sql", [(document.item, document.gold) for document in documents])
     assert all(verdict == {"sql_exec": 1.0, "sql_valid": 1.0} for verdict in verdicts)
 

@@ -177,3 +177,48 @@ def test_programs_in_messages(tmp_path, judge, answer, right):
     assert document.prompt.startswith("Write a solution to the following problem")
     found = judge.judge("code", [(document.item, document.gold), (document.item, answer)])
     assert [verdict["pass@1"] for verdict in found] == [1, right]
+
+
+CLASS = {
+    "task_id": "y",
+    "prompt": 'from collections import deque\n\nclass Window:\n    """Mean of the last n numbers."""\n',
+    "entry_point": "Window",
+    "test": (
+        "def check(candidate):\n    window = candidate(2)\n    window.add(1)\n"
+        "    assert abs(window.mean() - 1) < 1e-6\n"
+        "    window.add(2.5)\n    window.add(3)\n    assert abs(Window.mean(window) - 2.75) < 1e-6\n"
+        "    assert len(window) == 2\n"
+        "    try:\n        candidate(0)\n    except ValueError as error:\n        assert 'n' in str(error)\n"
+        "    else:\n        assert False"
+    ),
+    "canonical_solution": """
+    def __init__(self, n):
+        if n < 1:
+            raise ValueError("n must be at least 1")
+        self.last = deque(maxlen=n)
+
+    def add(self, number):
+        self.last.append(number)
+
+    def mean(self):
+        return sum(self.last) / len(self.last)
+
+    def __len__(self):
+        return len(self.last)
+""",
+}
+
+
+@pytest.mark.parametrize("style", ["completion", "chat"])
+def test_a_class_as_the_answer_in_human_evals_form(tmp_path, judge, style):
+    (tmp_path / "own.jsonl").write_text(json.dumps(CLASS))
+    (document,) = read_documents("code", tmp_path / "own.jsonl", ItemOptions(style=style))
+    wrong = [
+        ("maxlen=n", "maxlen=9"),
+        ("ValueError", "KeyError"),
+        ("/ len(self.last)", ""),
+        ("return len", "return 1 + len"),
+    ]
+    answers = [document.gold, *(document.gold.replace(*change) for change in wrong)]
+    found = judge.judge("code", [(document.item, answer) for answer in answers])
+    assert [verdict["pass@1"] for verdict in found] == [1, 0, 0, 0, 0]
