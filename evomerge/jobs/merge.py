@@ -14,6 +14,7 @@ from evomerge.engine.stream import cores
 from evomerge.jobs import combine
 from evomerge.jobs.arguments import required
 from evomerge.jobs.bytes_progress import bytes_progress
+from evomerge.jobs.merge_card import mergekit_card, recipe_card, write_card
 from evomerge.recipes.combine_yaml import is_combination
 from evomerge.recipes.mergekit import MergeConfig, is_mergekit, unused_parameters
 from evomerge.recipes.mergekit import load as load_mergekit
@@ -26,11 +27,14 @@ def run(config: Config) -> None:
     if is_combination(recipe_file):
         combine.run(recipe_file, out)
     elif is_mergekit(recipe_file):
-        merge_documents(load_mergekit(recipe_file), Path(out), config.seed)
+        documents = load_mergekit(recipe_file)
+        merge_documents(documents, Path(out), config.seed)
+        write_card(mergekit_card(documents, recipe_file, out), out)
     else:
         recipe = load(recipe_file)
         with bytes_progress(f"merging by {recipe.method}") as progress:
             export_model(recipe_merger(recipe), recipe, Path(out), progress, threads=cores())
+        write_card(recipe_card(recipe, out), out)
         print(f"{recipe.method} of {', '.join(expert.name for expert in recipe.experts)} written to {out}")
 
 

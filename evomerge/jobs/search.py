@@ -13,14 +13,13 @@ from pathlib import Path
 import yaml
 
 from evomerge.config import Config, plain
-from evomerge.engine.export import export_lora, export_model
-from evomerge.engine.merge import Merger
 from evomerge.engine.mergers import merger_for
 from evomerge.evaluation.judge import Judge
 from evomerge.evaluation.worker import WorkerSpec, open_tasks
 from evomerge.jobs import push
 from evomerge.jobs.arguments import model_source
 from evomerge.jobs.environment import environment
+from evomerge.jobs.export_winner import Better, export_winner
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
 from evomerge.jobs.latency import latency_settings, measure_winner
 from evomerge.jobs.setup import (
@@ -30,7 +29,6 @@ from evomerge.jobs.setup import (
     search_space,
     worker_spec,
 )
-from evomerge.recipes.recipe_yaml import dump
 from evomerge.report.delivery import write_cards
 from evomerge.report.write import print_summary, write_report
 from evomerge.search.base import Listener
@@ -43,7 +41,6 @@ from evomerge.search.tracking.base import TrackingSetup
 from evomerge.search.tracking.listener import with_tracking
 from evomerge.types import Artefact, Objective, Pool, Recipe, Trial
 from evomerge.weights.files import write_text
-from evomerge.weights.task_vector import LowRankTaskVector
 
 FINALISTS = 8  # candidates that get the selection items,
 ANCHORS = 2  # and the best anchors with them: unlike the searched, the search items do not overrate them
@@ -54,6 +51,8 @@ def run(config: Config) -> None:
     push.check(config)
     latency_settings(config)  # what is wrong there shows now
     folder = Path(config.outputs) / config.name
+    tracking = TrackingSetup(folder, config.name, config.tracking.project)
+    listener = with_tracking(live_listener(), config.tracking.kind, tracking)
     base, experts = model_source(config.models.base), experts_of(config)
     merger = merger_for(base, experts)
     space = search_space(config, base, experts, merger)
@@ -71,8 +70,6 @@ def run(config: Config) -> None:
     write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
     write_text(folder / "prompts.json", json.dumps(prompts))
     seconds = _Phases(folder)
-    tracking = TrackingSetup(folder, config.name, config.tracking.project)
-    listener = with_tracking(live_listener(), config.tracking.kind, tracking)
     anchors = dict(space.anchors())
     pool = open_pool(config, spec)
     try:
@@ -94,7 +91,8 @@ def run(config: Config) -> None:
         with seconds("selection"):
             winner = _select(pool, store, objectives, trials, anchors, listener)
         with seconds("export"):
-            artefacts = _export(merger, winner.recipe, folder / "best", config.rank)
+            better = _better_lora(pool, store, objectives, anchors, _lora_key(winner, config), listener)
+            artefacts = export_winner(merger, winner.recipe, folder / "best", config.rank, better)
         with seconds("test"):
             _test(config, pool, store, anchors, winner, artefacts, folder, listener)
     finally:
@@ -131,34 +129,44 @@ def _select(
     best = finalists(trials, objectives, FINALISTS)
     best += [t for t in finalists([t for t in trials if t.label], objectives, ANCHORS) if t not in best]
     rows = [recipe_row(f"#{trial.number} {trial.label or trial.recipe.method}", trial.recipe, tasks) for trial in best]
-    specialists = {
+    specialists = _specialists(objectives, anchors)
+    evaluate(pool, store, "selection", [*specialists.values(), *rows], listener)
+    referenced = _referenced(store, objectives, specialists)
+    return best[choose([scores(store, "selection", row) for row in rows], referenced)]
+
+
+def _specialists(objectives: tuple[Objective, ...], anchors: Mapping[str, Recipe]) -> dict[str, Wanted]:
+    """Task -> the expert alone whose score is the task's reference."""
+    return {
         objective.task: recipe_row(label, anchors[label], (objective.task,))
         for objective in objectives
         if (label := f"expert:{objective.expert}") in anchors
     }
-    evaluate(pool, store, "selection", [*specialists.values(), *rows], listener)
-    alone_scores = {task: scores(store, "selection", row)[task].mean for task, row in specialists.items()}
-    referenced = [replace(objective, reference=alone_scores.get(objective.task)) for objective in objectives]
-    return best[choose([scores(store, "selection", row) for row in rows], referenced)]
 
 
-def _export(merger: Merger, recipe: Recipe, folder: Path, rank: int) -> tuple[Artefact, Artefact]:
-    """``best/model`` and ``best/lora``; written again only when the recipe changed.
+def _referenced(store: Store, objectives: tuple[Objective, ...], specialists: Mapping[str, Wanted]) -> list[Objective]:
+    alone = {task: scores(store, "selection", row)[task].mean for task, row in specialists.items()}
+    return [replace(objective, reference=alone.get(objective.task)) for objective in objectives]
 
-    Adapters give the LoRA their ranks' sum; ``rank`` is for experts that are full models.
-    """
-    text = dump(recipe)
-    model, lora, written = folder / "model", folder / "lora", folder / "recipe.yaml"
-    if not (written.is_file() and written.read_text() == text):
-        written.unlink(missing_ok=True)
-        export_model(merger, recipe, model)
-        adapters = all(isinstance(vector, LowRankTaskVector) for vector in merger.experts.values())
-        export = export_lora(merger, recipe, lora, None if adapters else rank)
-        about = asdict(export) | {"folder": lora.name}
-        write_text(folder / "lora.json", json.dumps(about, indent=2))
-        write_text(written, text)  # last: it stands for the whole folder
-    base = str(merger.base.folder.resolve())
-    return Artefact(str(model.resolve())), Artefact(base, str(lora.resolve()))
+
+def _better_lora(
+    pool: Pool,
+    store: Store,
+    objectives: tuple[Objective, ...],
+    anchors: Mapping[str, Recipe],
+    key: str,
+    listener: Listener,
+) -> Better:
+    """Chooses among adapters as among candidates: on the selection items, by the smallest retention."""
+
+    def better(adapters: Mapping[str, Artefact]) -> str:
+        tasks = tuple(objective.task for objective in objectives)
+        rows = [Wanted(f"best/lora {how}", own, tasks, f"{key}-{how}") for how, own in adapters.items()]
+        evaluate(pool, store, "selection", rows, listener)
+        referenced = _referenced(store, objectives, _specialists(objectives, anchors))
+        return list(adapters)[choose([scores(store, "selection", row) for row in rows], referenced)]
+
+    return better
 
 
 def _test(
@@ -176,7 +184,7 @@ def _test(
     reported = {name: task.expert for name, task in config.tasks.items() if not task.objective}
     fingerprint = winner.recipe.fingerprint
     model = Wanted("best/model", artefacts[0], (*tasks, *reported), fingerprint)
-    lora = Wanted("best/lora", artefacts[1], tasks, f"{fingerprint}+lora")
+    lora = Wanted("best/lora", artefacts[1], tasks, _lora_key(winner, config))
     rows = [model, lora]
     for label, recipe in anchors.items():
         extra = tuple(task for task, expert in reported.items() if label in ("base", f"expert:{expert}"))
@@ -187,6 +195,10 @@ def _test(
         for name, row in (("model", model), ("lora", lora))
     }
     write_text(folder / "best" / "scores.json", json.dumps({"split": "test", **measured}, indent=2))
+
+
+def _lora_key(winner: Trial, config: Config) -> str:
+    return f"{winner.recipe.fingerprint}+lora{'' if config.rank is None else config.rank}"
 
 
 class _Phases:

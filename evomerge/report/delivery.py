@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evomerge.recipes import dump
-from evomerge.report.model_card import AdapterFacts, CardValues, model_card
+from evomerge.report.model_card import AdapterFacts, CardValues, model_card, public_recipe
 from evomerge.report.run import Run
 from evomerge.report.tables import markdown
 from evomerge.report.verdict import verdict
-from evomerge.types import Expert, Recipe, Score
+from evomerge.types import Score
 from evomerge.weights.files import write_text
 from evomerge.weights.package_data import data_dir
 from evomerge.weights.parents import Parent, read_parents
@@ -75,12 +73,6 @@ def adapter_facts(run_dir: Path) -> AdapterFacts | None:
         return None
     about = json.loads(file.read_text(encoding="utf-8"))
     return AdapterFacts(about["rank"], about["how"], about["relative_error"], tuple(about["left_out"]))
-
-
-def public_recipe(recipe: Recipe, base: Parent, experts: tuple[Parent, ...]) -> str:
-    """YAML of a recipe whose models are named without this machine's folders."""
-    named = tuple(Expert(parent.role, parent.public_name) for parent in experts)
-    return dump(replace(recipe, base=base.public_name, experts=named))
 
 
 def _origin(run: Run) -> str:

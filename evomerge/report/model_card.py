@@ -6,11 +6,13 @@ The metadata's keys are those of the hub's specification (https://huggingface.co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+import yaml
 
-from evomerge.types import Score
+from evomerge.recipes.recipe_yaml import dump
+from evomerge.types import Expert, Recipe, Score
 from evomerge.weights.parents import Licence, Parent
 
 # What vLLM takes as --max-lora-rank.
@@ -46,7 +48,7 @@ class CardValues:
     Attributes:
         name: title, and the model's name in the metadata.
         where: what a loader is given: a folder or a hub id.
-        base, experts: the parents.
+        base, experts: the parents; no base for methods that merge whole models without one.
         method: the merge method.
         recipe: the recipe's text, with names that mean something elsewhere.
         origin: a sentence on how the merge came about.
@@ -59,7 +61,7 @@ class CardValues:
 
     name: str
     where: str
-    base: Parent
+    base: Parent | None
     experts: tuple[Parent, ...]
     method: str
     recipe: str
@@ -70,11 +72,14 @@ class CardValues:
     metrics: Mapping[str, str] = field(default_factory=dict)
     made: Sequence[tuple[str, str]] = ()
 
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        return self.experts if self.base is None else (self.base, *self.experts)
+
 
 def model_card(values: CardValues) -> str:
     """Text of ``README.md``."""
-    parents = (values.base, *values.experts)
-    licence, remark = common_licence(parents)
+    licence, remark = common_licence(values.parents)
     sections = [f"# {values.name}", _introduction(values)]
     if values.results:
         sections += ["## Results", values.results]
@@ -83,7 +88,7 @@ def model_card(values: CardValues) -> str:
     sections.append("`python -m evomerge job=merge recipe=FILE out=DIR` makes the model again from these lines.")
     if values.made:
         sections += ["## How it was made", _table(("", ""), values.made)]
-    sections += ["## Parents and licences", _parents(parents), remark]
+    sections += ["## Parents and licences", _parents(values.parents), remark]
     sections += ["## Limits", "\n".join(f"- {line}" for line in _limits(values))]
     return f"---\n{_metadata(values, licence)}\n---\n\n" + "\n\n".join(sections) + "\n"
 
@@ -109,38 +114,48 @@ def common_licence(parents: Sequence[Parent]) -> tuple[Licence, str]:
     return found, f"{remark} The licence is marked `other`; look into it before you pass this model on."
 
 
+def public_recipe(recipe: Recipe, base: Parent, experts: tuple[Parent, ...]) -> str:
+    """YAML of a recipe whose models are named without this machine's folders."""
+    named = tuple(Expert(parent.role, parent.public_name) for parent in experts)
+    return dump(replace(recipe, base=base.public_name, experts=named))
+
+
 def _metadata(values: CardValues, licence: Licence) -> str:
-    parents = (values.base, *values.experts)
     # An adapter has one base in the hub's tree; a merge descends from all its parents.
-    above = (values.base,) if values.adapter is not None else parents
+    above = values.parents[:1] if values.adapter is not None else values.parents
     bases = list(dict.fromkeys(parent.hub_id for parent in above if parent.hub_id is not None))
     relation = "adapter" if values.adapter is not None else "merge"
-    results = [
-        EvalResult(
-            task_type="text-generation",
-            dataset_type=task,
-            dataset_name=f"evomerge {task}, test items",
-            dataset_split="test",
-            metric_type=values.metrics.get(task, "score"),
-            metric_name=f"{values.metrics.get(task, 'score')}, {_interval(score)}",
-            metric_value=round(score.mean, 4),
+    metadata = {
+        "base_model": bases or None,
+        "base_model_relation": relation if bases else None,
+        "library_name": "transformers" if values.adapter is None else "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["merge", "evomerge", values.method, *(["lora"] if values.adapter is not None else [])],
+        "license": licence.id,
+        "license_name": licence.name,
+        "license_link": licence.link,
+        "language": list(dict.fromkeys(code for parent in values.parents for code in parent.languages)) or None,
+        "model-index": [{"name": values.name, "results": _model_index(values)}] if values.scores else None,
+    }
+    known = {key: value for key, value in metadata.items() if value is not None}
+    return str(yaml.safe_dump(known, sort_keys=False, allow_unicode=True)).rstrip()
+
+
+def _model_index(values: CardValues) -> list[dict[str, Any]]:
+    """Results in the hub's form, one a task."""
+    results = []
+    for task, score in values.scores.items():
+        metric = values.metrics.get(task, "score")
+        results.append(
+            {
+                "task": {"type": "text-generation"},
+                "dataset": {"name": f"evomerge {task}, test items", "type": task, "split": "test"},
+                "metrics": [
+                    {"type": metric, "value": round(score.mean, 4), "name": f"{metric}, {_interval(score)}"},
+                ],
+            }
         )
-        for task, score in values.scores.items()
-    ]
-    data = ModelCardData(
-        base_model=bases or None,
-        base_model_relation=relation if bases else None,
-        library_name="transformers" if values.adapter is None else "peft",
-        pipeline_tag="text-generation",
-        tags=["merge", "evomerge", values.method, *(["lora"] if values.adapter is not None else [])],
-        license=licence.id,
-        license_name=licence.name,
-        license_link=licence.link,
-        language=list(dict.fromkeys(code for parent in parents for code in parent.languages)) or None,
-        model_name=values.name if results else None,
-        eval_results=results or None,
-    )
-    return str(data.to_yaml())
+    return results
 
 
 def _interval(score: Score) -> str:
@@ -148,14 +163,14 @@ def _interval(score: Score) -> str:
 
 
 def _introduction(values: CardValues) -> str:
+    roles = ", ".join(expert.role for expert in values.experts)
+    if values.base is None:
+        return f"A merge of {roles} by `{values.method}`. {values.origin}"
     base = _linked(values.base)
-    experts = ", ".join(expert.role for expert in values.experts)
     if values.adapter is None:
-        return f"A merge of experts ({experts}) of {base} by `{values.method}`. {values.origin}"
-    return (
-        f"A LoRA adapter on {base} that holds a merge of experts ({experts}) by `{values.method}`: {values.adapter}. "
-        f"{values.origin}"
-    )
+        return f"A merge of {roles} on {base} by `{values.method}`. {values.origin}"
+    held = f"holds a merge of {roles} by `{values.method}`: {values.adapter}"
+    return f"A LoRA adapter on {base} that {held}. {values.origin}"
 
 
 def _linked(parent: Parent) -> str:
@@ -171,7 +186,7 @@ def _use(values: CardValues) -> str:
             f'tokenizer = AutoTokenizer.from_pretrained("{where}")'
         )
         return f"With transformers:\n\n```python\n{text}\n```\n\nWith vLLM:\n\n```\nvllm serve {where}\n```"
-    base = values.base.hub_id or "BASE"
+    base = (values.base and values.base.hub_id) or "BASE"
     rank = next((rank for rank in _SERVED_RANKS if rank >= values.adapter.rank), values.adapter.rank)
     text = (
         "from peft import AutoPeftModelForCausalLM  # loads the base that the adapter names\n\n"
@@ -208,7 +223,12 @@ def _limits(values: CardValues) -> list[str]:
         limits.append("Nothing was measured: `python -m evomerge job=evaluate model=DIR tasks=[...]` does it.")
     limits.append("No part of the making looked at safety or bias: both are what base and experts bring.")
     base = values.base
-    if base.hub_id is not None and base.public_name != base.hub_id and not base.public_name.startswith(base.hub_id):
+    if (
+        base is not None
+        and base.hub_id is not None
+        and base.public_name != base.hub_id
+        and not base.public_name.startswith(base.hub_id)
+    ):
         limits.append(
             f"The base was read from `{base.public_name}`. Its experts' cards call it {base.hub_id}; where the hub's "
             "weights differ, by quantization for example, scores can differ, too."

@@ -67,19 +67,20 @@ def read_parents(base: str, experts: Sequence[Expert], cache: Path | None = None
         experts: likewise.
         cache: where converted models are kept; default as in ``resolve``.
     """
-    found = tuple(_read(expert.name, expert.source, cache) for expert in experts)
-    root = _read("base", base, cache)
+    found = tuple(read_parent(expert.name, expert.source, cache) for expert in experts)
+    root = read_parent("base", base, cache)
     named = {parent.trained_on for parent in found if parent.trained_on is not None}
     if root.hub_id is None and len(named) == 1:
         hub_id = named.pop()
         assert hub_id is not None
-        original = _read("base", hub_id, cache)
+        original = read_parent("base", hub_id, cache)
         licence, languages = root.licence or original.licence, root.languages or original.languages
         root = Parent("base", base, hub_id, licence, languages)
     return root, found
 
 
-def _read(role: str, source: str, cache: Path | None) -> Parent:
+def read_parent(role: str, source: str, cache: Path | None = None) -> Parent:
+    """One model by itself; see :func:`read_parents`."""
     card = _front_matter(_file(source, "README.md", cache))
     config = _json(_file(source, "adapter_config.json", cache))
     stated = _strings(card.get("base_model"))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from rich.console import Console
 
 from evomerge import Run
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.report.delivery import adapter_facts, write_cards
+from evomerge.report.write import print_summary
 
 ABOUT = {"rank": 24, "how": "truncated", "relative_error": 0.0312, "left_out": [], "folder": "lora"}
 
@@ -56,6 +59,12 @@ def test_cards_are_rebuilt_byte_for_byte(delivered: Path) -> None:
         path.unlink()
     assert {path: path.read_bytes() for path in write_cards(delivered)} == before
     assert not [path for path in (delivered / "best").rglob(".*") if path.is_file()]
+
+
+def test_the_summary_says_how_the_adapter_holds_the_winner(delivered: Path) -> None:
+    out = io.StringIO()
+    print_summary(delivered, Console(file=out, width=120))
+    assert "best/lora (rank 24, truncated, relative error 0.031)" in out.getvalue()
 
 
 def test_no_winner_no_card(interrupted: Path) -> None:
