@@ -132,7 +132,7 @@ def _write(path: Path, measured: Mapping[str, Any]) -> None:
 
 
 def _times(latencies: Latencies, settings: LatencySettings) -> Table:
-    """Intervals where models are compared; ``out=FILE`` has them all."""
+    """Fits 80 columns with one interval; ``out=FILE`` has them all."""
     title = f"{settings.prompt_tokens} + {settings.new_tokens} tokens, medians of {settings.rounds} rounds in turns"
     table = Table(title=f"{title} ({'95 % interval' if settings.rounds > 5 else 'range'})", box=SIMPLE_HEAD)
     table.add_column("model")
@@ -147,14 +147,15 @@ def _times(latencies: Latencies, settings: LatencySettings) -> Table:
             f"{row.name}: {row.way}",
             str(batch),
             f"{row.first_token_ms.median:.0f}",
-            _interval(row.ms_per_token, 1),
-            _interval(row.ratio, 2),
+            _interval(row.ms_per_token),
+            f"{row.ratio.median:.2f}",
             f"{row.tokens_per_second.median:.0f}",
         )
     return table
 
 
-def _interval(value: Spread, digits: int) -> str:
+def _interval(value: Spread) -> str:
+    digits = 0 if value.median >= 100 else 1
     return f"{value.median:.{digits}f} ({value.low:.{digits}f}-{value.high:.{digits}f})"
 
 
