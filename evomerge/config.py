@@ -208,7 +208,7 @@ class Config:
     out: str | None = None
     run: Any = None  # a folder; job=report takes a list of them, too
     split: str = "test"
-    rank: int = 16
+    rank: int | None = None  # of an extracted adapter; of best/lora, where it need not be exact
     ranks: list[int] = field(default_factory=list)
     energy: float | None = None
     parameters: float | None = None

@@ -67,7 +67,7 @@ def export_lora(
     folder: Path,
     rank: int | None = None,
     dtype: torch.dtype = torch.bfloat16,
-    how: str = "nearest",
+    compressed: bool = False,
 ) -> LoraExport:
     """Write the merge as a PEFT adapter on the base.
 
@@ -78,8 +78,8 @@ def export_lora(
         folder: replaced when it exists.
         rank: of the adapter; default: the sum of the experts' ranks.
         dtype: of the stored factors.
-        how: where a merge in factors gets a smaller rank: ``truncated``, ``compressed``, or ``nearest``, the one of
-            these with the smaller error.
+        compressed: where a merge in factors gets a smaller rank, compress the experts and merge them then. A truncation
+            of the merge is the nearest to it (Eckart and Young 1936), but not always the best in what it can do.
 
     Raises:
         UserError: no rank is given and no expert is an adapter that would suggest one.
@@ -92,11 +92,10 @@ def export_lora(
     factors, error = merger.core_space.to_lora(recipe, rank)
     ranks = {name: basis.u.shape[1] for name, basis in merger.core_space.bases.items()}
     chosen = "truncated" if any(factor.rank < ranks[name] for name, factor in factors.items()) else "exact"
-    if chosen == "truncated" and how != "truncated":
+    if chosen == "truncated" and compressed:
         assert rank is not None
-        compressed, own_error = merger.core_space.to_compressed_lora(recipe, rank)
-        if how == "compressed" or own_error < error:
-            factors, error, chosen = compressed, own_error, "compressed"
+        factors, error = merger.core_space.to_compressed_lora(recipe, rank)
+        chosen = "compressed"
     plan = Plan(merger.base, adapter_modules(merger), ExtractOptions())
     by_module = {plan.module(name): factor for name, factor in factors.items()}
     write_adapter(folder, by_module, base_name, plan.in_base(), dtype)

@@ -57,7 +57,7 @@ def run(config: Config) -> None:
     console = Console(highlight=False)
     if config.extract.compress:
         assert origin.merger is not None and isinstance(origin.model, Recipe)
-        print(write_compressed(origin.merger, origin.model, out, config.rank))
+        print(write_compressed(origin.merger, origin.model, out, options.rank))
         return
     done = extract_with_bar(origin, out, options, console)
     console.print(extraction_table(done))
@@ -75,7 +75,7 @@ def write_compressed(merger: Merger, recipe: Recipe, out: Path, rank: int) -> st
             f"extract.compress=true needs a merge of adapters in their factors, {recipe.method} of these experts is "
             "not: use a core_ method, or leave it out"
         )
-    export = export_lora(merger, recipe, out, rank, how="compressed")
+    export = export_lora(merger, recipe, out, rank, compressed=True)
     return f"rank {export.rank} adapter ({export.how}) written to {out}; relative error {export.relative_error:.4f}"
 
 
@@ -111,7 +111,7 @@ def _origin_of_recipe(file: str) -> Origin:
 def options_of(config: Config) -> ExtractOptions:
     own = config.extract
     return ExtractOptions(
-        rank=config.rank,
+        rank=ExtractOptions.rank if config.rank is None else config.rank,
         energy=config.energy,
         parameters=None if config.parameters is None else int(config.parameters),
         max_rank=own.max_rank,

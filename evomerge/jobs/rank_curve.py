@@ -54,7 +54,7 @@ def _adapters(origin: Origin, options: ExtractOptions, out: Path) -> list[tuple[
     if _loses_rank(origin, options.rank):
         assert origin.merger is not None and isinstance(origin.model, Recipe)
         second = folder.with_name(f"{folder.name}-compressed")
-        export = export_lora(origin.merger, origin.model, second, options.rank, options.dtype, how="compressed")
+        export = export_lora(origin.merger, origin.model, second, options.rank, options.dtype, compressed=True)
         found.append(("compressed", second, (done.parameters, _megabytes(second), export.relative_error)))
     return found
 
@@ -79,9 +79,7 @@ def _subject(origin: Origin, base: str) -> Recipe | Artefact:
     return Artefact(base, folder) if (origin.model / "adapter_config.json").is_file() else Artefact(folder)
 
 
-def _score(
-    config: Config, pool: Pool, name: str, subject: Recipe | Artefact, console: Console
-) -> Mapping[str, Score]:
+def _score(config: Config, pool: Pool, name: str, subject: Recipe | Artefact, console: Console) -> Mapping[str, Score]:
     """A task is a unit of work, as in a search's final table, so that the same model gets the same numbers."""
     for task in config.tasks:
         pool.submit(Work(f"{name}:{task}", subject, config.split, (task,)))

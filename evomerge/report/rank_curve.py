@@ -17,9 +17,15 @@ from evomerge.types import Score
 from evomerge.weights.files import write_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito 2008
+_KINDS = {  # how -> label, colour, line
+    "truncated": ("adapter, 95 % interval", style.FRONT, "-"),
+    "compressed": ("experts compressed, then merged", style.WINNER, "--"),
+}
+_COLUMNS = 3
+_LABELLED = 6  # ranks whose parameters there is room for
 
 
 @dataclass(frozen=True)
@@ -89,49 +95,73 @@ def curve_table(points: Sequence[CurvePoint]) -> Table:
 
 
 def draw_curve(points: Sequence[CurvePoint]) -> Figure:
-    """Score over the model's, against stored parameters; a line for each task, dashed where compressed first."""
+    """Score over the model's, against stored parameters: a panel for each task; dashed where compressed first.
+
+    A task that the model itself fails has no such ratio, and its panel says so.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    model = next(point for point in points if point.rank is None)
-    tasks = [task for task, score in model.scores.items() if score.mean]
+    tasks = list(points[0].scores)
+    columns = min(len(tasks), _COLUMNS)
+    rows = -(-len(tasks) // columns)
     with style.figure_style():
-        figure = Figure(figsize=(7.4, 4.8), layout="constrained")
+        figure = Figure(figsize=(2.2 + 3.2 * columns, 1.3 + 3.3 * rows), layout="constrained")
         FigureCanvasAgg(figure)
-        ax = figure.subplots()
-        ax.axhline(1.0, color=style.MUTED, linewidth=1.2, zorder=1)
-        for place, task in enumerate(tasks):
-            for how in ("truncated", "compressed"):
-                own = sorted((p for p in points if p.rank and p.how == how), key=lambda p: p.parameters)
-                if own:
-                    _line(ax, own, task, model.scores[task].mean, _COLOURS[place % len(_COLOURS)], how, place)
-        ax.set_xscale("log", base=2)
-        adapters = sorted({(p.parameters, p.rank) for p in points if p.rank and p.how == "truncated"})
-        ax.set_xticks([size for size, _ in adapters], [f"{size / 1e6:.3g} M\nrank {rank}" for size, rank in adapters])
-        ax.minorticks_off()
-        ax.set_xlabel("parameters of the adapter")
-        ax.set_ylabel("score / the model's own")
-        ax.set_title("What a rank keeps")
-        ax.legend(loc="lower right")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+        for ax, task in zip(panels, tasks, strict=False):
+            _panel(ax, points, task)
+        for ax in panels[len(tasks) :]:
+            ax.set_visible(False)
+        figure.suptitle("What a rank keeps of the model's score", x=0.01, ha="left", fontsize=13, fontweight="bold")
+        for ax in panels[max(0, len(tasks) - columns) : len(tasks)]:
+            ax.set_xlabel("rank, parameters" if _sized(points) else "rank")
+        for ax in panels[::columns]:
+            ax.set_ylabel("score / the model's own")
+        drawn = [ax for ax, task in zip(panels, tasks, strict=False) if _whole(points, task)]
+        if drawn:
+            handles = drawn[0].get_legend_handles_labels()[0]
+            figure.legend(handles=handles, loc="outside lower center", ncols=len(handles) if columns > 1 else 2)
     return figure
 
 
-def _line(
-    ax: object, own: Sequence[CurvePoint], task: str, whole: float, colour: str, how: str, place: int
-) -> None:
-    scores = [point.scores[task] for point in own]
-    kept = [score.mean / whole for score in scores]
-    # Wilson intervals; several tasks at one size stand beside each other
-    bars = [
-        [(score.mean - score.low) / whole for score in scores],
-        [(score.high - score.mean) / whole for score in scores],
-    ]
-    shift = 1.0 + 0.03 * place + (0.015 if how == "compressed" else 0.0)
-    ax.errorbar(  # type: ignore[attr-defined]
-        [point.parameters * shift for point in own], kept, yerr=bars, color=colour, marker="o", markersize=6,
-        linewidth=1.8, elinewidth=1, capsize=3, linestyle="--" if how == "compressed" else "-",
-        label=f"{task}{', compressed first' if how == 'compressed' else ''}",
-    )
+def _panel(ax: Axes, points: Sequence[CurvePoint], task: str) -> None:
+    base = next(point for point in points if point.rank == 0).scores[task].mean
+    whole = _whole(points, task)
+    adapters = sorted({(p.parameters, p.rank) for p in points if p.rank and p.how == "truncated"})
+    ax.set_title(task, fontsize=12)
+    ax.set_xscale("log", base=2)
+    labels = [f"{rank}\n{size / 1e6:.2g} M" if _sized(points) else str(rank) for size, rank in adapters]
+    ax.set_xticks([size for size, _ in adapters], labels)
+    ax.minorticks_off()
+    ax.margins(x=0.12)
+    if not whole:
+        ax.text(0.5, 0.5, "the model itself scores 0", color=style.MUTED, ha="center", transform=ax.transAxes)
+        return
+    ax.axhline(1.0, color=style.INK, linewidth=1.2, zorder=1, label="the model")
+    ax.axhline(base / whole, color=style.MUTED, linewidth=1.2, linestyle=":", zorder=1, label="the base")
+    for how, (label, colour, line) in _KINDS.items():
+        own = sorted((p for p in points if p.rank and p.how == how), key=lambda p: p.parameters)
+        scores = [point.scores[task] for point in own]
+        if not own:
+            continue
+        bars = [[(s.mean - s.low) / whole for s in scores], [(s.high - s.mean) / whole for s in scores]]
+        ax.errorbar(
+            # beside each other, not over each other
+            [point.parameters * (1.0 if how == "truncated" else 1.07) for point in own],
+            [score.mean / whole for score in scores],
+            yerr=bars, color=colour, linestyle=line, label=label,
+            marker="o", markersize=6, linewidth=1.8, elinewidth=1, capsize=3,
+        )  # fmt: skip
+
+
+def _whole(points: Sequence[CurvePoint], task: str) -> float:
+    """The model's own score."""
+    return next(point for point in points if point.rank is None).scores[task].mean
+
+
+def _sized(points: Sequence[CurvePoint]) -> bool:
+    return len({point.rank for point in points if point.rank}) <= _LABELLED
 
 
 def write_curve(points: Sequence[CurvePoint], folder: Path) -> None:

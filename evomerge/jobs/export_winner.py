@@ -1,0 +1,64 @@
+"""``best/model`` and ``best/lora``: the winner as others load it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from evomerge.engine.export import LoraExport, export_lora, export_model
+from evomerge.engine.extraction_plan import ExtractOptions
+from evomerge.engine.merge import Merger
+from evomerge.recipes.recipe_yaml import dump
+from evomerge.types import Artefact, Recipe
+from evomerge.weights.files import write_text
+from evomerge.weights.task_vector import LowRankTaskVector
+
+Better = Callable[[Mapping[str, Artefact]], str]
+
+
+def export_winner(
+    merger: Merger, recipe: Recipe, folder: Path, rank: int | None, better: Better
+) -> tuple[Artefact, Artefact]:
+    """Write both, and ``lora.json`` about the adapter; again only when the recipe or the rank changed.
+
+    Args:
+        rank: of the LoRA; default: exact where experts are adapters, else that of an extraction.
+        better: which of several adapters scores best, by name. Asked where adapters get less than the exact rank: the
+            truncated merge is the nearest to the whole one, but compressing the experts first may keep more skill.
+    """
+    text, asked = dump(recipe), {"asked": rank}
+    model, lora, written, about = (folder / n for n in ("model", "lora", "recipe.yaml", "lora.json"))
+    current = written.is_file() and written.read_text() == text
+    if not current or json.loads(about.read_text()).get("asked") != rank:
+        written.unlink(missing_ok=True)
+        export_model(merger, recipe, model)
+        export = _export_lora(merger, recipe, lora, rank, better)
+        write_text(about, json.dumps(asdict(export) | asked | {"folder": lora.name}, indent=2))
+        write_text(written, text)  # last: it stands for the whole folder
+    return Artefact(str(model.resolve())), _adapter(merger, lora)
+
+
+def _export_lora(merger: Merger, recipe: Recipe, folder: Path, rank: int | None, better: Better) -> LoraExport:
+    adapters = all(isinstance(vector, LowRankTaskVector) for vector in merger.experts.values())
+    if rank is None and not adapters:
+        rank = ExtractOptions.rank
+    export = export_lora(merger, recipe, folder, rank)
+    if export.how != "truncated" or not merger.is_low_rank(recipe):
+        return export
+    # Scored under names of their own: a worker takes a folder that it has loaded for what it was then.
+    places = {how: folder.with_name(f"{folder.name}-{how}") for how in ("truncated", "compressed")}
+    shutil.rmtree(places["truncated"], ignore_errors=True)
+    folder.rename(places["truncated"])
+    other = export_lora(merger, recipe, places["compressed"], rank, compressed=True)
+    best = better({how: _adapter(merger, place) for how, place in places.items()})
+    places.pop(best).rename(folder)
+    for place in places.values():
+        shutil.rmtree(place)
+    return replace(export if best == export.how else other, folder=folder)
+
+
+def _adapter(merger: Merger, folder: Path) -> Artefact:
+    return Artefact(str(merger.base.folder.resolve()), str(folder.resolve()))

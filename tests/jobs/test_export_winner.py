@@ -1,0 +1,82 @@
+"""Which adapter of a smaller rank is delivered, and when it is written again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from evomerge.engine.mergers import recipe_merger
+from evomerge.errors import UserError
+from evomerge.jobs.export_winner import export_winner
+from evomerge.types import Artefact, Expert, Recipe
+from evomerge.weights.adapter import Adapter
+
+RANK = 3
+
+
+@pytest.fixture
+def recipe(pico_model, pico_adapter) -> Recipe:
+    experts = tuple(Expert(f"e{seed}", str(pico_adapter(seed=seed))) for seed in (1, 2))
+    return Recipe(
+        base=str(pico_model()), experts=experts, method="core_task_arithmetic", weights=((0.8, 0.6),), dtype="bfloat16"
+    )
+
+
+def choosing(how: str, asked: list[Mapping[str, Artefact]]) -> Callable[[Mapping[str, Artefact]], str]:
+    def better(adapters: Mapping[str, Artefact]) -> str:
+        for artefact in adapters.values():
+            assert artefact.adapter is not None
+            assert {factor.rank for factor in Adapter(artefact.adapter).factors.values()} == {RANK}
+        asked.append(adapters)
+        return how
+
+    return better
+
+
+def delta(folder: Path) -> torch.Tensor:
+    return torch.cat([factor.dense().flatten() for factor in Adapter(folder).factors.values()])
+
+
+def about(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "lora.json").read_text())
+
+
+def test_the_better_one_stays(recipe: Recipe, tmp_path: Path) -> None:
+    kept, asked = {}, []
+    for how in ("truncated", "compressed"):
+        model, lora = export_winner(recipe_merger(recipe), recipe, tmp_path / how, RANK, choosing(how, asked))
+        assert set(asked[-1]) == {"truncated", "compressed"}
+        assert lora.adapter == str((tmp_path / how / "lora").resolve())
+        assert Path(model.model).is_dir()
+        assert about(tmp_path / how)["how"] == how and about(tmp_path / how)["rank"] == RANK
+        assert {path.name for path in (tmp_path / how).iterdir()} == {"model", "lora", "lora.json", "recipe.yaml"}
+        kept[how] = delta(tmp_path / how / "lora")
+    assert not torch.equal(kept["truncated"], kept["compressed"])
+    assert about(tmp_path / "truncated")["relative_error"] < about(tmp_path / "compressed")["relative_error"]
+
+
+def test_written_again_for_another_rank_only(recipe: Recipe, tmp_path: Path) -> None:
+    asked: list[Mapping[str, Artefact]] = []
+    merger, better = recipe_merger(recipe), choosing("truncated", asked)
+    export_winner(merger, recipe, tmp_path / "best", None, better)
+    assert about(tmp_path / "best")["how"] == "exact" and asked == []
+    for _ in range(2):
+        export_winner(merger, recipe, tmp_path / "best", RANK, better)
+        assert len(asked) == 1
+    export_winner(merger, recipe, tmp_path / "best", 64, better)
+    assert about(tmp_path / "best")["how"] == "exact" and len(asked) == 1
+
+
+def test_a_failure_leaves_no_recipe_that_stands_for_the_folder(recipe: Recipe, tmp_path: Path) -> None:
+    def fails(adapters: Mapping[str, Artefact]) -> str:
+        raise UserError("no score")
+
+    with pytest.raises(UserError):
+        export_winner(recipe_merger(recipe), recipe, tmp_path / "best", RANK, fails)
+    assert not (tmp_path / "best" / "recipe.yaml").exists()
+    export_winner(recipe_merger(recipe), recipe, tmp_path / "best", RANK, choosing("compressed", []))
+    assert {path.name for path in (tmp_path / "best").iterdir()} == {"model", "lora", "lora.json", "recipe.yaml"}
