@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from evomerge.report.commands import again, shown
+from evomerge.report.delivery import adapter_facts
 from evomerge.report.html import render
 from evomerge.report.payload import payload
 from evomerge.report.run import Run
@@ -61,7 +62,8 @@ def print_summary(run_dir: Path | str, console: Console | None = None) -> None:
     folder = shown(run.folder)
     rows = [("report", f"{folder}/report.html"), ("front", f"{folder}/pareto.csv, {folder}/recipes/")]
     if run.winner is not None:
-        rows[:0] = [("model", f"{folder}/best/model"), ("LoRA", f"{folder}/best/lora")]
+        about = adapter_facts(run.folder)
+        rows[:0] = [("model", f"{folder}/best/model"), ("LoRA", f"{folder}/best/lora{f' ({about})' if about else ''}")]
         rows.append(("again", again(run)))
     console.print()
     for name, value in rows:
