@@ -36,7 +36,12 @@ function choice(label, entries, chosen, change) {
 }
 
 // --- numbers -----------------------------------------------------------------------------------------------------
-const percent = (value, digits = 1) => (100 * value).toFixed(digits);
+// Halves go to the even digit, as in the tables that Python writes: 56.25 is 56.2 there and here.
+function percent(value, digits = 1) {
+  const scaled = 100 * value * 10 ** digits, below = Math.floor(scaled);
+  const rounded = scaled - below === 0.5 ? below + below % 2 : Math.round(scaled);
+  return (rounded / 10 ** digits).toFixed(digits);
+}
 const range = (v) => "(" + percent(v.low, 0) + "–" + percent(v.high, 0) + ")";
 const clock = (s) => s < 90 ? s.toFixed(0) + " s" : s < 5400 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
 const cell = (value) => value
