@@ -268,7 +268,7 @@ class Run:
 
         Args:
             recipe: any recipe, not only this run's.
-            folder: where ``job=merge`` would write it, with the base's tokenizer; replaced when it exists.
+            folder: written as ``job=merge`` does, with the base's tokenizer but no card; replaced when it exists.
             device: of the model in memory.
 
         Returns:
