@@ -214,7 +214,9 @@ class Config:
     parameters: float | None = None
     svd: str = "randomized"
     extract: ExtractConfig = field(default_factory=ExtractConfig)
-    seed: int = 0
+    seed: int | None = None  # of a merge: takes the place of the recipe's
+    max_shard: str = "5GB"
+    mergekit: str | None = None
     models: ModelsConfig = field(default_factory=ModelsConfig)
     space: SpaceConfig = field(default_factory=SpaceConfig)
     search: SearchConfig = field(default_factory=SearchConfig)

@@ -16,9 +16,8 @@ from evomerge.errors import UserError
 from evomerge.types import Recipe
 from evomerge.weights.adapter_writer import write_adapter
 from evomerge.weights.sources import loadable
-from evomerge.weights.stream_writer import companions
+from evomerge.weights.stream_writer import MAX_SHARD_BYTES, companions, with_dtype
 from evomerge.weights.task_vector import LowRankTaskVector
-from evomerge.weights.writer import with_dtype
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ def export_model(
     folder: Path,
     progress: Progress = lambda written, total: None,
     threads: int | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> Path:
     """Write the merged model with the base's configuration and tokenizer; plain transformers loads it."""
     write_tensors(
@@ -57,6 +57,7 @@ def export_model(
         files=companions(merger.base.folder),
         progress=progress,
         threads=threads,
+        max_shard_bytes=max_shard_bytes,
     )
     return folder
 

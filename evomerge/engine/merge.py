@@ -75,10 +75,6 @@ class Merger:
         """Merged parameters, one at a time; see :meth:`plan`."""
         yield from ((tensor.name, whole(tensor)) for tensor in self.plan(recipe, every, dtype))
 
-    def float_tensors(self, recipe: Recipe) -> Iterator[tuple[str, torch.Tensor]]:
-        """The changed parameters in float32, unrounded."""
-        return self.tensors(recipe, dtype=torch.float32)
-
     def is_low_rank(self, recipe: Recipe) -> bool:
         """Whether the whole merged delta stays a LoRA: its experts are, and its method keeps to their factors."""
         keeps = linear_coefficients(recipe) is not None or METHODS[recipe.method].space == "core"

@@ -29,7 +29,7 @@ class MergeDeltas:
 
     def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Difference | LowRank]]:
         buffers: dict[tuple[int, ...], torch.Tensor] = {}
-        for name, tensor in self._merger.float_tensors(self._recipe):
+        for name, tensor in self._merger.tensors(self._recipe, dtype=torch.float32):
             if only is None or name in only:
                 yield name, Difference(self.base[name], tensor, buffers)
 

@@ -26,7 +26,7 @@ from evomerge.recipes.mergekit import (
     tensor_settings,
 )
 from evomerge.weights.checkpoint import TIED_HEAD
-from evomerge.weights.writer import with_dtype
+from evomerge.weights.stream_writer import with_dtype
 
 if TYPE_CHECKING:
     from evomerge.engine.mergekit_vocabulary import VocabularyPlan

@@ -17,8 +17,8 @@ from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import loadable, resolve
 
 
-def run(recipe_file: str, out: str) -> None:
-    """Read the recipe, combine, write the adapter folder ``out``."""
+def run(recipe_file: str, out: str, seed: int | None = None) -> None:
+    """Read the recipe, combine, write the adapter folder ``out``. ``seed`` takes the place of the recipe's."""
     recipe = load(recipe_file)
     adapters = {model: Adapter(resolve(model)) for model in recipe.combination.models}
     source = None if recipe.base is None else model_source(recipe.base)
@@ -29,7 +29,7 @@ def run(recipe_file: str, out: str) -> None:
         base_name = _named_base(tuple(adapters.values()))
     else:
         base_name = loadable(source, base.folder)
-    combined = combine(adapters, recipe.combination, recipe.seed)
+    combined = combine(adapters, recipe.combination, recipe.seed if seed is None else seed)
     in_base = [] if base is None else [name.removesuffix(".weight") for name in base.names]
     transposed = any(adapter.config.get("fan_in_fan_out") for adapter in adapters.values())
     with new_adapter(Path(out), base_name, combined.factors.keys(), in_base, getattr(torch, recipe.dtype)) as writer:

@@ -1,44 +1,85 @@
-"""Recipe in, model folder out."""
+"""Recipe in, model folder out; or the recipe as a mergekit file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evomerge.config import Config
 from evomerge.engine.export import export_model
+from evomerge.engine.merge import Merger
 from evomerge.engine.mergekit_plan import plan_merge
 from evomerge.engine.mergekit_write import write_plan
 from evomerge.engine.mergers import recipe_merger
 from evomerge.engine.stream import cores
+from evomerge.errors import UserError
 from evomerge.jobs import combine
 from evomerge.jobs.arguments import required
 from evomerge.jobs.bytes_progress import bytes_progress
 from evomerge.jobs.merge_card import mergekit_card, recipe_card, write_card
 from evomerge.recipes.combine_yaml import is_combination
-from evomerge.recipes.mergekit import MergeConfig, is_mergekit, unused_parameters
+from evomerge.recipes.mergekit import MergeConfig, dump, is_mergekit, unused_parameters
 from evomerge.recipes.mergekit import load as load_mergekit
 from evomerge.recipes.recipe_yaml import load
+from evomerge.types import Recipe
 from evomerge.weights.appearing import passing_folder
+from evomerge.weights.sources import loadable, resolve
+from evomerge.weights.stream_writer import MAX_SHARD_BYTES, shard_bytes
 
 
 def run(config: Config) -> None:
-    recipe_file, out = required(config, "recipe", "out")
+    (recipe_file,) = required(config, "recipe")
+    if config.mergekit is None:
+        required(config, "out")
+    max_shard_bytes = shard_bytes(config.max_shard)
+    if not is_combination(recipe_file) and not is_mergekit(recipe_file):
+        merge_recipe(config, recipe_file, max_shard_bytes)
+        return
+    if config.mergekit is not None:
+        raise UserError(f"mergekit={config.mergekit} takes a recipe of evomerge, {recipe_file} is none: leave it out")
+    (out,) = required(config, "out")
     if is_combination(recipe_file):
-        combine.run(recipe_file, out)
-    elif is_mergekit(recipe_file):
-        documents = load_mergekit(recipe_file)
-        merge_documents(documents, Path(out), config.seed)
-        write_card(mergekit_card(documents, recipe_file, out), out)
+        combine.run(recipe_file, out, config.seed)
     else:
-        recipe = load(recipe_file)
-        with bytes_progress(f"merging by {recipe.method}") as progress:
-            export_model(recipe_merger(recipe), recipe, Path(out), progress, threads=cores())
-        write_card(recipe_card(recipe, out), out)
-        print(f"{recipe.method} of {', '.join(expert.name for expert in recipe.experts)} written to {out}")
+        documents = load_mergekit(recipe_file)
+        merge_documents(documents, Path(out), config.seed or 0, max_shard_bytes)
+        write_card(mergekit_card(documents, recipe_file, out), out)
 
 
-def merge_documents(documents: Sequence[MergeConfig], out: Path, seed: int) -> None:
+def merge_recipe(config: Config, recipe_file: str, max_shard_bytes: int) -> None:
+    """Merge a recipe of evomerge to ``out``, write it to the file ``mergekit``, or both."""
+    recipe = load(recipe_file)
+    if config.seed is not None:
+        recipe = replace(recipe, seed=config.seed)
+    merger = recipe_merger(recipe)
+    if config.mergekit is not None:
+        write_mergekit(merger, recipe, Path(config.mergekit))
+    if config.out is None:
+        return
+    with bytes_progress(f"merging by {recipe.method}") as progress:
+        export_model(merger, recipe, Path(config.out), progress, cores(), max_shard_bytes)
+    write_card(recipe_card(recipe, config.out), config.out)
+    print(f"{recipe.method} of {', '.join(expert.name for expert in recipe.experts)} written to {config.out}")
+
+
+def write_mergekit(merger: Merger, recipe: Recipe, file: Path) -> None:
+    """Write a recipe as a mergekit file, models by their folders or hub ids.
+
+    Raises:
+        UserError: mergekit cannot say what the recipe says; or ``file`` is there and no mergekit file.
+    """
+    if file.exists() and not is_mergekit(str(file)):
+        raise UserError(f"mergekit={file} is there and no mergekit file: give another name")
+    text = dump(recipe, merger.layers, lambda name: loadable(name, resolve(name)))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    print(f"{recipe.method} of {', '.join(expert.name for expert in recipe.experts)} as a mergekit file: {file}")
+
+
+def merge_documents(
+    documents: Sequence[MergeConfig], out: Path, seed: int, max_shard_bytes: int = MAX_SHARD_BYTES
+) -> None:
     """Merge the documents of a mergekit file, one after another; the last one's result is ``out``.
 
     The others' results lie in a temporary folder beside it, where there is room for models.
@@ -53,7 +94,7 @@ def merge_documents(documents: Sequence[MergeConfig], out: Path, seed: int) -> N
             plan = plan_merge(document, steps, seed)
             name = "" if document.name is None else f" ({document.name})"
             with bytes_progress(f"merging by {document.merge_method}{name}") as progress:
-                write_plan(plan, target, progress, threads=cores())
+                write_plan(plan, target, progress, max_shard_bytes, threads=cores())
             if document.name is not None:
                 steps[document.name] = target
     print(f"{documents[-1].merge_method} of {', '.join(map(str, documents[-1].models))} written to {out}")

@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from evomerge.errors import UserError
 from evomerge.weights.appearing import appearing_file, appearing_folder
 from evomerge.weights.tensor_files import DTYPES
 
-MAX_SHARD_BYTES = 4 << 30
+MAX_SHARD_BYTES = 5 * 1000**3  # as the hub's libraries do
 # What a model folder holds besides weights: configuration, tokenizer, chat template.
 _COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
 _CONFIGURATION = ("config.json", "generation_config.json")
@@ -47,6 +48,32 @@ def companions(folder: Path, tokenizer: bool = True) -> tuple[Path, ...]:
         return tuple(folder / name for name in _CONFIGURATION if (folder / name).is_file())
     found = {file for pattern in _COMPANIONS for file in folder.glob(pattern)}
     return tuple(sorted(file for file in found if file.is_file() and not file.name.endswith(".index.json")))
+
+
+def with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """A model's config.json that names ``dtype`` as that of its weights."""
+    # transformers 4 wrote torch_dtype and still reads nothing else; 5 reads both
+    return {**config, "torch_dtype" if "torch_dtype" in config else "dtype": dtype}
+
+
+def shard_bytes(size: str) -> int:
+    """Bytes of a size as the hub's libraries spell it: ``5GB``, ``500MB``; ``GiB`` and ``MiB`` are powers of 1024.
+
+    >>> shard_bytes("5GB"), shard_bytes("1.5 MiB")
+    (5000000000, 1572864)
+
+    Raises:
+        UserError: no such size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", size.strip(), re.IGNORECASE)
+    found = (
+        0
+        if match is None
+        else int(float(match[1]) * (1024 if match[3] else 1000) ** (1 + "KMGT".index(match[2].upper())))
+    )
+    if found < 1:
+        raise UserError(f"max_shard must be a size such as 5GB or 500MB, got '{size}'")
+    return found
 
 
 class StreamWriter:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from pico_recipes import NAMES, RECIPES, WEIGHTS
 
+from evomerge.engine.export import export_model
 from evomerge.engine.layers import layer_group
 from evomerge.engine.merge import Merger
 from evomerge.errors import UserError
@@ -12,7 +13,6 @@ from evomerge.merging.randomness import Randomness
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector
-from evomerge.weights.writer import write_model
 
 
 def dense_reference(merger: Merger, recipe: Recipe, name: str) -> torch.Tensor:
@@ -89,7 +89,7 @@ def test_a_recipe_may_use_some_of_the_experts_in_any_order(merger, recipe_of, ad
 def test_full_checkpoints_and_adapters_mix(merger, recipe_of, tmp_path, method):
     """An adapter merged into a checkpoint is the same expert, up to the checkpoint's rounding (here: none)."""
     one = recipe_of("task_arithmetic", weights=((1.0, 0.0, 0.0),), dtype="float32")
-    write_model(tmp_path / "sql", merger.tensors(one, every=True), merger.base.folder, "float32")
+    export_model(merger, one, tmp_path / "sql")
     dense = open_task_vector(merger.base, str(tmp_path / "sql"))
     mixed = Merger(merger.base, merger.experts | {"sql": dense})
     recipe = recipe_of(method, dtype="float32", expert_parameters={}, weights=WEIGHTS)

@@ -15,7 +15,7 @@ LINES = {"alpha": 0.5, "beta": 0.7}
 
 
 def deltas(merger, recipe) -> dict[str, torch.Tensor]:
-    return {name: tensor - merger.base[name].float() for name, tensor in merger.float_tensors(recipe)}
+    return {name: tensor - merger.base[name].float() for name, tensor in merger.tensors(recipe, dtype=torch.float32)}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -77,7 +77,7 @@ def test_core_dare_draws_the_same_masks_again_and_others_for_another_seed(merger
 def test_a_linear_sum_counts_the_base_as_often_as_the_weights_say(merger, recipe_of):
     recipe = recipe_of("linear", weights=((0.6, 0.3, 0.5),), parameters={"average": "sum"})
     assert not merger.is_low_rank(recipe)
-    name, tensor = next(merger.float_tensors(recipe))
+    name, tensor = next(merger.tensors(recipe, dtype=torch.float32))
     expected = 1.4 * merger.base[name].float()
     for weight, vector in zip((0.6, 0.3, 0.5), merger.experts.values(), strict=True):
         expected += weight * vector.delta(name) if name in vector.names else 0.0

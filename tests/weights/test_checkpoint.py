@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from model_folders import write_like
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.tensor_files import equal_values
-from evomerge.weights.writer import write_model
 
 
 def test_gives_names_shapes_and_values_of_the_file(pico_model):
@@ -28,7 +28,7 @@ def test_gives_names_shapes_and_values_of_the_file(pico_model):
 
 def test_shards_read_like_one_file(pico_model, tmp_path):
     whole = Checkpoint(pico_model())
-    write_model(tmp_path / "shards", whole.items(), whole.folder, "bfloat16", max_shard_bytes=10_000)
+    write_like(whole, tmp_path / "shards", whole.items(), max_shard_bytes=10_000)
     shards = Checkpoint(tmp_path / "shards")
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
     assert shards.names == whole.names
@@ -219,7 +219,7 @@ def test_an_index_that_promises_too_much(pico_model, tmp_path):
 
 def test_threads_read_at_once(pico_model, tmp_path):
     source = Checkpoint(pico_model())
-    write_model(tmp_path / "shards", source.items(), source.folder, "bfloat16", max_shard_bytes=10_000)
+    write_like(source, tmp_path / "shards", source.items(), max_shard_bytes=10_000)
     for _ in range(20):
         shards = Checkpoint(tmp_path / "shards")
         with ThreadPoolExecutor(8) as pool:

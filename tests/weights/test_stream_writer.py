@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from model_folders import write_like
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.stream_writer import StreamWriter, TensorLayout, companions
+from evomerge.weights.stream_writer import StreamWriter, TensorLayout, companions, shard_bytes, with_dtype
 
 TENSORS = {
     "scalar": torch.tensor(2.5, dtype=torch.float64),
@@ -247,3 +248,60 @@ def test_a_full_disk_is_said_before_any_work(tmp_path):
     ):
         raise AssertionError("the disk holds more than it has")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("max_shard_bytes", [1 << 30, 8_000])
+def test_a_model_in_another_dtype(pico_model, tmp_path, max_shard_bytes):
+    base = Checkpoint(pico_model())
+    tensors = {name: (base[name].float() * 1.5) for name in base.names}
+    write_like(base, tmp_path / "model", tensors.items(), "float32", max_shard_bytes)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype="auto")
+    assert model.dtype == torch.float32
+    loaded = dict(model.named_parameters())
+    assert set(loaded) == set(tensors)
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    text = "SELECT 1; déjà"
+    assert AutoTokenizer.from_pretrained(tmp_path / "model")(text) == AutoTokenizer.from_pretrained(base.folder)(text)
+
+
+def test_the_same_tensors_give_the_same_files(pico_model, tmp_path):
+    base = Checkpoint(pico_model())
+    for name in ("one", "two"):
+        write_like(base, tmp_path / name, base.items(), max_shard_bytes=20_000)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "two").iterdir())
+    assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
+
+
+def test_a_failed_write_leaves_the_old_folder_and_no_rubbish(pico_model, tmp_path):
+    base = Checkpoint(pico_model())
+    write_like(base, tmp_path / "model", base.items())
+    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+
+    def interrupted():
+        yield "model.norm.weight", base["model.norm.weight"]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_like(base, tmp_path / "model", interrupted())
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_the_key_that_a_configuration_has_for_its_dtype():
+    assert with_dtype({"dtype": "float16", "a": 1}, "float32") == {"dtype": "float32", "a": 1}
+    assert with_dtype({"torch_dtype": "float16"}, "float32") == {"torch_dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [("5GB", 5 * 10**9), ("500mb", 5 * 10**8), (" 2 GiB", 2 << 30), ("1.5KB", 1500), ("1TB", 10**12)],
+)
+def test_sizes_in_the_hubs_spelling(size, wanted):
+    assert shard_bytes(size) == wanted
+
+
+@pytest.mark.parametrize("size", ["", "5", "5G", "GB", "-1GB", "0GB", "5 GBs", "1e3MB", "5XB"])
+def test_what_is_no_size(size):
+    with pytest.raises(UserError, match=r"max_shard must be a size such as 5GB or 500MB, got '"):
+        shard_bytes(size)

@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from model_folders import write_like
 from safetensors.torch import save_file
 
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import DenseTaskVector, LowRankTaskVector, open_task_vector
-from evomerge.weights.writer import write_model
 
 
 def test_a_checkpoint_gives_dense_deltas_of_what_differs(pico_model, tmp_path):
     base = Checkpoint(pico_model())
     changed = {"model.norm.weight", "model.layers.1.mlp.up_proj.weight"}
     tensors = ((name, base[name] + 0.5 if name in changed else base[name]) for name in base.names)
-    write_model(tmp_path / "expert", tensors, base.folder, "bfloat16")
+    write_like(base, tmp_path / "expert", tensors)
     vector = open_task_vector(base, str(tmp_path / "expert"))
     assert isinstance(vector, DenseTaskVector)
     assert set(vector.names) == changed
