@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 import torch
 from command_line import ENVIRONMENT, command, evomerge
+from huggingface_hub import ModelCard
 from peft import PeftModel
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.recipes.recipe_yaml import load
@@ -22,6 +24,7 @@ BUDGET = 8
 CONTRACT = [
     "config.yaml", "environment.json", "study.journal", "trials.parquet", "items.parquet", "pareto.csv", "pareto.json",
     "recipes", "report.html", "figures", "best/recipe.yaml", "best/scores.json", "best/model", "best/lora",
+    "best/model/README.md", "best/lora/README.md", "tensorboard",
 ]  # fmt: skip
 
 
@@ -35,6 +38,7 @@ def arguments(pico_model, pico_adapter) -> list[str]:
         *(f"tasks.{task}.limit=3" for task in ("sql", "code", "json")),
         "space.layer_groups=2",
         "cluster.workers=2",
+        "tracking=tensorboard",
     ]
 
 
@@ -95,6 +99,25 @@ def test_run_folder_is_whole(finished: Path) -> None:
     assert len(pd.read_parquet(run / "items.parquet")) == BUDGET * 9
     front = pd.read_csv(run / "pareto.csv")
     assert sorted(int(path.stem) for path in (run / "recipes").glob("*.yaml")) == sorted(front["number"])
+
+
+def test_trackers_know_each_trial_once(finished: Path) -> None:
+    """Although the first run was killed."""
+    run = finished / "outputs" / "x"
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    assert [event.step for event in events.Scalars("search/trial")] == list(range(1, BUDGET + 1))
+    assert {int(event.value) for event in events.Scalars("search/trial")} == {t.number for t in Store(run).trials()}
+
+
+def test_cards_name_the_parents_and_what_was_measured(finished: Path) -> None:
+    best = finished / "outputs" / "x" / "best"
+    for kind, library in (("model", "transformers"), ("lora", "peft")):
+        card = ModelCard.load(best / kind / "README.md")
+        assert card.data.library_name == library and card.data.license == "other"  # tiny models state none
+        measured = {result.dataset_type: result.metric_value for result in card.data.eval_results}
+        shipped = json.loads((best / "scores.json").read_text())[kind]
+        assert measured == {task: round(score["mean"], 4) for task, score in shipped.items()}
 
 
 def test_same_command_again_changes_nothing(finished: Path, arguments: list[str]) -> None:
