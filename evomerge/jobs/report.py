@@ -18,12 +18,12 @@ def run(config: Config) -> None:
     """One run: its report. A list of runs: ``comparison.html``, in the working directory or where ``out`` says."""
     (asked,) = required(config, "run")
     if isinstance(asked, list):
+        if config.push_to_hub is not None:
+            raise UserError(f"push_to_hub takes one run, got {len(asked)} (run={asked})")
         page = write_comparison([str(folder) for folder in asked], config.out or ".")
         print(f"comparison of {len(asked)} runs written to {page}")
         return
-    if not isinstance(asked, str):
-        raise UserError(f"run= takes a run folder or a list of them, run=[outputs/A,outputs/B], got {asked}")
-    folder = Path(asked)
+    folder = Path(str(asked))  # a folder may be called 2026
     push.check(config)
     write_report(folder)
     write_tables(folder)

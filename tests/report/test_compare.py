@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import evomerge
 
 from evomerge import Run
 from evomerge.errors import UserError
@@ -98,6 +99,16 @@ def test_the_same_runs_give_the_same_bytes(finished: Path, longer: Path, tmp_pat
     first = write_comparison([finished, longer], tmp_path / "a").read_bytes()
     assert first == write_comparison([finished, longer], tmp_path / "b").read_bytes()
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["comparison.html"]
+
+
+def test_on_the_command_line(finished: Path, longer: Path, interrupted: Path, tmp_path: Path) -> None:
+    done = evomerge("job=report", f"run=[{finished},{longer}]", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "comparison.html").is_file() and "comparison.html" in done.stdout
+    other = bent(interrupted, tmp_path / "other", expert="code")
+    done = evomerge("job=report", f"run=[{finished},{other}]", "out=there", folder=tmp_path)
+    assert done.returncode == 2 and not (tmp_path / "there").exists()
+    assert len(done.stderr.strip().splitlines()) == 1 and "tasks.sql.expert is sql" in done.stderr
 
 
 @pytest.mark.parametrize("width", [360, 1200])

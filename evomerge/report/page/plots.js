@@ -90,7 +90,7 @@ function roving(group, marks) {
 
 // A name beside its mark, stepping aside where it would cover another.
 function named({ name: text, strong, style }, cx, cy, box, taken) {
-  const width = text.length * (strong ? 7.4 : 6.8), aside = strong ? 15 : 11, flips = cx + aside + width > box.w;
+  const width = text.length * (strong ? 8.2 : 7.4), aside = strong ? 15 : 11, flips = cx + aside + width > box.w;  // of a wide font
   const left = flips ? Math.max(2, cx - aside - width) : cx + aside;
   const covered = (at) => taken.some((t) => Math.abs(t.y - at) < 12 && left < t.x + t.w && t.x < left + width);
   const at = [4, -9, 17, -22, 30, -35, 43].map((d) => cy + d).find((v) => !covered(v) && v > 10 && v < box.h - box.b) || cy + 4;

@@ -73,7 +73,7 @@ function importances() {
   $("importance-lead").textContent = `How much of the differences in smallest retention goes along with each setting, over ${found.candidates} searched candidates. ` +
     `The line marks what chance alone exceeds once in twenty: a shorter bar says nothing, and of ${found.entries.length} settings one may well pass it by luck. Rough: few candidates, chosen by a sampler and not at random, and each setting is looked at alone.`;
   const top = Math.max(0.05, ...found.entries.map((e) => Math.max(e.share, e.chance)));
-  $("importances").append(make("table", {}, rowOf("th", ["", "share", make("th", { class: "bar-head" }, ""), make("th", { class: "words" }, "best where it is")]),
+  $("importances").append(make("table", {}, rowOf("th", ["", "share", "", make("th", { class: "words" }, "best where it is")]),
     ...found.entries.map((e) => rowOf("td", [e.name, percent(e.share, 0) + " %", make("td", { class: "bar" }, draw("svg", { viewBox: "0 0 200 16", preserveAspectRatio: "none", "aria-hidden": "true" },
       draw("rect", { class: e.share > e.chance ? "sure" : "unsure", x: 0, y: 3, width: (196 * e.share / top).toFixed(1), height: 10 }),
       draw("line", { class: "chance", x1: 196 * e.chance / top, x2: 196 * e.chance / top, y1: 0, y2: 16 }))), make("td", { class: "words" }, e.best)], { class: e.share > e.chance ? null : "unsure" }))));
