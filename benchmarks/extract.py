@@ -3,10 +3,12 @@
     python benchmarks/extract.py [--model 160m] [--ranks 16 64] [--pairs 2] [--keep]
 
 Makes a Llama with random weights and a fine-tune of it (low-rank change plus noise, everything rounded to bfloat16) in
-a temporary folder, and runs both command lines on it in turn, each at its defaults but for the rank. Times are those of
-whole commands, from start to exit; what either takes on a tiny model is given beside. Errors are of the stored
-adapters, over all linear layers, against the best possible ones (full singular value decomposition). ``--keep`` writes
-benchmarks/results/extract.json.
+a temporary folder, and runs both command lines on it in turn, each at its defaults but for the rank: on the processor,
+with as many threads as torch takes, singular values in float32, factors stored in bfloat16. Times are those of whole
+commands, from start to exit, medians over the pairs; they make the ratio at the end. Beside them: what either takes on
+a tiny model, the ratio of what is left without that, and the peer told to leave out embeddings, output head and norms,
+which it stores whole by default. Errors are of the stored adapters, over all linear layers, against the best possible
+ones (full singular value decomposition). ``--keep`` writes benchmarks/results/extract.json.
 """
 
 from __future__ import annotations
@@ -104,12 +106,22 @@ def commands_for(base: Path, tuned: Path, out: dict[str, Path], rank: int) -> di
     }
 
 
-def startup(folder: Path) -> dict[str, float]:
+def startup(folder: Path, pairs: int) -> dict[str, float]:
     """Seconds that either command takes on next to nothing."""
     folder.mkdir()
     out = {"theirs": folder / "theirs", "ours": folder / "ours"}
     commands = commands_for(*make_models("tiny", folder), out, 4)
-    return {who: timed(command, folder)[0] for who, command in commands.items()}
+    taken = [{who: timed(command, folder)[0] for who, command in commands.items()} for _ in range(pairs)]
+    return {who: statistics.median(seconds[who] for seconds in taken) for who in commands}
+
+
+def same_modules(command: list[str]) -> list[str]:
+    """The peer's command, extracting the linear layers alone."""
+    return [*command, *(word for name in ("embed_tokens", "lm_head", "norm") for word in ("--exclude-regex", name))]
+
+
+def weight_bytes(adapter: Path) -> int:
+    return sum(file.stat().st_size for file in adapter.glob("*.safetensors"))
 
 
 def linear_errors(base: Path, tuned: Path, adapter: Path, spectra: dict[str, torch.Tensor], rank: int) -> float:
@@ -141,7 +153,7 @@ def main() -> None:
             if "proj" in name:
                 delta = second[name].float() - first[name].float()
                 spectra[name.removesuffix(".weight")] = torch.linalg.svdvals(delta)
-        idle = startup(folder / "tiny")
+        idle = startup(folder / "tiny", given.pairs)
         for rank in given.ranks:
             theirs, ours = folder / f"theirs-{rank}", folder / f"ours-{rank}"
             commands = commands_for(base, tuned, {"theirs": theirs, "ours": ours}, rank)
@@ -151,8 +163,10 @@ def main() -> None:
                     seconds[who].append(timed(command, folder))
             wall = {who: statistics.median(s for s, _ in own) for who, own in seconds.items()}
             cpu = {who: statistics.median(s for _, s in own) for who, own in seconds.items()}
-            size = {"theirs": theirs, "ours": ours}
-            bytes_of = {who: sum(f.stat().st_size for f in at.glob("*.safetensors")) for who, at in size.items()}
+            alone = {who: seconds - idle[who] for who, seconds in wall.items()}
+            bytes_of = {"theirs": weight_bytes(theirs), "ours": weight_bytes(ours)}
+            linear_seconds = timed(same_modules(commands["theirs"]), folder)[0]
+            linear_bytes = weight_bytes(theirs)
             row = {
                 "rank": rank,
                 "seconds": {who: round(value, 2) for who, value in wall.items()},
@@ -160,6 +174,12 @@ def main() -> None:
                 "megabytes": {who: round(value / 1e6, 2) for who, value in bytes_of.items()},
                 "startup_seconds": {who: round(value, 2) for who, value in idle.items()},
                 "speedup": round(wall["theirs"] / wall["ours"], 2),
+                "speedup_without_startup": round(alone["theirs"] / max(alone["ours"], 0.01), 1),
+                "linear_layers_alone": {
+                    "seconds_theirs": round(linear_seconds, 2),
+                    "megabytes_theirs": round(linear_bytes / 1e6, 2),
+                    "speedup": round(linear_seconds / wall["ours"], 2),
+                },
                 "size_ratio": round(bytes_of["theirs"] / bytes_of["ours"], 2),
                 "error_vs_optimum": round(linear_errors(base, tuned, ours, spectra, rank), 5),
             }
@@ -187,6 +207,7 @@ def keep(model: str, pairs: int, rows: list[dict[str, object]], worst: dict[str,
         "versions": {name: version(name) for name in ("evomerge", "mergekit", "torch")},
         "model": model,
         "pairs": pairs,
+        "threads": torch.get_num_threads(),
     }
     file = HERE / "results" / "extract.json"
     file.parent.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import evomerge
 
 from evomerge.engine.mergers import recipe_merger
 from evomerge.errors import UserError
@@ -80,3 +81,20 @@ def test_a_failure_leaves_no_recipe_that_stands_for_the_folder(recipe: Recipe, t
     assert not (tmp_path / "best" / "recipe.yaml").exists()
     export_winner(recipe_merger(recipe), recipe, tmp_path / "best", RANK, choosing("compressed", []))
     assert {path.name for path in (tmp_path / "best").iterdir()} == {"model", "lora", "lora.json", "recipe.yaml"}
+
+
+def test_a_search_asks_the_selection_items(pico_model, pico_adapter, tmp_path: Path) -> None:
+    arguments = [
+        f"models.base={pico_model()}", "models.experts={}", f"+models.experts.json={pico_adapter(seed=1)}",
+        f"+models.experts.other={pico_adapter(seed=2)}", "tasks=[json]", "tasks.json.limit=2",
+        "tasks.json.max_new_tokens=4", "space.methods=[core_task_arithmetic]", "search=random", "search.budget=3",
+        "cluster=serial", "name=x", "rank=2",
+    ]  # fmt: skip
+    result = evomerge(*arguments, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "outputs" / "x"
+    how = about(run / "best")["how"]
+    assert how in ("truncated", "compressed") and about(run / "best")["rank"] == 2
+    lines = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    keys = {(line["fingerprint"].partition("+")[2], line["split"]) for line in lines if "+" in line["fingerprint"]}
+    assert keys == {("lora2-truncated", "selection"), ("lora2-compressed", "selection"), ("lora2", "test")}

@@ -177,18 +177,3 @@ def test_adapter_extracted_from_the_winner(finished: Path) -> None:
     else:
         assert result.returncode == 0, result.stderr
         assert (finished / "extracted/adapter_model.safetensors").is_file()
-
-
-def test_a_smaller_rank_is_chosen_by_score(finished: Path, arguments: list[str]) -> None:
-    """Last of all: it writes another ``best/lora`` over the run's."""
-    run = finished / "outputs" / "x"
-    result = evomerge(*arguments, "rank=2", folder=finished)
-    assert result.returncode == 0, result.stderr
-    about = json.loads((run / "best/lora.json").read_text())
-    assert about["rank"] == 2 and about["how"] in ("truncated", "compressed")
-    lines = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
-    if any("+lora2-compressed" in line["fingerprint"] for line in lines):
-        assert {line["split"] for line in lines if "+lora2-" in line["fingerprint"]} == {"selection"}
-    else:
-        assert about["how"] == "truncated"
-    assert any(line["fingerprint"].endswith("+lora2") and line["split"] == "test" for line in lines)
