@@ -41,7 +41,7 @@ def main() -> None:
     logging.getLogger("evomerge").setLevel(logging.INFO)
     gc.disable()  # until the job's modules are there, see _run
     register()
-    sys.argv[1:] = _with_harness_tasks(sys.argv[1:])
+    sys.argv[1:] = _with_harness_tasks(_with_own_models(sys.argv[1:]))
     failures: list[BaseException] = []
 
     def run(composed: DictConfig) -> None:
@@ -70,6 +70,16 @@ def _run(composed: DictConfig) -> None:
     gc.freeze()
     gc.enable()
     job.run(config)
+
+
+def _with_own_models(arguments: list[str]) -> list[str]:
+    """Let ``models.experts.NAME=MODEL`` name any expert, and ``models.base=MODEL`` begin with none.
+
+    The experts of the default choice were made for its own base: those that are named are the experts of another.
+    """
+    if any(a.startswith("models.base=") for a in arguments) and not any(a.startswith("models=") for a in arguments):
+        arguments = ["models=own", *arguments]
+    return [f"++{a}" if re.match(r"models\.experts\.\w[\w-]*=", a) else a for a in arguments]
 
 
 def _with_harness_tasks(arguments: list[str]) -> list[str]:

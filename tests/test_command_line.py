@@ -16,6 +16,8 @@ experts:
   - {name: sql, model: sql, weight: 1.0, density: 1.5}
 """
 
+EXPERTS = [f"models.experts.{name}=adapter" for name in ("sql", "code", "json")]
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -28,7 +30,9 @@ experts:
         (["+experiment=sql_code_jso"], "did you mean 'sql_code_json'?"),
         (["job=serach"], "unknown job 'serach': did you mean 'search'?"),
         (["models=mistral-7b"], "models.experts.code has to be set"),
-        (["models.base=no-such-folder"], "no model 'no-such-folder'"),
+        (["models.base=no-such-folder", *EXPERTS], "no model 'no-such-folder'"),
+        (["models.base=mine"], "a search needs experts: set models.experts"),
+        (["models.base=mine", "models.experts.math=x", "tasks=[sql]"], "tasks.sql.expert names no expert, got 'sql'"),
         (["job=merge", "recipe=recipe.yaml"], "job=merge needs out="),
         (["job=merge", "recipe=recipe.yaml", "out=merged"], "density must be in (0, 1], got 1.5"),
         (["job=merge", "recipe=nowhere.yaml", "out=merged"], "nowhere.yaml"),
@@ -47,7 +51,7 @@ def test_one_line_and_exit_code_two(arguments: list[str], said: str, tmp_path: P
 
 def test_missing_adapter_folder_is_named(tmp_path: Path, pico_model) -> None:
     result = evomerge(
-        f"models.base={pico_model()}", "models.experts.sql=adapters/sql", "cluster=serial", folder=tmp_path
+        f"models.base={pico_model()}", "models.experts.sql=adapters/sql", "tasks=[sql]", "cluster=serial", folder=tmp_path
     )
     assert result.returncode == 2
     assert "adapters/sql" in result.stderr and "Traceback" not in result.stderr

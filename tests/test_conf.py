@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from evomerge.__main__ import _with_harness_tasks
+from evomerge.__main__ import _with_harness_tasks, _with_own_models
 from evomerge.config import register, to_config
 from evomerge.errors import UserError
 from evomerge.search.samplers import SAMPLERS
@@ -50,6 +50,17 @@ def test_choice(choice: str) -> None:
 def test_a_searched_task_must_have_its_expert() -> None:
     with pytest.raises(UserError, match=r"tasks\.sql\.expert names no expert, got 'nobody'"):
         to_config(composed("tasks.sql.expert=nobody"))
+
+
+def test_a_base_of_ones_own_has_the_experts_that_are_named() -> None:
+    config = to_config(composed(*_with_own_models(["models.base=mine", "models.experts.sql=a", "tasks=[sql]"])))
+    assert (config.models.base, config.models.experts) == ("mine", {"sql": "a"})
+
+
+def test_experts_of_any_name_join_those_of_a_choice() -> None:
+    config = to_config(composed(*_with_own_models(["models.experts.maths-2=a", "models.experts.sql=b"])))
+    assert set(config.models.experts) == {"sql", "code", "json", "maths-2"}
+    assert config.models.experts["sql"] == "b"
 
 
 def test_names_of_lm_evals_tasks_stand_beside_our_own() -> None:
