@@ -50,9 +50,8 @@ def test_one_line_and_exit_code_two(arguments: list[str], said: str, tmp_path: P
 
 
 def test_missing_adapter_folder_is_named(tmp_path: Path, pico_model) -> None:
-    result = evomerge(
-        f"models.base={pico_model()}", "models.experts.sql=adapters/sql", "tasks=[sql]", "cluster=serial", folder=tmp_path
-    )
+    models = (f"models.base={pico_model()}", "models.experts.sql=adapters/sql")
+    result = evomerge(*models, "tasks=[sql]", "cluster=serial", folder=tmp_path)
     assert result.returncode == 2
     assert "adapters/sql" in result.stderr and "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
