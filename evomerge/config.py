@@ -236,8 +236,6 @@ class Config:
             raise UserError(f"unknown split '{self.split}': {nearest(self.split, SPLITS)}")
         if self.push_to_hub is not None and self.job not in ("search", "report"):
             raise UserError(f"push_to_hub goes with job=search and job=report, got job={self.job}: leave it out")
-        if self.push_to_hub is not None and isinstance(self.run, list):
-            raise UserError(f"push_to_hub uploads the winner of one run, got run={self.run}: name one")
         if self.job == "search":
             self._check_search()
 

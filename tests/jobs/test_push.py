@@ -34,7 +34,7 @@ UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_none", "HF_H
         (["push_to_hub=org/name", "hub.kind=lorra"], {}, "unknown hub.kind 'lorra': did you mean 'lora'?"),
         (["push_to_hub=org/name", "job=merge"], {}, "push_to_hub goes with job=search and job=report"),
         (["push_to_hub=org/name", "job=report", "run=nowhere"], {}, "needs a token"),
-        (["push_to_hub=org/name", "job=report", "run=[a,b]"], {}, "uploads the winner of one run"),
+        (["push_to_hub=org/name", "job=report", "run=[a,b]"], {}, "push_to_hub takes one run, got 2"),
     ],
 )
 def test_refused_in_one_line(arguments: list[str], environment: dict[str, str], said: str, tmp_path: Path) -> None:
