@@ -76,7 +76,9 @@ def _with_own_models(arguments: list[str]) -> list[str]:
     """Let ``models.experts.NAME=MODEL`` name any expert, and ``models.base=MODEL`` begin with none.
 
     The experts of the default choice were made for its own base: those that are named are the experts of another.
+    ``pypi:NAME==VERSION/FILE`` is quoted, since Hydra's grammar knows no second equals sign.
     """
+    arguments = [re.sub(r"^([\w.-]+)=(pypi:[^'\"]*)$", r"\1='\2'", argument) for argument in arguments]
     if any(a.startswith("models.base=") for a in arguments) and not any(a.startswith("models=") for a in arguments):
         arguments = ["models=own", *arguments]
     return [f"++{a}" if re.match(r"models\.experts\.\w[\w-]*=", a) else a for a in arguments]

@@ -57,6 +57,12 @@ def test_a_base_of_ones_own_has_the_experts_that_are_named() -> None:
     assert (config.models.base, config.models.experts) == ("mine", {"sql": "a"})
 
 
+def test_a_package_names_a_model_without_quotes() -> None:
+    given = ["models.base=pypi:a==1.2/b.gguf#sha256=00", "models.experts.sql=pypi:c==1/d"]
+    models = to_config(composed(*_with_own_models(given), "tasks=[sql]")).models
+    assert (models.base, models.experts) == ("pypi:a==1.2/b.gguf#sha256=00", {"sql": "pypi:c==1/d"})
+
+
 def test_experts_of_any_name_join_those_of_a_choice() -> None:
     config = to_config(composed(*_with_own_models(["models.experts.maths-2=a", "models.experts.sql=b"])))
     assert set(config.models.experts) == {"sql", "code", "json", "maths-2"}
