@@ -174,7 +174,7 @@ def main() -> None:
                 "megabytes": {who: round(value / 1e6, 2) for who, value in bytes_of.items()},
                 "startup_seconds": {who: round(value, 2) for who, value in idle.items()},
                 "speedup": round(wall["theirs"] / wall["ours"], 2),
-                "speedup_without_startup": round(alone["theirs"] / max(alone["ours"], 0.01), 1),
+                "speedup_without_startup": round(alone["theirs"] / alone["ours"], 1) if alone["ours"] > 0 else None,
                 "linear_layers_alone": {
                     "seconds_theirs": round(linear_seconds, 2),
                     "megabytes_theirs": round(linear_bytes / 1e6, 2),
