@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from evomerge.errors import UserError
 from evomerge.report.bootstrap import Interval, interval, resampled_means, resampled_retention
 from evomerge.report.commands import shown
 from evomerge.report.html import render
-from evomerge.report.info import flat, history, points
+from evomerge.report.info import Point, flat, history, points
 from evomerge.report.results import Row
 from evomerge.report.run import Run
 from evomerge.weights.files import write_text
@@ -118,7 +119,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
                 "seconds": sum(run.environment.get("seconds", {}).values()),
             }
         )
-        front += [{**asdict(point), "run": n} for point in points(run) if point.on_front or point.winner]
+        front += [_drawn(point, run, n) for point in points(run) if point.on_front or point.winner]
     headline, detail = _verdict(entries)
     return {
         "name": f"{len(runs)} runs",
@@ -133,9 +134,19 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The runs' names; folders where names are equal."""
+    """The runs' names; where names are equal their folders, from where these part."""
     names = [run.name for run in runs]
-    return names if len(set(names)) == len(names) else [shown(run.folder) for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    folders = [run.folder.resolve() for run in runs]
+    parent = os.path.commonpath([folder.parent for folder in folders])
+    return [str(folder.relative_to(parent)) for folder in folders]
+
+
+def _drawn(point: Point, run: Run, place: int) -> dict[str, Any]:
+    """An interrupted run has no recipe files yet: there the page offers another command."""
+    written = point.recipe is not None and (run.folder / point.recipe).is_file()
+    return {**asdict(point), "run": place, "recipe": point.recipe if written else None}
 
 
 def _winner(row: Row) -> dict[str, Any]:

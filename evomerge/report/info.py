@@ -52,11 +52,17 @@ def points(run: Run) -> list[Point]:
             on_front=trial.number in front,
             winner=trial.number == winner,
             weights=trial.recipe.weights,
-            settings={**trial.recipe.expert_parameters, **trial.recipe.parameters},
+            settings=settings(trial.recipe),
             recipe=recipe_file(trial.number) if trial.number in written else None,
         )
         for trial in run.scored
     ]
+
+
+def settings(recipe: Recipe) -> dict[str, float | str | bool | tuple[float, ...]]:
+    """What a recipe has beside method and weights: values per expert, shared ones, those of modifiers."""
+    modifiers = {f"{name} {key}": value for name, own in recipe.modifiers.items() for key, value in own.items()}
+    return {**recipe.expert_parameters, **recipe.parameters, **modifiers}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from evomerge.report.bootstrap import Interval
 from evomerge.report.commands import commands, shown
 from evomerge.report.importance import importances
-from evomerge.report.info import flat, history, points, samples, weights
+from evomerge.report.info import flat, history, points, samples, settings, weights
 from evomerge.report.results import WINNER, Row
 from evomerge.report.run import Run
 from evomerge.report.verdict import verdict
@@ -99,13 +99,11 @@ def _weights(run: Run) -> dict[str, Any] | None:
     if run.winner is None:
         return None
     recipe = run.winner.recipe
-    modifiers = {f"{n} {key}": value for n, own in recipe.modifiers.items() for key, value in own.items()}
-    settings = {**recipe.expert_parameters, **recipe.parameters, **modifiers}
     return {
         **asdict(weights(recipe)),
         "method": recipe.method,
         "number": run.winner.number,
-        "settings": [[name, value] for name, value in settings.items()],
+        "settings": [[name, value] for name, value in settings(recipe).items()],
     }
 
 
