@@ -2,8 +2,9 @@
 
 Tested code shares no process with the tests, so nothing it does there can turn into a verdict: not ``sys.exit(0)``,
 printing, patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It only answers calls, with plain
-values, and for the classes that tests name with references to its objects (:mod:`evomerge.evaluation.stand_ins`). The
-process that runs the tests never executes a line the model wrote, and alone decides.
+values, with the state of objects whose class the prompt defines (:mod:`evomerge.evaluation.shared_objects`), and for
+classes of its own that tests name with references (:mod:`evomerge.evaluation.stand_ins`). The process that runs the
+tests never executes a line the model wrote, and alone decides.
 
 Standard library only: this runs in the judge.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 from evomerge.evaluation import frames, plain_values
 from evomerge.evaluation.plain_values import NotPlain
+from evomerge.evaluation.shared_objects import SharedObjects
 from evomerge.evaluation.stand_ins import Held, StandIns, exception
 
 _FENCE = re.compile(
@@ -55,26 +57,27 @@ def answer_calls(fd: int) -> None:
     sent = plain_values.loads(message)
     namespace: dict[str, Any] = {"__name__": "answer"}
     held = Held(sent["classes"], namespace)
+    objects = _Objects(held, SharedObjects(sent["shared"], namespace, 1))
     try:
         exec(compile(sent["program"], "answer.py", "exec", dont_inherit=True), namespace)
     except BaseException as error:
-        _reply(fd, _raised(error), held)
+        _reply(fd, _raised(error), objects)
         return
     functions = [name for name, value in namespace.items() if callable(value) and isinstance(name, str)]
     modules = [name for name in _MODULES if name in namespace and namespace[name] is sys.modules.get(name)]
-    _reply(fd, {"functions": functions, "modules": modules, "bases": held.bases()}, held)
+    _reply(fd, {"functions": functions, "modules": modules, "bases": held.bases()}, objects)
     while (message := frames.receive(fd)) is not None:
-        call = plain_values.loads(message, held.resolve)
+        call = objects.loads(message)
         arguments, keywords = list(call["args"]), dict(call["kwargs"])
-        before = [plain_values.dumps(argument, held.refer) for argument in arguments]
+        before = [objects.dumps(argument) for argument in arguments]
         try:
             if call["do"] == "call":
                 result = namespace[arguments[0]](*arguments[1:], **keywords)
             else:
                 result = held.do(call["do"], *arguments, **keywords)
-            _reply(fd, {"result": result, "changed": _changed(arguments, before, held)}, held)
+            _reply(fd, {"result": result, "changed": _changed(arguments, before, objects)}, objects)
         except BaseException as error:
-            _reply(fd, _raised(error), held)
+            _reply(fd, _raised(error), objects)
 
 
 def _raised(error: BaseException) -> dict[str, Any]:
@@ -89,21 +92,21 @@ def _raised(error: BaseException) -> dict[str, Any]:
     return told
 
 
-def _reply(fd: int, message: dict[str, Any], held: Held) -> None:
+def _reply(fd: int, message: dict[str, Any], objects: _Objects) -> None:
     try:
-        text = plain_values.dumps(message, held.refer)
+        text = objects.dumps(message)
     except NotPlain as error:
         text = plain_values.dumps({"error": ["NotPlain"], "args": (str(error),)})
     frames.send(fd, text.encode())
 
 
-def _changed(arguments: list[Any], before: list[str], held: Held) -> dict[int, Any]:
+def _changed(arguments: list[Any], before: list[str], objects: _Objects) -> dict[int, Any]:
     """Arguments changed in place, as sorting functions do: the tests shall see that too."""
     return {
         position: argument
         for position, argument in enumerate(arguments)
-        if isinstance(argument, (list, dict, set, bytearray, deque))
-        and plain_values.dumps(argument, held.refer) != before[position]
+        if (isinstance(argument, (list, tuple, dict, set, bytearray, deque)) or objects.shared.knows(argument))
+        and objects.dumps(argument) != before[position]
     }
 
 
@@ -121,12 +124,18 @@ def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
         return NOT_STARTED
     try:
         classes = item.get("classes", {})
-        first = plain_values.dumps({"program": program(item, answer), "classes": list(classes)})
-        frames.send(fd, first.encode())
+        namespace = _trusted_namespace(item["prompt"])
+        finished = [
+            name for name, value in namespace.items() if isinstance(value, type) and value.__module__ == "tests"
+        ]
+        shared = [name for name in finished if name not in classes and name != item["entry_point"]]
+        first = {"program": program(item, answer), "classes": list(classes), "shared": shared}
+        frames.send(fd, plain_values.dumps(first).encode())
         line = _Line(fd)
         started = line.receive()
-        line.objects = StandIns(classes, dict(started["bases"]), line.ask)
-        namespace = _trusted_namespace(item["prompt"])
+        stand_ins = StandIns(classes, dict(started["bases"]), line.ask)
+        # A copy: the tests may give a name another meaning.
+        line.objects = _Objects(stand_ins, SharedObjects(shared, dict(namespace), 0))
         for name in started["functions"]:
             # Helpers that only the answer defines; what the prompt or Python defines is never taken from the answer.
             if isinstance(name, str) and name not in namespace and not hasattr(builtins, name):
@@ -136,7 +145,7 @@ def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
             if name in _MODULES and name not in namespace:
                 namespace[name] = importlib.import_module(name)
         namespace[item["entry_point"]] = _Remote(line, item["entry_point"])
-        namespace |= line.objects.kinds
+        namespace |= stand_ins.kinds
         exec(compile(item["test"], "test.py", "exec", dont_inherit=True), namespace)
         namespace["check"](namespace[item["entry_point"]])
     except BaseException:
@@ -182,12 +191,28 @@ def _trusted_namespace(prompt: str) -> dict[str, Any]:
     return {"__name__": "tests"}
 
 
+class _Objects:
+    """What crosses besides plain values, on one end of the line."""
+
+    def __init__(self, own: Held | StandIns, shared: SharedObjects) -> None:
+        self.own, self.shared = own, shared
+
+    def dumps(self, value: Any) -> str:
+        refer = self.shared.referring()
+        return plain_values.dumps(value, lambda part: self.own.refer(part) or refer(part))
+
+    def loads(self, text: bytes) -> Any:
+        return plain_values.loads(
+            text, lambda told: (self.shared if told[0] in self.shared.names else self.own).resolve(told)
+        )
+
+
 class _Line:
     """The tests' end of the line to the answer."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.objects = StandIns({}, {}, self.ask)
+        self.objects = _Objects(StandIns({}, {}, self.ask), SharedObjects([], {}, 0))
 
     def ask(self, what: str, /, *args: Any, **kwargs: Any) -> Any:
         """What the answer gives back; ``args`` that it changed in place are changed.
@@ -196,7 +221,7 @@ class _Line:
             Exception: of a class that Python or the tests' item knows, as the answer raised it.
         """
         message = {"do": what, "args": args, "kwargs": kwargs}
-        frames.send(self._fd, plain_values.dumps(message, self.objects.refer).encode())
+        frames.send(self._fd, self.objects.dumps(message).encode())
         reply = self.receive()
         for position, value in dict(reply["changed"]).items():
             _overwrite(args[position], value)
@@ -206,16 +231,18 @@ class _Line:
         message = frames.receive(self._fd, 2 * plain_values.MAX_CHARACTERS)
         if message is None:
             raise RuntimeError("the answer's process is gone")
-        reply = plain_values.loads(message, self.objects.resolve)
+        reply = self.objects.loads(message)
         if "error" in reply:
             raise self._error(reply)
         return dict(reply)
 
     def _error(self, reply: dict[str, Any]) -> Exception:
         # An AssertionError raised by the answer fails the test like any other; only Exceptions may be tested for.
-        known = (self.objects.kinds.get(name) or exception(name) for name in reply["error"])
+        own = self.objects.own
+        kinds = own.kinds if isinstance(own, StandIns) else {}
+        known = (kinds.get(name) or self.objects.shared.kind(name) or exception(name) for name in reply["error"])
         kind = next((kind for kind in known if kind and issubclass(kind, Exception)), RuntimeError)
-        error = kind.__new__(kind, *reply.get("args", ()))
+        error: Exception = kind.__new__(kind, *reply.get("args", ()))
         error.__dict__.update(reply.get("state", {}))
         return error
 

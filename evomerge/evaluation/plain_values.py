@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 MAX_CHARACTERS = 4 << 20
-_MAX_DEPTH = 60
+_MAX_DEPTH = 200
 _MAX_ITEMS = 100_000
 
 
@@ -23,8 +23,9 @@ class NotPlain(Exception):
     """A value not made of None, numbers, text, bytes, dates, built-in containers, types; or too large, too deep."""
 
 
-Reference = tuple[str, int]
-"""What crosses instead of an object that is not plain: the name of its class and its number; -1 is the class itself."""
+Reference = tuple[str, int, dict[str, Any] | None]
+"""What crosses for an object that is not plain: the name of its class, its number, and its state if both ends have the
+class (None if it was told before)."""
 
 
 def dumps(value: Any, refer: Callable[[Any], Reference | None] = lambda value: None) -> str:
@@ -69,7 +70,8 @@ def _encode(value: Any, depth: int, refer: Callable[[Any], Reference | None]) ->
         raise NotPlain("nested too deeply")
     reference = refer(value)
     if reference is not None:
-        return ["O", *reference]
+        name, number, state = reference
+        return ["O", name, number, None if state is None else _encode(state, depth + 1, refer)]
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -157,7 +159,9 @@ def _decode(code: Any, depth: int, resolve: Callable[[Reference], Any]) -> Any:
             return dict.fromkeys(items).keys()
         return dict(enumerate(items)).values() if tag == "V" else dict(items).items()
     if tag == "O" and type(rest) is str and type(code[2]) is int:
-        return resolve((rest, code[2]))
+        state = _decode(code[3], depth + 1, resolve)
+        if state is None or type(state) is dict:
+            return resolve((rest, code[2], state))
     raise NotPlain(f"unknown tag {tag!r}")
 
 

@@ -27,7 +27,7 @@ from evomerge.evaluation.plain_values import NotPlain, Reference
 Classes = Mapping[str, list[str]]
 Ask = Callable[..., Any]
 
-_CLASS = -1  # the number of a class itself
+_CLASS = -1  # the number of a class itself; objects count from 0
 _PLAIN: dict[type, Callable[[Any], Any]] = {
     str: str.__str__,
     int: int.__index__,
@@ -95,17 +95,17 @@ class Held:
 
     def refer(self, value: Any) -> Reference | None:
         if isinstance(value, type):
-            return (value.__name__, _CLASS) if self._knows(value) else None
+            return (value.__name__, _CLASS, None) if self._knows(value) else None
         kind = next((kind for kind in type(value).__mro__ if self._knows(kind)), None)
         if kind is None or isinstance(value, BaseException):
             return None
         if id(value) not in self._numbers:
             self._numbers[id(value)] = len(self._objects)
             self._objects.append(value)  # kept, so that no other object gets its id
-        return kind.__name__, self._numbers[id(value)]
+        return kind.__name__, self._numbers[id(value)], None
 
     def resolve(self, reference: Reference) -> Any:
-        name, number = reference
+        name, number, _ = reference
         return self._namespace[name] if number == _CLASS else self._objects[number]
 
     def do(self, what: str, owner: Any, *args: Any, **kwargs: Any) -> Any:
@@ -147,7 +147,7 @@ class StandIns:
 
     def __init__(self, classes: Classes, bases: Mapping[str, list[str]], ask: Ask) -> None:
         self.kinds: dict[str, type] = {}
-        self._objects: dict[Reference, Any] = {}
+        self._objects: dict[tuple[str, int], Any] = {}
         for name in sorted(classes, key=lambda name: len(bases.get(name, ()))):  # bases first
             if name not in bases:
                 continue
@@ -163,23 +163,23 @@ class StandIns:
     def refer(self, value: Any) -> Reference | None:
         kind = type(value)
         if kind is _Kind:
-            return value.__name__, _CLASS
+            return value.__name__, _CLASS, None
         if type(kind) is _Kind:
-            return kind.__name__, value.__evomerge_number__
+            return kind.__name__, value.__evomerge_number__, None
         return None
 
     def resolve(self, reference: Reference) -> Any:
-        name, number = reference
+        name, number, _ = reference
         kind = self.kinds.get(name)
         if not isinstance(kind, _Kind):
             raise NotPlain(f"an object of class {name} cannot be judged")
         if number == _CLASS:
             return kind
-        if reference not in self._objects:
+        if (name, number) not in self._objects:
             make: Any = object.__new__  # calling the kind would make another object in the answer's process
-            self._objects[reference] = found = make(kind)
+            self._objects[name, number] = found = make(kind)
             object.__setattr__(found, "__evomerge_number__", number)
-        return self._objects[reference]
+        return self._objects[name, number]
 
 
 def exception(name: str) -> type[Exception] | None:

@@ -222,3 +222,81 @@ def test_a_class_as_the_answer_in_human_evals_form(tmp_path, judge, style):
     answers = [document.gold, *(document.gold.replace(*change) for change in wrong)]
     found = judge.judge("code", [(document.item, answer) for answer in answers])
     assert [verdict["pass@1"] for verdict in found] == [1, 0, 0, 0, 0]
+
+
+NODES = {
+    "task_id": "z",
+    "prompt": '''from enum import Enum
+
+class Node:
+    def __init__(self, value, next=None):
+        self.value = value
+        self.next = next
+
+    def __eq__(self, other):
+        return isinstance(other, Node) and (self.value, self.next) == (other.value, other.next)
+
+    def ends_with(self, value):
+        return self.value == value if self.next is None else self.next.ends_with(value)
+
+class Full(ValueError):
+    pass
+
+class Way(Enum):
+    UP = 1
+    DOWN = 2
+
+def push(head, value, way):
+    """Put a value before (UP) or behind the list, in place; the new head."""
+''',
+    "entry_point": "push",
+    "test": """
+def check(candidate):
+    head = Node(1, Node(2))
+    assert candidate(head, 0, Way.UP) == Node(0, Node(1, Node(2)))
+    assert candidate(head, 0, Way.UP).next is head
+    assert candidate(head, 3, Way.DOWN) is head and head.ends_with(3) and head.next.next == Node(3)
+    assert candidate(None, 5, Way.DOWN) == Node(5) != Node(6)
+    ring = Node(7)
+    ring.next = Node(8, ring)
+    new = candidate(ring, 6, Way.UP)
+    assert new.next is ring and ring.next.next is ring
+    parts = [Node(n) for n in range(40)]
+    try:
+        candidate(Node(1), -1, Way.UP)
+        assert False
+    except Full as error:
+        assert error.args == (-1,)
+    assert [candidate(part, 1, Way.UP).next.value for part in parts] == list(range(40))
+""",
+    "canonical_solution": """    if value < 0:
+        raise Full(value)
+    if way is Way.UP or head is None:
+        return Node(value, head)
+    last = head
+    while last.next:
+        last = last.next
+    last.next = Node(value)
+    return head
+""",
+}
+
+
+def test_objects_of_a_class_in_the_prompt(tmp_path, judge):
+    (tmp_path / "own.jsonl").write_text(json.dumps(NODES))
+    (document,) = read_documents("code", tmp_path / "own.jsonl")
+    wrong = [
+        document.gold.replace("Node(value, head)", "Node(value)"),
+        document.gold.replace("last.next = Node(value)", "last.next = Node(value + 1)"),
+        document.gold.replace("is Way.UP", "is Way.DOWN"),
+        document.gold.replace("Full(value)", "ValueError(value)"),
+        document.gold.replace("return head", "return Node(head.value, head.next)"),
+        # What the answer does to its copy of the class decides nothing.
+        "    class Yes(Node):\n        __eq__ = ends_with = lambda *a: True\n    return Yes(0)\n",
+        "    Node.__eq__ = Node.ends_with = lambda *a: True\n    return head or Node(0)\n",
+        "    found = Node(0)\n    found.ends_with = bool\n    return found\n",
+        "    found = Node(0)\n    found.__class__ = type('Node', (), {'__eq__': lambda *a: True})\n    return found\n",
+    ]
+    answers = [document.gold, *(f"\n{answer.lstrip(chr(10))}" for answer in wrong)]
+    found = judge.judge("code", [(document.item, answer) for answer in answers])
+    assert [verdict["pass@1"] for verdict in found] == [1] + [0] * len(wrong)
