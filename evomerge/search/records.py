@@ -18,6 +18,7 @@ def recipe_from_canonical(values: Mapping[str, Any]) -> Recipe:
         weights=tuple(tuple(row) for row in values["weights"]),
         expert_parameters={name: tuple(row) for name, row in values["expert_parameters"].items()},
         parameters=dict(values["parameters"]),
+        modifiers={name: dict(own) for name, own in values.get("modifiers", {}).items()},
         seed=values["seed"],
         dtype=values["dtype"],
     )
