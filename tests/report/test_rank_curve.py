@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from evomerge.report.rank_curve import CurvePoint, curve_frame, curve_table, write_curve
+from evomerge.report.rank_curve import CurvePoint, curve_frame, curve_table, draw_curve, write_curve
 from evomerge.types import wilson
 
 
@@ -39,3 +39,20 @@ def test_table_csv_and_figure_are_written(tmp_path):
     with Image.open(tmp_path / "rank_curve.png") as picture:
         assert picture.width > 600
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("tasks", [["sql"], ["sql", "json", "code", "gsm8k"]])
+def test_a_task_that_the_model_itself_fails_has_a_panel_that_says_so(tasks):
+    none = dict.fromkeys(tasks, score(0))
+    points = [
+        CurvePoint(0, "", 0, 0.0, 1.0, none),
+        CurvePoint(4, "truncated", 1000, 0.002, 0.5, none),
+        CurvePoint(None, "", 0, 0.0, 0.0, none | {task: score(9) for task in tasks[1:]}),
+    ]
+    assert curve_frame(points).set_index(["name", "task"])["kept"].isna()["rank 4", "sql"]
+    figure = draw_curve(points)
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    panels = {ax.get_title(loc="left"): [text.get_text() for text in ax.texts] for ax in shown}
+    assert panels == {task: (["the model itself scores 0"] if task == "sql" else []) for task in tasks}
+    figure.canvas.draw()
