@@ -56,7 +56,7 @@ class Plan:
 
 PLANS = {
     "sql": Plan(steps=440, lr=7e-4, batch_tokens=1800, own_share=0.4, max_tokens=256),
-    "json": Plan(steps=300, lr=7e-4, batch_tokens=1900, own_share=0.5, max_tokens=420),
+    "json": Plan(steps=460, lr=7e-4, batch_tokens=2000, own_share=0.3, max_tokens=512),
     "code": Plan(steps=240, lr=4e-4, batch_tokens=1300, own_share=0.7, max_tokens=256),
 }
 

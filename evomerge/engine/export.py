@@ -90,12 +90,13 @@ def export_lora(
         options = ExtractOptions(rank=rank or _default_rank(merger, recipe), dtype=dtype)
         done = extract(MergeDeltas(merger, recipe), folder, base_name, options)
         return LoraExport(folder, done.rank, done.relative_error, done.left_out, "truncated")
-    factors, error = merger.core_space.to_lora(recipe, rank)
-    ranks = {name: basis.u.shape[1] for name, basis in merger.core_space.bases.items()}
+    space = merger.core_space(recipe)
+    factors, error = space.to_lora(recipe, rank)
+    ranks = {name: basis.u.shape[1] for name, basis in space.bases.items()}
     chosen = "truncated" if any(factor.rank < ranks[name] for name, factor in factors.items()) else "exact"
     if chosen == "truncated" and compressed:
         assert rank is not None
-        factors, error = merger.core_space.to_compressed_lora(recipe, rank)
+        factors, error = space.to_compressed_lora(recipe, rank)
         chosen = "compressed"
     plan = Plan(merger.base, adapter_modules(merger), ExtractOptions())
     by_module = {plan.module(name): factor for name, factor in factors.items()}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -36,6 +35,7 @@ class Merger:
         self.layers = layer_count(base.names)
         self._names: dict[str, frozenset[str]] = {}
         self._known: dict[tuple[str, str], Magnitudes] = {}
+        self._core_spaces: dict[frozenset[str], CoreSpace] = {}
 
     def changed(self, recipe: Recipe) -> tuple[str, ...]:
         """Parameters that some expert of the recipe changes, in the base's order."""
@@ -80,11 +80,24 @@ class Merger:
         keeps = linear_coefficients(recipe) is not None or METHODS[recipe.method].space == "core"
         return keeps and all(isinstance(self.experts.get(e.name), LowRankTaskVector) for e in recipe.experts)
 
-    @cached_property
-    def core_space(self) -> CoreSpace:
-        """Core space of all LoRA experts, built on first use."""
-        adapters = {n: v for n, v in self.experts.items() if isinstance(v, LowRankTaskVector)}
-        return CoreSpace(adapters, self.layers)
+    def core_space(self, recipe: Recipe) -> CoreSpace:
+        """Core space of the recipe's LoRA experts, built on first use.
+
+        Not of all that this merger holds: element-wise methods depend on the basis, and a recipe is one model.
+        """
+        asked = {expert.name for expert in recipe.experts}
+        adapters = {n: v for n, v in self.experts.items() if n in asked and isinstance(v, LowRankTaskVector)}
+        key = frozenset(adapters)
+        if key not in self._core_spaces:
+            self._core_spaces[key] = CoreSpace(adapters, self.layers)
+        return self._core_spaces[key]
+
+    def shared_core_space(self, recipes: Sequence[Recipe]) -> CoreSpace | None:
+        """The one core space in which all ``recipes`` can be merged; None where there is none."""
+        if not all(self.is_low_rank(recipe) for recipe in recipes):
+            return None
+        spaces = [self.core_space(recipe) for recipe in recipes]
+        return spaces[0] if all(space is spaces[0] for space in spaces) else None
 
     def _factored(self, recipe: Recipe, groups: Mapping[str, int]) -> dict[str, LowRank]:
         """Merged deltas that need no dense work, in factors."""
@@ -95,12 +108,12 @@ class Merger:
                     f"{recipe.method} works on LoRA adapters, expert '{full[0]}' is a full checkpoint: use a "
                     "full-space method, or extract an adapter from it first (job=extract_lora)"
                 )
-            return self.core_space.to_lora(recipe)[0]
+            return self.core_space(recipe).to_lora(recipe)[0]
         coefficients = linear_coefficients(recipe)
         if coefficients is None:
             return {}
         if "svc" in recipe.modifiers:  # calibrated in the shared basis, or else densely
-            return self.core_space.to_lora(recipe)[0] if self.is_low_rank(recipe) else {}
+            return self.core_space(recipe).to_lora(recipe)[0] if self.is_low_rank(recipe) else {}
         factored = {}
         for name, group in groups.items():
             scales = (coefficients[group] * layer_scale(recipe, name, self.layers)).tolist()

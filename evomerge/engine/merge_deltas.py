@@ -40,7 +40,7 @@ class MergeDeltas:
 def deltas_of_merge(merger: Merger, recipe: Recipe) -> Deltas:
     """Differences of a merge: in factors where the merge keeps to them, so that no dense matrix is formed."""
     if merger.is_low_rank(recipe):
-        return FactorDeltas(merger.base, merger.core_space.to_lora(recipe)[0], adapter_modules(merger))
+        return FactorDeltas(merger.base, merger.core_space(recipe).to_lora(recipe)[0], adapter_modules(merger))
     return MergeDeltas(merger, recipe)
 
 

@@ -44,7 +44,7 @@ class Population:
 
     def __init__(self, live: LiveModel, space: CoreSpace) -> None:
         self._live = live
-        self._space = space
+        self.space = space
         modules = dict(live.model.named_modules())
         weights = {f"{name}.weight": module for name, module in modules.items() if isinstance(module, nn.Linear)}
         dtype = getattr(torch, live.dtype)
@@ -64,8 +64,8 @@ class Population:
         self.remove()
         self._live.restore()
         dtype = getattr(torch, self._live.dtype)
-        merged = [self._space.merge_stacked(recipe) for recipe in recipes]
-        for number, names in enumerate(self._space.stacked_names):
+        merged = [self.space.merge_stacked(recipe) for recipe in recipes]
+        for number, names in enumerate(self.space.stacked_names):
             cores = torch.stack([candidate[number] for candidate in merged], dim=1).mT  # (N, K, R, R)
             cores = cores.to(self._live.device, dtype).contiguous()
             for name, core in zip(names, cores, strict=True):

@@ -65,7 +65,7 @@ def _loses_rank(origin: Origin, rank: int | None) -> bool:
         return False
     if not origin.merger.is_low_rank(origin.model):
         return False
-    return any(basis.u.shape[1] > rank for basis in origin.merger.core_space.bases.values())
+    return any(basis.u.shape[1] > rank for basis in origin.merger.core_space(origin.model).bases.values())
 
 
 def _megabytes(folder: Path) -> float:

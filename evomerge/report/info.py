@@ -69,11 +69,13 @@ def settings(recipe: Recipe) -> dict[str, float | str | bool | tuple[float, ...]
 class Step:
     """The search after a scored candidate: what it had cost so far, failures included, and its hypervolume.
 
-    ``items`` are answers judged, ``seconds`` those of all evaluations so far, of all workers together.
+    ``items`` are answers judged, ``tokens`` generated for them (None where a candidate's were not counted), ``seconds``
+    those of all evaluations so far, of all workers together.
     """
 
     trials: int
     items: int
+    tokens: int | None
     seconds: float
     hypervolume: float
 
@@ -82,12 +84,16 @@ def history(run: Run) -> list[Step]:
     """A step for each scored candidate, in order of number."""
     found = run.hypervolume()
     volumes: dict[int, float] = dict(zip(found["number"], found["hypervolume"], strict=True))
-    steps, items, seconds = [], 0, 0.0
+    steps, items, tokens, seconds = [], 0, 0, 0.0
+    counted = True
     for done, trial in enumerate(run.records, start=1):
         items += len(trial.items)
+        tokens += int(sum(item.metrics.get("tokens", 0.0) for item in trial.items))
+        counted &= trial.error is not None or any("tokens" in item.metrics for item in trial.items)
         seconds += trial.seconds
         if trial.number in volumes:
-            steps.append(Step(done, items, round(seconds, 1), float(volumes[trial.number])))
+            known = tokens if counted else None
+            steps.append(Step(done, items, known, round(seconds, 1), float(volumes[trial.number])))
     return steps
 
 

@@ -29,6 +29,8 @@ def trials_frame(run: Run) -> pd.DataFrame:
                 "on_front": trial.number in front,
                 "winner": trial.number == winner,
                 "seconds": trial.seconds,
+                "tokens": sum(item.metrics.get("tokens", 0.0) for item in trial.items),
+                "cut": sum(item.metrics.get("cut", 0.0) > 0 for item in trial.items),
                 "isolation": trial.isolation,
                 "error": trial.error,
                 "fingerprint": trial.recipe.fingerprint,

@@ -32,7 +32,7 @@ def test_each_row_is_its_candidate(pico_model, make_merger, recipe_of, dtype, to
         live.apply(merger, recipe)
         wanted.append(live.model(tokens).logits)
     wanted_rows = torch.stack([wanted[candidate][row] for row, candidate in enumerate(rows)])
-    with Population(live, merger.core_space).installed(recipes) as population:
+    with Population(live, merger.core_space(recipe_of("core_tsv"))).installed(recipes) as population:
         population.set_rows(torch.tensor(rows))
         logits = live.model(tokens).logits
     scale = wanted_rows.float().std()
@@ -45,7 +45,7 @@ def test_leaves_the_model_as_it_was(pico_model, merger, recipe_of):
     live = LiveModel(pico_model())
     pristine, tokens = live.checksum(), ids(2)
     before = live.model(tokens).logits
-    population = Population(live, merger.core_space)
+    population = Population(live, merger.core_space(recipe_of("core_tsv")))
     with pytest.raises(RuntimeError, match="stop"), population.installed([recipe_of("core_tsv")]):
         assert not torch.equal(live.model(tokens).logits, before)
         raise RuntimeError("stop")
@@ -56,7 +56,7 @@ def test_leaves_the_model_as_it_was(pico_model, merger, recipe_of):
 def test_one_recipe_needs_no_rows_and_may_follow_another(pico_model, make_merger, recipe_of):
     folder = pico_model(dtype="float32")
     live, merger = LiveModel(folder, dtype="float32"), make_merger(folder)
-    population = Population(live, merger.core_space)
+    population = Population(live, merger.core_space(recipe_of("core_tsv")))
     live.apply(merger, recipe_of("ties", dtype="float32"))  # must not leak in
     for weights in (WEIGHTS, ((0.1, 0.2, 0.3),)):
         recipe = recipe_of("core_task_arithmetic", weights=weights, dtype="float32")
@@ -72,7 +72,7 @@ def test_decoding_step_by_step_equals_the_whole(pico_model, make_merger, recipe_
     live, merger = LiveModel(folder, dtype="float32"), make_merger(folder)
     recipes = [recipe_of("core_tsv"), recipe_of("core_task_arithmetic")]
     tokens = ids(4)
-    with Population(live, merger.core_space).installed(recipes) as population:
+    with Population(live, merger.core_space(recipe_of("core_tsv"))).installed(recipes) as population:
         population.set_rows(torch.tensor([0, 0, 1, 1]))
         whole = live.model(tokens).logits[:, -1]
         first = live.model(tokens[:, :-1], use_cache=True)

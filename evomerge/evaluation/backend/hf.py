@@ -78,9 +78,10 @@ class HFBackend:
         if len(recipes) == 1:
             self._leave_population()
             self._live.apply(self._merger, recipes[0])
-        elif self._base.fast and all(self._merger.is_low_rank(recipe) for recipe in recipes):
-            if self._population is None:
-                self._population = Population(self._live, self._merger.core_space)
+        elif self._base.fast and (space := self._merger.shared_core_space(recipes)) is not None:
+            if self._population is None or self._population.space is not space:
+                self._leave_population()
+                self._population = Population(self._live, space)
             self._population.install(recipes)
             self._shared = len(recipes)
         else:

@@ -115,8 +115,10 @@ function curves(host, { series, across, up, label, marks = [] }) {
 }
 
 // What a hypervolume may be drawn over; pages draw it in gain().
-const EFFORT = [["finished candidates", "trials"], ["answered items", "items"], ["seconds of evaluation, of all workers", "seconds"]];
+const EFFORT = [["finished candidates", "trials"], ["answered items", "items"], ["generated tokens", "tokens"], ["seconds of evaluation, of all workers", "seconds"]];
 const effort = { chosen: 0 };
 function gainChoice() {
+  const histories = data.history ? [data.history] : data.runs.map((run) => run.history);
+  if (histories.flat().some((step) => step.tokens === null)) EFFORT.splice(EFFORT.findIndex(([, field]) => field === "tokens"), 1);
   $("effort").append(choice("Over", EFFORT.map(([name]) => name), 0, (value) => { effort.chosen = value; gain(); }));
 }
