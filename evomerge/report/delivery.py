@@ -134,7 +134,8 @@ def _command(run: Run, base: Parent, experts: tuple[Parent, ...]) -> str:
     arguments = [f"name={run.name}", _argument("models.base", base.public_name)]
     arguments += [_argument(f"models.experts.{parent.role}", parent.public_name) for parent in experts]
     arguments.append(f"'tasks=[{','.join(tasks)}]'")
-    arguments += [f"tasks.{name}.limit={task['limit']}" for name, task in tasks.items() if task.get("limit")]
+    bounds = ("limit", "max_new_tokens")
+    arguments += [f"tasks.{name}.{key}={task[key]}" for name, task in tasks.items() for key in bounds if task.get(key)]
     arguments.append(f"search={search.get('sampler')}")
     arguments += [f"search.{key}={search[key]}" for key in ("budget", "seed") if key in search]
     groups = (run.config.get("space") or {}).get("layer_groups")

@@ -81,15 +81,15 @@ def curve_frame(points: Sequence[CurvePoint]) -> pd.DataFrame:
 
 
 def curve_table(points: Sequence[CurvePoint]) -> Table:
-    """For the terminal: scores and 95 % intervals in percent."""
+    """For the terminal, 80 columns with three tasks: scores and 95 % intervals in percent, error relative."""
     tasks = list(points[0].scores)
     table = Table(box=box.SIMPLE_HEAD, title="Score against rank, % with 95 % interval", title_justify="left")
-    for column in ("", "parameters", "MB", "relative error", *tasks):
+    for column in ("", "params", "MB", "error", *tasks):
         table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     for point in points:
         cells = [f"{100 * s.mean:.1f} ({100 * s.low:.0f}-{100 * s.high:.0f})" for s in point.scores.values()]
-        size = (f"{point.parameters:,}", f"{point.megabytes:.1f}") if point.rank else ("", "")
-        error = f"{point.relative_error:.4f}" if point.rank else ""
+        size = (f"{point.parameters / 1e6:.3g} M", f"{point.megabytes:.1f}") if point.rank else ("", "")
+        error = f"{point.relative_error:.3f}" if point.rank else ""
         table.add_row(point.name, *size, error, *cells, style="bold" if point.rank is None else None)
     return table
 
