@@ -21,7 +21,7 @@ from evomerge.report.run import Run
 from evomerge.weights.files import write_text
 
 MOST = 8  # runs: so many shapes and colours are told apart
-_NO_SETTING = ("name", "outputs", "job", "run", "out")
+_NO_SETTING = ("name", "outputs", "job", "run", "out", "seed")  # of other jobs, like the top-level seed
 
 
 def write_comparison(folders: Sequence[Path | str], out: Path | str = ".") -> Path:
@@ -93,10 +93,15 @@ def _items(run: Run, split: str) -> dict[str, set[str]]:
     return {task: {item.item for item in found[task]} for task in run.tasks if task in found}
 
 
+def _settings(run: Run) -> dict[str, str]:
+    settings = {key: value for key, value in flat(run.config) if key.split(".")[0] not in _NO_SETTING}
+    return {key: "default" if value is None else str(value) for key, value in settings.items()}
+
+
 def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     """All that the page shows, as plain values."""
     names = _names(runs)
-    settings = [{key: str(v) for key, v in flat(r.config) if key.split(".")[0] not in _NO_SETTING} for r in runs]
+    settings = [_settings(run) for run in runs]
     shared = [key for key in settings[0] if all(key in own for own in settings)]  # versions know other settings
     differs = [key for key in shared if len({own[key] for own in settings}) > 1]
     found = [_kept(run, runs[0].tasks) for run in runs]
