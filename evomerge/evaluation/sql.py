@@ -140,6 +140,7 @@ def build_database(description: dict[str, Any]) -> bytes:
     """
     connection = sqlite3.connect(":memory:")
     try:
+        connection.execute("PRAGMA user_version = 0")  # writes the first page: SQLite cannot serialize nothing
         if "script" in description:
             connection.executescript(description["script"])
         else:

@@ -109,6 +109,12 @@ def test_every_alternative_counts_and_every_instance_must_agree(judge):
     assert [(m["sql_exec"], m["sql_valid"]) for m in found] == [verdict for _, verdict in answers]
 
 
+def test_a_question_may_need_no_table(judge):
+    item = json.dumps({"sql": ["SELECT 2 + 2"], "databases": [{"script": ""}], "compare": "bag"})
+    found = judge.judge("sql", [(item, " SELECT 4"), (item, " SELECT 5")])
+    assert [m["sql_exec"] for m in found] == [1.0, 0.0]
+
+
 def test_a_database_file_is_read_and_stays_as_it_is(judge, tmp_path):
     path = tmp_path / "people.sqlite"
     with closing(sqlite3.connect(path)) as connection:
