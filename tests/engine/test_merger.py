@@ -78,11 +78,13 @@ def test_every_also_gives_the_unchanged_parameters(merger, recipe_of):
 
 
 def test_a_recipe_may_use_some_of_the_experts_in_any_order(merger, recipe_of, adapters):
-    full = recipe_of("core_tsv", weights=((0.4, 0.0, 0.7),))
+    full = recipe_of("core_tsv", weights=((0.4, 0.0, 0.7),), dtype="float32")
     experts = tuple(Expert(name, str(adapters[name])) for name in ("code", "sql"))
-    part = Recipe("pico", experts, "core_tsv", ((0.7, 0.4),), parameters=full.parameters)
+    part = Recipe("pico", experts, "core_tsv", ((0.7, 0.4),), parameters=full.parameters, dtype="float32")
     wanted = dict(merger.tensors(full))
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in merger.tensors(part))
+    # the bases differ: that of the second recipe knows no third expert
+    for name, tensor in merger.tensors(part):
+        torch.testing.assert_close(tensor, wanted[name], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["linear", "task_arithmetic", "ties", "dare_ties"])
