@@ -11,18 +11,15 @@ passes take. ``--keep`` writes benchmarks/results/evaluate.json.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from kept_results import keep
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -108,20 +105,13 @@ def main() -> None:
         "forward_share": round(statistics.median(shares), 3),
     }
     if given.keep:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
-        ).stdout.strip()
         about = {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
             "threads": given.threads,
-            "commit": commit,
             "batch": given.batch,
             "tasks": given.tasks,
             "items_a_second": rates,
         }
-        (HERE / "results").mkdir(exist_ok=True)
-        (HERE / "results" / "evaluate.json").write_text(json.dumps(result | about, indent=2) + "\n")
+        keep("evaluate", result | about)
     print(json.dumps(result))
 
 

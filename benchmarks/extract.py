@@ -14,10 +14,8 @@ ones (full singular value decomposition). ``--keep`` writes benchmarks/results/e
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -28,13 +26,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from kept_results import keep
 from safetensors.torch import save_file
 from transformers import LlamaConfig
 
 from evomerge.weights.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 
-HERE = Path(__file__).resolve().parent
 # vocabulary, width, inner width, layers
 MODELS = {"160m": (32000, 1024, 2816, 8), "30m": (8000, 512, 1408, 6), "tiny": (500, 128, 352, 2)}
 CHANGE_RANK = 32
@@ -191,33 +189,14 @@ def main() -> None:
         "error_vs_optimum": max(row["error_vs_optimum"] for row in rows),
     }
     if given.keep:
-        keep(given.model, given.pairs, rows, worst)
+        about = {
+            "versions": {name: version(name) for name in ("evomerge", "mergekit", "torch")},
+            "model": given.model,
+            "pairs": given.pairs,
+            "threads": torch.get_num_threads(),
+        }
+        keep("extract", {**about, "ranks": rows, "worst": worst})
     print(json.dumps(worst))
-
-
-def keep(model: str, pairs: int, rows: list[dict[str, object]], worst: dict[str, object]) -> None:
-    """The result with when, where and of what it was measured."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    about = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit,
-        "machine": f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores",
-        "versions": {name: version(name) for name in ("evomerge", "mergekit", "torch")},
-        "model": model,
-        "pairs": pairs,
-        "threads": torch.get_num_threads(),
-    }
-    file = HERE / "results" / "extract.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps({**about, "ranks": rows, "worst": worst}, indent=1) + "\n")
-
-
-def cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

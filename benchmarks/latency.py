@@ -11,16 +11,13 @@ first batch size. ``--keep`` writes benchmarks/results/latency.json.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
-import subprocess
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from kept_results import keep
 
 from evomerge.engine.export import export_model
 from evomerge.engine.merge import Merger
@@ -34,7 +31,6 @@ from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import resolve
 from evomerge.weights.task_vector import open_task_vector
 
-HERE = Path(__file__).resolve().parent
 EXPERTS = tuple(Expert(name, f"evomerge:experts/{name}") for name in ("sql", "code", "json"))
 
 
@@ -84,21 +80,14 @@ def main() -> None:
         "ratio": round(first[SWITCHING].ratio.median, 2),
     }
     if given.keep:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
-        ).stdout.strip()
         about = {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
             "threads": given.threads,
-            "commit": commit,
             "settings": asdict(settings),
             "rows": [asdict(row) for row in measured.rows],
             "left_out": measured.left_out,
             "sizes": {name: asdict(size) | {"peak_memory_bytes": memory[name]} for name, size in sizes.items()},
         }
-        (HERE / "results").mkdir(exist_ok=True)
-        (HERE / "results" / "latency.json").write_text(json.dumps(result | about, indent=2) + "\n")
+        keep("latency", result | about)
     print(json.dumps(result))
 
 

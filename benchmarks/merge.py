@@ -17,10 +17,8 @@ Runs of both sides alternate; medians count. ``--keep`` writes benchmarks/result
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -31,6 +29,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from kept_results import keep
 from random_llama import SIZES, random_weights, shapes_of, write_llama
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
@@ -44,7 +43,6 @@ from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector
 
-HERE = Path(__file__).resolve().parent
 NAMES = ("first", "second", "third")
 CHANGE = 1e-3  # standard deviation of what fine-tuning changes
 
@@ -205,30 +203,16 @@ def main() -> None:
         "linear_io_ratio": round(over_io, 2),
     }
     if given.keep:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
-        ).stdout.strip()
         parameters = sum(torch.Size(shape).numel() for shape in shapes_of(given.model).values())
         about = {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": processor(),
             "threads": given.threads,
-            "commit": commit,
             "parameters": parameters,
             "seconds": {f"{method} {who}": sorted(values) for (method, who), values in seconds.items()},
             "peak_mb": {f"{method} {who}": round(value) for (method, who), value in memory.items()},
             "second_candidate_seconds": second,
         }
-        (HERE / "results").mkdir(exist_ok=True)
-        (HERE / "results" / "merge.json").write_text(json.dumps(result | about, indent=2) + "\n")
+        keep("merge", result | about)
     print(json.dumps(result))
-
-
-def processor() -> str:
-    """The processor's name and number of cores."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{name}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":
