@@ -24,6 +24,7 @@ from evomerge.recipes.mergekit import load as load_mergekit
 from evomerge.recipes.recipe_yaml import load
 from evomerge.types import Recipe
 from evomerge.weights.appearing import passing_folder
+from evomerge.weights.files import write_text
 from evomerge.weights.sources import loadable, resolve
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, shard_bytes
 
@@ -72,8 +73,7 @@ def write_mergekit(merger: Merger, recipe: Recipe, file: Path) -> None:
     if file.exists() and not is_mergekit(str(file)):
         raise UserError(f"mergekit={file} is there and no mergekit file: give another name")
     text = dump(recipe, merger.layers, lambda name: loadable(name, resolve(name)))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    write_text(file, text)
     print(f"{recipe.method} of {', '.join(expert.name for expert in recipe.experts)} as a mergekit file: {file}")
 
 
