@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from evomerge.evaluation.backend.base import GenerationRequest
 from evomerge.evaluation.backend.kv_cache import RowCache
+from evomerge.evaluation.backend.plain import cache_argument
 from evomerge.evaluation.backend.prefix import SharedPrefix, Tokens, shared_prefixes
 from evomerge.evaluation.backend.sampling import sample
 from evomerge.evaluation.backend.text import TextCodec, end_tokens
@@ -82,6 +83,9 @@ class GreedyDecoder:
         self, model: PreTrainedModel, codec: TextCodec, limits: Limits, set_rows: SetRows | None = None
     ) -> None:
         self._model, self._codec, self._limits, self._set_rows = model, codec, limits, set_rows
+        name = cache_argument(model)
+        assert name is not None, "a model without a cache is not decoded here"
+        self._cache_argument = name
         self._device = model.device
         self._eos = end_tokens(model, codec)
         config = model.config.get_text_config()
@@ -124,7 +128,7 @@ class GreedyDecoder:
             input_ids=inputs.to(self._device),
             attention_mask=mask.to(self._device),
             position_ids=positions.to(self._device),
-            past_key_values=cache,
+            **{self._cache_argument: cache},
             use_cache=True,
             logits_to_keep=1,
         )

@@ -15,7 +15,7 @@ from evomerge.evaluation.backend.watch import Watch
 
 # What the fast decoder's cache can hold. Recurrent states, chunked attention and convolutions are not among it.
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
-_NEEDED = {"position_ids", "past_key_values", "logits_to_keep", "attention_mask"}
+_NEEDED = {"position_ids", "logits_to_keep", "attention_mask"}
 
 
 def is_plain_attention(model: PreTrainedModel) -> bool:
@@ -28,8 +28,18 @@ def is_plain_attention(model: PreTrainedModel) -> bool:
         and not model.config.is_encoder_decoder
         and layers <= _KNOWN_LAYERS
         and not getattr(config, "num_kv_shared_layers", 0)
-        and set(inspect.signature(model.forward).parameters) >= _NEEDED
+        and _arguments(model) >= _NEEDED
+        and cache_argument(model) is not None
     )
+
+
+def cache_argument(model: PreTrainedModel) -> str | None:
+    """Name of the cache among the arguments of ``model.forward``: transformers renamed it in 5.24."""
+    return next((name for name in ("cache", "past_key_values") if name in _arguments(model)), None)
+
+
+def _arguments(model: PreTrainedModel) -> set[str]:
+    return set(inspect.signature(model.forward).parameters)
 
 
 class _Stop(StoppingCriteria):  # type: ignore[misc]
