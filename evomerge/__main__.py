@@ -12,11 +12,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from evomerge.composition import compose, needs_hydra_main, run_by_hydra_main
 from evomerge.config import Config, register, to_config
 from evomerge.errors import UserError, nearest
 from evomerge.weights.package_data import data_dir
@@ -51,7 +51,10 @@ def main() -> None:
             failures.append(error)
 
     try:
-        hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(run)()
+        if needs_hydra_main(sys.argv[1:]):
+            run_by_hydra_main(run)
+        else:
+            _run(compose(sys.argv[1:]))
         if failures:
             raise failures[0]
     except UserError as error:

@@ -8,8 +8,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from evomerge import composition
 from evomerge.__main__ import _with_harness_tasks, _with_own_models
-from evomerge.config import register, to_config
+from evomerge.config import Config, register, to_config
 from evomerge.errors import UserError
 from evomerge.search.samplers import SAMPLERS
 from evomerge.weights.package_data import data_dir
@@ -21,6 +22,22 @@ def composed(*overrides: str):
     register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("+experiment=sql_code_json", "search=nsga2", "models.base='a b=c'"),
+        ("tasks=[sql,humaneval]", "tasks.sql.expert=null", "++models.experts.maths-2=x", "ranks=[4,8]", "energy=0.9"),
+        ("name=of-${search.sampler}-${models.base}", "models=own", "models.base=x", "search.runaway=null"),
+    ],
+)
+def test_a_run_is_composed_as_hydra_composes_it(overrides: tuple[str, ...]) -> None:
+    whole = composed(*overrides)
+    own = composition.compose(overrides)
+    assert own == whole
+    assert OmegaConf.get_type(own) is Config and OmegaConf.is_struct(own)
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
