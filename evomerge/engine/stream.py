@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from threading import Event
 
@@ -62,8 +62,8 @@ def stream(
                     future.result()
             except BaseException:
                 stop.set()
+                # the end of the with waits for those at work; waiting for the cancelled ones would never end
                 pool.shutdown(wait=False, cancel_futures=True)
-                wait(futures)
                 raise
     finally:
         torch.set_num_threads(before)  # the pool's threads set what later threads inherit

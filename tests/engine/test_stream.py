@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -142,3 +143,20 @@ def test_the_first_error_stops_all_threads(tmp_path):
         stream([good, CopiedTensor("bad", _Broken(), torch.float32)], lambda *block: None, threads=2)
     assert torch.get_num_threads() == threads
     assert torch.equal(whole(good), load_file(path)["weight"].float())
+
+
+def test_an_error_ends_the_merge_while_others_wait_their_turn(tmp_path):
+    (path,) = raw_models(tmp_path, 1, (2, 2))
+    small = CopiedTensor("small", CheckpointRows(Checkpoint(path), "weight"), torch.float32)
+    caught: list[Exception] = []
+
+    def merge() -> None:
+        try:
+            stream([CopiedTensor("bad", _Broken(), torch.float32), *[small] * 5000], lambda *block: None, threads=2)
+        except UserError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=merge, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive() and str(caught[0]) == "cannot read"
