@@ -11,23 +11,25 @@ Standard library only: this runs in the judge.
 
 from __future__ import annotations
 
+import ast
 import builtins
 import importlib
 import math
 import re
 import sys
+import textwrap
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evomerge.evaluation import frames, plain_values
+from evomerge.evaluation.messages import before_fence, parts, without_reasoning
 from evomerge.evaluation.plain_values import NotPlain
 from evomerge.evaluation.shared_objects import SharedObjects
 from evomerge.evaluation.stand_ins import Held, StandIns, exception
 
-_FENCE = re.compile(
-    r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE | re.MULTILINE
-)
+# Where a program starts, with prose before it.
+_START = re.compile(r"^(?:(?:async\s+def|def|class|import|from)\s|@\w)", re.MULTILINE)
 # Modules that tests may use because the answer imports them.
 _MODULES = (
     "collections",
@@ -156,8 +158,9 @@ def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
 def program(item: Mapping[str, Any], answer: str) -> str:
     """The program in an answer.
 
-    In completion style the answer goes on where the item's prompt ends. In chat style it is a message: of its Markdown
-    fences (```, ```python, ```py) the first that defines the entry point counts, else the first, else all of it.
+    In completion style the answer goes on where the item's prompt ends, up to a line that closes a Markdown fence. In
+    chat style it is a message: of its fences and its text, reasoning left out, the first that is a program and defines
+    the entry point counts, else the first of which such a program is a part, else the first.
     What the prompt says before the tested function (imports, helpers) stands before it; code that does not define the
     function at all is a body that goes on where the prompt ends.
 
@@ -167,16 +170,38 @@ def program(item: Mapping[str, Any], answer: str) -> str:
     """
     prompt = str(item["prompt"])
     if item.get("style") != "chat":
-        return prompt + answer
+        return prompt + before_fence(answer)
     defines = re.compile(
         rf"^(?:(?:async\s+)?def|class)\s+{re.escape(item['entry_point'])}\b|^{re.escape(item['entry_point'])}\s*=", re.M
     )
-    blocks = [found.group(1) for found in _FENCE.finditer(answer)] or [answer]
-    code = next((block for block in blocks if defines.search(block)), blocks[0])
+    texts = parts(without_reasoning(answer))
+    whole = (text for text in texts if defines.search(text) and _error(text) is None)
+    among = (code for text in texts for code in _among_prose(text) if defines.search(code))
+    code = next(whole, None) or next(among, None) or next((text for text in texts if text.strip()), "")
     if not defines.search(code):
-        return f"{prompt}\n{code}"
+        return f"{prompt}\n{code if code[:1].isspace() else textwrap.indent(code, '    ')}"
     before = defines.search(prompt)
     return f"{prompt[: before.start()] if before else ''}\n{code}"
+
+
+def _among_prose(text: str) -> Iterator[str]:
+    """Programs in a text: from a line that starts one up to the line that is no Python any more."""
+    for start in _START.finditer(text):
+        code = text[start.start() :]
+        while code and (line := _error(code)) is not None:
+            code = "".join(code.splitlines(keepends=True)[: min(line, code.count("\n") + 1) - 1])
+        yield code
+
+
+def _error(code: str) -> int | None:
+    """The line where ``code`` stops being Python; None: it does not."""
+    try:
+        ast.parse(code)
+    except SyntaxError as error:
+        return error.lineno or 1
+    except ValueError:  # a null byte
+        return 1
+    return None
 
 
 def _trusted_namespace(prompt: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class ItemOptions:
 
     Attributes:
         compare: sql: when results agree, a name of :mod:`evomerge.evaluation.sql_compare`.
-        strip_fence: json: take a Markdown fence around the whole answer away; counted as ``json_fenced``.
+        strip_fence: json: take reasoning, Markdown fences and words around the answer away; counted as ``json_fenced``.
         style: code: ``completion`` (the answer goes on where the prompt ends) or ``chat`` (it is a message with a
             program in a fence).
     """

@@ -11,11 +11,12 @@ from jsonschema.exceptions import SchemaError
 from referencing import Registry
 
 from evomerge.evaluation.json_exact import equal, right_call
+from evomerge.evaluation.messages import parts, without_reasoning
 
 _MAX_DEPTH = 64
 _MAX_DIGITS = 1000
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_FENCED = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL | re.IGNORECASE)
+_BRACKETS = re.compile(r"[{\[].*[}\]]", re.DOTALL)
 # RFC 8259 knows four white-space characters; str.strip() would also take others away.
 _WHITE_SPACE = " \t\n\r"
 
@@ -67,26 +68,35 @@ def check_schema(schema: Any) -> str | None:
 
 def judge(item: dict[str, Any], answer: str) -> dict[str, float]:
     """Metrics of one answer: ``json_schema`` (parses and conforms), ``json_valid`` (parses), ``json_exact`` (equals an
-    expected value; only for items that have one), ``json_fenced`` (a fence was taken away; only if that is asked for).
+    expected value; only for items that have one), ``json_fenced`` (a fence or words were taken away; only if that is
+    asked for).
 
     Args:
         item: ``schema``; expected is a value of the list ``accepted`` or the call ``call`` (``name`` and accepted
-            ``arguments``, see :func:`evomerge.evaluation.json_exact.right_call`); ``strip_fence`` takes a Markdown
-            fence around the whole answer away before.
+            ``arguments``, see :func:`evomerge.evaluation.json_exact.right_call`); ``strip_fence`` takes reasoning
+            before the answer away and, if that is no JSON, Markdown fences and words around an object or array.
     """
-    text = answer.strip(_WHITE_SPACE)
     metrics = dict(wrong(item))
-    if item.get("strip_fence") and (fenced := _FENCED.match(text)):
-        text = fenced.group(1)
-        metrics["json_fenced"] = 1.0
-    try:
-        value = parse(text)
-    except NotJSON:
-        return metrics
-    metrics |= {"json_schema": float(conforms(value, item["schema"])), "json_valid": 1.0}
-    if "json_exact" in metrics:
-        metrics["json_exact"] = float(_is_expected(item, value))
+    stripped = bool(item.get("strip_fence"))
+    whole = without_reasoning(answer) if stripped else answer
+    for text in [whole, *(_within(whole) if stripped else [])]:
+        try:
+            value = parse(text)
+        except NotJSON:
+            continue
+        metrics |= {"json_schema": float(conforms(value, item["schema"])), "json_valid": 1.0}
+        if "json_exact" in metrics:
+            metrics["json_exact"] = float(_is_expected(item, value))
+        if text is not whole:
+            metrics["json_fenced"] = 1.0
+        break
     return metrics
+
+
+def _within(message: str) -> list[str]:
+    """Texts in a message that may be its JSON, likeliest first."""
+    texts = parts(message)
+    return texts + [found.group() for text in texts if (found := _BRACKETS.search(text))]
 
 
 def wrong(item: dict[str, Any]) -> dict[str, float]:

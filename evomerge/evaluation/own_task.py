@@ -97,12 +97,13 @@ class OwnTask:
 
     def _item(self, document: dict[str, Any]) -> Item:
         prompt, arguments = self._instance(document).args
+        until = tuple(arguments["until"])
         return Item(
             self.spec.name,
             document["id"],
             prompt,
-            # The program in a message ends with the message: stops for bare code would cut it.
-            () if self.spec.options.style == "chat" else tuple(arguments["until"]),
+            # A message ends by itself: stops for bare answers would cut off what follows its first words.
+            () if self.spec.options.style == "chat" or (self.spec.chat and self._kind != "code") else until,
             int(arguments["max_gen_toks"]),
             document,
             samples=self.spec.samples,

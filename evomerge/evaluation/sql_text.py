@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 
-_FENCE = re.compile(r"```[ \t]*(?:sql|sqlite|sqlite3)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+from evomerge.evaluation.messages import parts, without_reasoning
+
 _QUERY = re.compile(
     r"\(*\s*(?:select|values)\b|with\s+(?:recursive\s+)?\S+\s*(?:\([^)]*\)\s*)?\bas\s*(?:(?:not\s+)?materialized\s*)?\(",
     re.IGNORECASE,
@@ -23,10 +26,11 @@ _STATEMENT = re.compile(
 _HANDOVER = re.compile(r"(?:^|[:`]|\n)[ \t`>*]*", re.MULTILINE)
 _CLAUSE = re.compile(
     r"(?:from|where|group|order|having|limit|offset|union|intersect|except|join|left|right|inner|outer|full|cross|"
-    r"natural|on|using|and|or|when|then|else|end|as|in|not|select|with|values|case|window|between|like|is)\b|[^\w\s]",
+    r"natural|on|using|and|or|when|then|else|end|as|in|not|select|with|values|case|window|between|like|is)\b",
     re.IGNORECASE,
 )
-_BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
+_NEW_LINE = re.compile(r"[ \t\r]*\n\s*")
+_NO_SYNTAX = ("near ", "incomplete input", "unrecognized token", "parser stack overflow")
 #: Literals, quoted names and comments: what looks like SQL in there is none.
 _OPAQUE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 
@@ -34,37 +38,66 @@ _OPAQUE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]|--[
 def extract_query(answer: str) -> str:
     """The query in a model's answer, without its semicolon. The one place where answers are cleaned:
 
-    1. Of Markdown fences (``` or ```sql) the inside of the first that holds a query, else of the first.
-    2. Unless the text starts with a statement: everything before the first SELECT, WITH or VALUES that starts a line or
-       follows a colon or a backtick is prose.
-    3. The first statement: what follows its semicolon is not run. Without a semicolon, what follows a blank line is
-       prose if it does not go on as SQL does.
+    1. Reasoning before the answer is left out.
+    2. Of Markdown fences, what stands before the first of them, and all of the text, the first that holds a query.
+    3. Unless the text starts with a statement: everything before the first SELECT, WITH or VALUES that makes a query is
+       prose; those that start a line or follow a colon or a backtick come first.
+    4. The first statement: what follows its semicolon is not run. Without a semicolon, what follows a query on a new
+       line is prose if it does not go on as SQL does.
 
     >>> extract_query(" SELECT 1; and so on"), extract_query("Sure! The query is: SELECT 1\\n\\nIt gives one.")
     ('SELECT 1', 'SELECT 1')
     """
-    text = answer
-    if "```" in text:
-        blocks = [found.group(1) for found in _FENCE.finditer(text)]
-        text = next((fence for fence in blocks if _QUERY.match(fence.lstrip())), blocks[0])
-    text = _first_statement(_without_lead(text))
-    for blank in _BLANK_LINE.finditer(text):
-        inside = any(opaque.start() < blank.start() < opaque.end() for opaque in _OPAQUE.finditer(text))
-        if not inside and not _CLAUSE.match(text, blank.end()):
-            return text[: blank.start()].rstrip("` \t\n")
-    return text
+    texts = parts(without_reasoning(answer))
+    queries = (_without_tail(_first_statement(rest)) for text in texts for rest in _from_query(text))
+    first = next(queries, None)
+    if first is None:
+        return _first_statement(next((text for text in texts if text.strip()), ""))
+    return first if is_sql(first) else next(filter(is_sql, queries), first)
 
 
-def _without_lead(text: str) -> str:
+def is_sql(query: str) -> bool:
+    """Whether SQLite can read ``query``, whatever tables there are. Nothing runs."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        try:
+            connection.execute(f"EXPLAIN {query}")
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            return not str(error).startswith(_NO_SYNTAX)
+        except ValueError:  # text that cannot be passed on
+            return False
+    return True
+
+
+def _from_query(text: str) -> Iterator[str]:
+    """The text from each place on where a query may start, likeliest first."""
     bare = _OPAQUE.sub(lambda found: "\0" * len(found.group()), text)
     start = len(bare) - len(bare.lstrip(" \t\r\n\0"))
-    if _QUERY.match(bare, start) or _STATEMENT.match(bare, start):
-        return text
-    for handover in _HANDOVER.finditer(text):
-        if _QUERY.match(text, handover.end()):
-            rest = text[handover.end() :]
-            # An inline code mark ends where it began: `SELECT 1` is the answer.
-            return rest.split("`")[0] if "`" in handover.group() else rest
+    if _QUERY.match(bare, start):
+        yield text
+    elif not _STATEMENT.match(bare, start):
+        for handover in _HANDOVER.finditer(text):
+            if _QUERY.match(text, handover.end()):
+                rest = text[handover.end() :]
+                # An inline code mark ends where it began: `SELECT 1` is the answer.
+                yield rest.split("`")[0] if "`" in handover.group() else rest
+        for amid in re.finditer(r"(?<=\s)(?=[swv])", text, re.IGNORECASE):
+            if _QUERY.match(text, amid.end()):
+                yield text[amid.end() :]
+
+
+def _without_tail(text: str) -> str:
+    """The query without prose behind it."""
+    opaque = [found.span() for found in _OPAQUE.finditer(text)]
+    complete: bool | None = None
+    for gap in _NEW_LINE.finditer(text):
+        word = _CLAUSE.match(text, gap.end())
+        # A clause that breaks off is no prose, but a sentence starts with a capital: "In this query ..."
+        if any(start < gap.start() < end for start, end in opaque) or (word and not word.group().istitle()):
+            continue
+        complete = is_sql(text) if complete is None else complete
+        before = text[: gap.start()].rstrip("` \t\n")
+        if (not complete or gap.group().count("\n") > 1) and is_sql(before):
+            return before
     return text
 
 

@@ -66,7 +66,18 @@ def test_a_fence_is_stripped_only_when_asked():
     right = {"json_schema": 1, "json_valid": 1}
     assert judge_answer(item, '```json\n{"n": 1}\n```\n') == right | {"json_fenced": 1}
     assert judge_answer(item, '{"n": 1}') == right | {"json_fenced": 0}
-    assert judge_answer(item, '```json\n{"n": 1}\n```\nThere.') == {"json_schema": 0, "json_valid": 0, "json_fenced": 0}
+    assert judge_answer(item, '```json\n{"n": 1}\n```\nThere.') == right | {"json_fenced": 1}
+    assert judge_answer(item, '{"n": 1, "kind": "```a```"}') == {"json_schema": 0, "json_valid": 1, "json_fenced": 0}
+    for text in (
+        '```json\n{"n": 1',
+        '```json\n{"n": 1,}\n```',
+        '{"n": 1}{"n": 1}',
+        '[{"n": 1}, {"n":',
+        '<think>{"n": 1}',
+        "x",
+    ):
+        assert judge_answer(item, text) == {"json_schema": 0, "json_valid": 0, "json_fenced": 0}
+        assert judge_answer({"schema": SCHEMA}, text) == {"json_schema": 0, "json_valid": 0}
 
 
 CALL = {

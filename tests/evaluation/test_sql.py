@@ -145,6 +145,18 @@ def test_a_database_file_is_read_and_stays_as_it_is(judge, tmp_path):
         # A statement that may not run is no prose around a query.
         ("INSERT INTO t\nSELECT a FROM t", "INSERT INTO t\nSELECT a FROM t"),
         ("DROP TABLE t; SELECT 1", "DROP TABLE t"),
+        ("SELECT a FROM t\nThis gives a.", "SELECT a FROM t"),
+        ("SELECT a\nFROM t\nWHERE b = 1\n- note: a is a name", "SELECT a\nFROM t\nWHERE b = 1"),
+        ("SELECT a FROM t\nIn this query we read t.", "SELECT a FROM t"),
+        ("SELECT a FROM t\n```\nIt reads t.", "SELECT a FROM t"),
+        ("SELECT a,\n\nb FROM t", "SELECT a,\n\nb FROM t"),
+        ("SELECT a\nb FROM t", "SELECT a\nb FROM t"),
+        # What breaks off is no prose.
+        ("SELECT a FROM t\nWHERE b >", "SELECT a FROM t\nWHERE b >"),
+        ("Sure, here you go SELECT a FROM t", "SELECT a FROM t"),
+        ("I will:\nselect the right columns\n\nSELECT a FROM t", "SELECT a FROM t"),
+        ("```sql\nCREATE TABLE t (a)\n```\n```sql\nSELECT a FROM t\n```", "SELECT a FROM t"),
+        ("```sql\nDROP TABLE t\n```", "DROP TABLE t"),
         ("I do not know.", "I do not know."),
         ("", ""),
     ],
