@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -14,7 +15,7 @@ from evomerge.search.choose import references, score_matrix, with_references
 from evomerge.search.pareto import retentions, tchebycheff
 from evomerge.search.runaway import allowances, cut_off
 from evomerge.search.samplers import SAMPLERS, SamplerSetup
-from evomerge.search.store import Store, distributions, on_grid, quiet
+from evomerge.search.store import Proposal, Store, distributions, on_grid, quiet
 from evomerge.types import Candidate, Done, Objective, Pool, Trial, Work
 
 # Duplicates in a row after which proposals are drawn at random, and after which the space counts as exhausted.
@@ -65,6 +66,9 @@ def run_search(
     still thinks; 0 for a pool in this process, where thinking ahead gains nothing. On an interrupt
     everything finished is kept.
 
+    With one worker the seed alone decides the sequence of trials, also over killed and resumed runs: each proposal is
+    made when the same trials have been told. Several workers finish in an order that time decides.
+
     Returns:
         All finished trials of the store.
 
@@ -101,19 +105,14 @@ class _Search:
         self._tasks = tuple(objective.task for objective in objectives)
         self._distributions = distributions(space.parameters)
         self._in_flight: dict[str, Candidate] = {}
+        self._arrived: deque[Done] = deque()
         self._parked: dict[str, list[int]] = {}  # proposals equal to a candidate in flight, by its fingerprint
-        self._repeats = 0  # duplicates in a row
 
         anchors = space.anchors()
-        kind = SAMPLERS[sampler]
-        self._scalar = kind.scalar
-        # Not the seed alone: a resumed search would draw again what it drew.
-        mixed = int.from_bytes(hashlib.sha256(f"{seed} {store.proposals()}".encode()).digest()[:4], "big")
+        self._kind, self._seed = SAMPLERS[sampler], seed
         # When the last anchor is asked for, up to depth - 1 of them are still running.
-        setup = SamplerSetup(mixed, max(2, len(anchors) - self._depth), len(space.parameters))
-        with quiet():
-            self._sampler = kind.build(setup)
-        self._random = optuna.samplers.RandomSampler(seed=mixed)
+        self._startup = max(2, len(anchors) - self._depth)
+        self._left_over = deque(self._whole(store.unfinished()))
         known = store.labels()
         for label, recipe in anchors:
             if label not in known:
@@ -134,49 +133,82 @@ class _Search:
                         self._listener.note("no recipe is left that was not scored: the space is exhausted")
                 elif not self._in_flight:
                     break
-                more = room > 1 and not exhausted
-                for done in self._pool.wait(0.0 if more else None) if self._in_flight else []:
-                    self._finish(self._in_flight.pop(done.key), done)
+                self._collect(filling=room > 1 and not exhausted)
         except KeyboardInterrupt:
-            for done in self._pool.wait(0.0):
-                self._finish(self._in_flight.pop(done.key), done)
+            self._arrived.extend(self._pool.wait(0.0))
+            while self._arrived:
+                self._finish(self._arrived.popleft())
             raise
         finally:
             self._listener.stopped()
         return self._store.trials()
 
+    def _collect(self, filling: bool) -> None:
+        """Take in what is finished; unless the pool is still being filled, wait for something.
+
+        Of one worker one result at a time, and none early: what the sampler knows must not depend on time.
+        """
+        alone = self._pool.size == 1
+        if not self._in_flight or (alone and filling):
+            return
+        if not self._arrived:
+            self._arrived.extend(self._pool.wait(0.0 if filling else None))
+        while self._arrived:
+            self._finish(self._arrived.popleft())
+            if alone:
+                return
+
     def _propose(self) -> bool:
-        """Ask for one new candidate and submit it; False when only known recipes come."""
-        sampler = self._sampler if self._repeats < _RANDOM_AFTER else self._random
-        number, proposed, label = self._store.ask(sampler, self._distributions)
-        params = on_grid(self._space.parameters, proposed)
-        candidate = Candidate(number, self._space.decode(params), params, label)
+        """Take or ask for one candidate and submit it; False when only known recipes come."""
+        proposal = self._left_over.popleft() if self._left_over else self._ask()
+        params = on_grid(self._space.parameters, proposal.params)
+        candidate = Candidate(proposal.number, self._space.decode(params), params, proposal.label)
         fingerprint = candidate.recipe.fingerprint
         original = self._store.find(fingerprint)
         if original is not None:
-            self._store.tell_duplicate(number, original.number, self._losses(original))
+            self._store.tell_duplicate(proposal.number, original.number, self._losses(original))
         elif any(running.recipe.fingerprint == fingerprint for running in self._in_flight.values()):
-            self._parked.setdefault(fingerprint, []).append(number)
+            self._parked.setdefault(fingerprint, []).append(proposal.number)
         else:
-            self._repeats = 0
             self._submit(candidate)
             return True
-        self._repeats += 1
-        return self._repeats < _EXHAUSTED_AFTER
+        return self._store.repeats() < _EXHAUSTED_AFTER
+
+    def _ask(self) -> Proposal:
+        turn = self._store.proposals()
+        # Not the seed alone: a sampler that is built anew would draw again what it drew.
+        mixed = int.from_bytes(hashlib.sha256(f"{self._seed} {turn}".encode()).digest()[:4], "big")
+        if self._store.repeats() >= _RANDOM_AFTER:
+            return self._store.ask(optuna.samplers.RandomSampler(seed=mixed), self._distributions)
+        setup = SamplerSetup(mixed, self._startup, len(self._distributions), turn)
+        with quiet():
+            sampler = self._kind.build(setup)
+        return self._store.ask(sampler, self._distributions)
+
+    def _whole(self, proposals: Sequence[Proposal]) -> Iterator[Proposal]:
+        """Those that have all their parameters; the others are abandoned, to be asked for again."""
+        for proposal in proposals:
+            if proposal.params.keys() == self._distributions.keys():
+                yield proposal
+            else:
+                self._store.abandon(proposal.number)
 
     def _submit(self, candidate: Candidate) -> None:
         self._store.accept(candidate)
         self._listener.submitted(candidate)
         paid = self._store.evaluated(candidate.recipe.fingerprint, "search", self._tasks)
         if paid is not None:
-            self._finish(candidate, paid)
+            self._record(candidate, paid)
             return
         key = str(candidate.number)
         self._in_flight[key] = candidate
         allowance = allowances(self._store.trials(), self._runaway)
         self._pool.submit(Work(key, candidate.recipe, "search", self._tasks, allowance))
 
-    def _finish(self, candidate: Candidate, done: Done) -> None:
+    def _finish(self, done: Done) -> None:
+        self._record(self._in_flight.pop(done.key), done)
+
+    def _record(self, candidate: Candidate, done: Done) -> None:
         """Durable first, then tell the sampler, then whoever watches."""
         scored = {item.task for item in done.items}
         missing = [task for task in self._tasks if task not in scored]
@@ -200,7 +232,7 @@ class _Search:
         if trial.error is not None:
             return None
         scores = score_matrix([trial.scores], self._objectives)
-        if not self._scalar:
+        if not self._kind.scalar:
             return [float(loss) for loss in 1.0 - scores[0]]
         known = with_references(self._objectives, self._store.trials())
         return [float(tchebycheff(retentions(scores, references(known)))[0])]

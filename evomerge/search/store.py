@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """Parameters as a sampler gave them; ``label`` names anchors."""
+
+    number: int
+    params: Mapping[str, Any]
+    label: str | None
+
+
 class Store:
     """A run folder's memory. Opening it changes nothing; :meth:`begin` makes this process its one writer."""
 
@@ -105,7 +115,7 @@ class Store:
         """Become the folder's one writer, creating the study or going on with it.
 
         ``identity`` is what makes scores comparable (tasks, base, experts, parameters ...), as plain JSON values.
-        Trials that a killed process left unfinished are closed as failed and their parameters enqueued again.
+        What a killed process left unfinished is kept: see :meth:`untold` and :meth:`unfinished`.
 
         Raises:
             UserError: another process is writing here, or the folder holds a search with another identity.
@@ -115,7 +125,6 @@ class Store:
             try:
                 self._open(directions)
                 self._compare(identity)
-                self._bury_stale()
             except BaseException:
                 self.close()
                 raise
@@ -153,14 +162,6 @@ class Store:
             if key not in stored:
                 self.study.set_user_attr(key, value)
 
-    def _bury_stale(self) -> None:
-        for stale in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if "outcome" in stale.user_attrs:
-                continue  # durable, but the sampler was not told: see untold()
-            self.study.tell(stale.number, state=TrialState.FAIL)
-            if "fingerprint" in stale.user_attrs:  # written after the last parameter: they are complete
-                self.enqueue(stale.params, stale.user_attrs.get("label"))
-
     def close(self) -> None:
         """Let another process write here."""
         if self._lock is not None:
@@ -186,14 +187,12 @@ class Store:
             )
         }
 
-    def ask(
-        self, sampler: optuna.samplers.BaseSampler, space: Mapping[str, BaseDistribution]
-    ) -> tuple[int, dict[str, Any], str | None]:
-        """Number, parameters and label of the next proposal: an enqueued one, else the sampler's."""
+    def ask(self, sampler: optuna.samplers.BaseSampler, space: Mapping[str, BaseDistribution]) -> Proposal:
+        """The next proposal: an enqueued one, else the sampler's."""
         with quiet():
             self.study.sampler = sampler
             trial = self.study.ask(fixed_distributions=dict(space))
-        return trial.number, trial.params, trial.user_attrs.get("label")
+        return Proposal(trial.number, trial.params, trial.user_attrs.get("label"))
 
     def accept(self, candidate: Candidate) -> None:
         """The candidate is going to be scored."""
@@ -218,6 +217,19 @@ class Store:
         self._set(number, "duplicate_of", original)
         self.tell(number, losses)
 
+    def unfinished(self) -> list[Proposal]:
+        """Proposals without an outcome, as a killed process leaves them, in order of number."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [
+            Proposal(trial.number, trial.params, trial.user_attrs.get("label"))
+            for trial in running
+            if "outcome" not in trial.user_attrs
+        ]
+
+    def abandon(self, number: int) -> None:
+        """A proposal that a killed process did not get to the end of: it counts as never made."""
+        self.study.tell(number, state=TrialState.FAIL)
+
     def untold(self) -> list[Trial]:
         """Trials that were recorded when their process died before it told the sampler."""
         running = {t.number for t in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
@@ -231,8 +243,22 @@ class Store:
     # --- reading -----------------------------------------------------------------------------------------------
 
     def proposals(self) -> int:
-        """How many proposals were ever made, duplicates and stale ones included."""
-        return len(self.study.get_trials(deepcopy=False))
+        """How many proposals were made, duplicates included."""
+        return len(self._proposed())
+
+    def repeats(self) -> int:
+        """How many proposals since the last that became a candidate."""
+        accepted = ["fingerprint" in trial.user_attrs for trial in reversed(self._proposed())]
+        return accepted.index(True) if True in accepted else len(accepted)
+
+    def _proposed(self) -> list[optuna.trial.FrozenTrial]:
+        """In order of number, without those that are waiting or were abandoned."""
+        return [
+            trial
+            for trial in self.study.get_trials(deepcopy=False)
+            if trial.state in (TrialState.RUNNING, TrialState.COMPLETE)
+            or not trial.user_attrs.keys().isdisjoint({"outcome", "duplicate_of"})
+        ]
 
     def trials(self) -> list[Trial]:
         """Finished trials in order of number, the failed among them with their error."""

@@ -8,7 +8,7 @@ from toy_space import ToySpace
 
 from evomerge.errors import UserError
 from evomerge.search.samplers import SAMPLERS, SamplerSetup
-from evomerge.search.store import Store, distributions, on_grid
+from evomerge.search.store import Proposal, Store, distributions, on_grid
 from evomerge.search.tables import write_tables
 from evomerge.types import Candidate, Done, ItemScore
 
@@ -29,11 +29,14 @@ def begun(folder) -> Store:
 
 def ask(store: Store) -> Candidate:
     sampler = SAMPLERS["random"].build(SamplerSetup(store.proposals(), 2, 3))
-    number, proposed, label = store.ask(sampler, distributions(SPACE.parameters))
-    params = on_grid(SPACE.parameters, proposed)
-    candidate = Candidate(number, SPACE.decode(params), params, label)
+    candidate = candidate_of(store.ask(sampler, distributions(SPACE.parameters)))
     store.accept(candidate)
     return candidate
+
+
+def candidate_of(proposal: Proposal) -> Candidate:
+    params = on_grid(SPACE.parameters, proposal.params)
+    return Candidate(proposal.number, SPACE.decode(params), params, proposal.label)
 
 
 def test_a_trial_comes_back_whole(tmp_path):
@@ -66,7 +69,7 @@ def test_reading_changes_nothing(tmp_path):
     assert (tmp_path / "study.journal").read_bytes() == before
 
 
-def test_what_a_killed_writer_left_is_proposed_again(tmp_path):
+def test_what_a_killed_writer_left_is_there_again(tmp_path):
     store = begun(tmp_path)
     store.enqueue(SPACE.encode(SPACE.recipe(1.0, 0.0)), "expert:a")
     lost = [ask(store), ask(store)]
@@ -77,10 +80,12 @@ def test_what_a_killed_writer_left_is_proposed_again(tmp_path):
     assert [t.number for t in store.untold()] == [recorded.number]
     store.tell(recorded.number, [0.5, 0.5])
     assert store.untold() == [] and store.trials() == [recorded]
-    again = [ask(store), ask(store)]
-    assert [c.recipe for c in again] == [c.recipe for c in lost]
-    assert [c.label for c in again] == ["expert:a", None]
-    assert store.labels() == {"expert:a"}
+    assert [candidate_of(proposal) for proposal in store.unfinished()] == lost
+    assert [candidate.label for candidate in lost] == ["expert:a", None]
+    assert store.labels() == {"expert:a"} and store.proposals() == 3 and store.repeats() == 0
+    store.abandon(lost[0].number)
+    assert [candidate_of(proposal) for proposal in store.unfinished()] == lost[1:]
+    assert store.labels() == set() and store.proposals() == 2
 
 
 def test_half_a_line_at_the_end_is_repaired(tmp_path):

@@ -12,17 +12,20 @@ from evomerge.registry import Registry
 
 @dataclass(frozen=True)
 class SamplerSetup:
-    """What a builder may depend on.
+    """What a builder may depend on. A sampler is built for each proposal: its state is the study's trials alone, so
+    that a search that was killed and goes on proposes what it would have proposed anyway.
 
     Attributes:
-        seed: already mixed with the number of stored trials: a resumed search must not propose again what it did.
+        seed: of this proposal, another for each.
         startup: finished trials (the anchors) after which the sampler's model takes over.
         dimensions: number of searched parameters.
+        turn: proposals made before this one.
     """
 
     seed: int
     startup: int
     dimensions: int
+    turn: int = 0
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class FrontAndBalance(BaseSampler):
             GPSampler(seed=seed, n_startup_trials=setup.startup, warn_independent_sampling=False)
             for seed in (setup.seed, setup.seed ^ 1)
         )
+        self._balances = setup.turn % 2 == 0
 
     def reseed_rng(self) -> None:
         self._front.reseed_rng()
@@ -42,7 +43,7 @@ class FrontAndBalance(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if trial.number % 2 or len(study.directions) == 1:
+        if not self._balances or len(study.directions) == 1:
             return self._front.sample_relative(study, trial, search_space)
         copy = _one_number(study)
         copy.sampler = self._balance
