@@ -52,7 +52,7 @@ def selection(view: View, weights: Tensor, select_topk: float, energy_floor: flo
     entries = 0
     for block in view.blocks():
         kept = _selected(_weighted(block.experts, weights), cut, nothing, block.start)
-        energies += kept.flatten(1).double().square_().sum(1).cpu()
+        energies += kept.reshape(len(kept), -1).double().square_().sum(1).cpu()
         entries += kept[0].numel()
     mean = energies / entries
     if float(mean.sum()) <= energy_floor:

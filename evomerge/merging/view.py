@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -92,7 +93,7 @@ class InMemoryView:
         if self.rows is None or len(self.shape) < 2:
             yield Block(0, self.base, self.stack)
             return
-        size = self.stack[0, 0].numel()
+        size = math.prod(self.shape[1:])
         for row in range(0, self.shape[0], self.rows):
             part = slice(row, row + self.rows)
             yield Block(row * size, None if self.base is None else self.base[part], self.stack[:, part])

@@ -122,6 +122,36 @@ def test_laws_for_any_shape_weights_and_densities(name, shape, dtype, seed, data
         torch.testing.assert_close(alone, base + deltas[chosen], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", FULL)
+def test_a_scalar_is_merged_as_a_vector_of_one_entry(name):
+    method = METHODS[name]
+    base, deltas = tensors(method, (1,))
+    for density, weight in itertools.product((1.0, 0.4), (0.7, 0.0)):
+        values, weights = settings(method, density), [weight, 0.2, 0.4][: count(method)]
+        merged = merge(method, base[0], deltas[:, 0], weights, **values)
+        assert merged.shape == () and torch.equal(merged, merge(method, base, deltas, weights, **values)[0])
+
+
+@pytest.mark.parametrize(("name", "shape"), itertools.product(FULL, ((0,), (0, 5), (5, 0), (3, 0, 2))))
+def test_an_empty_parameter_stays_empty(name, shape):
+    method = METHODS[name]
+    base, deltas = tensors(method, shape)
+    weights, values = [0.7, 0.2, 0.4][: count(method)], settings(method, 0.4)
+    assert merge(method, base, deltas, weights, **values).shape == shape
+    blocks = method.over(InMemoryView(base, deltas, 2), torch.tensor(weights), Randomness(0, NAMES, "w"), **values)
+    assert sum(len(block) for block in blocks) == shape[0]
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_the_strides_of_the_inputs_change_nothing(name):
+    method = METHODS[name]
+    base, deltas = tensors(method, (24, 40))
+    turned = base.T.contiguous().T, deltas.transpose(1, 2).contiguous().transpose(1, 2)
+    weights, values = [0.7, 0.2, 0.4][: count(method)], settings(method, 0.4)
+    found = merge(method, *turned, weights, **values)
+    torch.testing.assert_close(found, merge(method, base, deltas, weights, **values), rtol=1e-6, atol=1e-7)
+
+
 REDUCTIONS = {
     "dare_linear": "task_arithmetic",
     "della_linear": "task_arithmetic",
