@@ -1,4 +1,4 @@
-"""The one exception that is the user's to cure."""
+"""The exceptions that a person is told in one line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ class UserError(Exception):
     """Something asked for cannot be; the message says what was wanted, what came and how to cure it, in one line.
 
     ``__main__`` prints the message without a traceback and exits with code 2.
+    """
+
+
+class RunFailed(RuntimeError):
+    """The job failed for a reason that one line tells; what was finished before is kept.
+
+    ``__main__`` prints the message without a traceback and exits with code 1.
     """
 
 

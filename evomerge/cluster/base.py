@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 
@@ -12,10 +13,17 @@ log = logging.getLogger(__name__)
 
 
 def attempt(worker: Worker, work: Work) -> Done:
-    """``worker.evaluate(work)``; an exception becomes a ``Done`` with a one-line error, here alone."""
+    """``worker.evaluate(work)``; an exception becomes a ``Done`` with a one-line error, here alone.
+
+    So do outcomes that are no numbers: a mean over them could be neither compared nor told to a sampler.
+    """
     start = time.perf_counter()
     try:
-        return worker.evaluate(work)
+        done = worker.evaluate(work)
+        for item in done.items:
+            if not math.isfinite(item.outcome):
+                return failed(work, f"the outcome of {item.task} item {item.item} is {item.outcome}", done.seconds)
+        return done
     except Exception as error:
         log.exception("evaluation %s failed", work.key)
         return failed(work, describe(error), time.perf_counter() - start)

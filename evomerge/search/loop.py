@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 
-from evomerge.errors import UserError
+from evomerge.errors import RunFailed, UserError
 from evomerge.search.base import Listener, Silence, Space
 from evomerge.search.choose import references, score_matrix, with_references
 from evomerge.search.pareto import retentions, tchebycheff
@@ -21,6 +21,8 @@ from evomerge.types import Candidate, Done, Objective, Pool, Trial, Work
 # Duplicates in a row after which proposals are drawn at random, and after which the space counts as exhausted.
 _RANDOM_AFTER = 4
 _EXHAUSTED_AFTER = 120
+# Candidates of which one at least must be scored.
+_FIRST = 5
 
 
 def begin_run(
@@ -74,7 +76,7 @@ def run_search(
 
     Raises:
         UserError: unknown sampler, or the folder holds another search.
-        RuntimeError: every one of the first candidates failed.
+        RunFailed: every one of the first candidates failed.
     """
     if budget < 1:
         raise UserError(f"search.budget must be at least 1, got {budget}: choose a number, for example 40")
@@ -109,6 +111,7 @@ class _Search:
         self._parked: dict[str, list[int]] = {}  # proposals equal to a candidate in flight, by its fingerprint
 
         anchors = space.anchors()
+        self._anchors = len(anchors)
         self._kind, self._seed = SAMPLERS[sampler], seed
         # When the last anchor is asked for, up to depth - 1 of them are still running.
         self._startup = max(2, len(anchors) - self._depth)
@@ -123,6 +126,9 @@ class _Search:
             self._store.tell(trial.number, self._losses(trial))
         trials = self._store.trials()
         self._listener.started(self._objectives, budget, self._pool.size, trials)
+        if budget <= self._anchors:
+            told = f"search.budget={budget} is used up by the {self._anchors} merges that every search starts from"
+            self._listener.note(f"{told}: nothing else will be tried, choose {self._anchors + 1} or more")
         exhausted = False
         try:
             while len(self._store.trials()) < budget:
@@ -141,7 +147,9 @@ class _Search:
             raise
         finally:
             self._listener.stopped()
-        return self._store.trials()
+        trials = self._store.trials()
+        _refuse_only_failures(trials)
+        return trials
 
     def _collect(self, filling: bool) -> None:
         """Take in what is finished; unless the pool is still being filled, wait for something.
@@ -224,8 +232,8 @@ class _Search:
             told = f"#{trial.number}: {cut} of {len(trial.items)} answers were cut off"
             self._listener.note(f"{told}: many times the tokens of the median candidate (search.runaway)")
         trials = self._store.trials()
-        if len(trials) >= max(5, self._depth) and all(t.error is not None for t in trials):
-            raise RuntimeError(f"the first {len(trials)} candidates all failed; the last: {trial.error}")
+        if len(trials) >= max(_FIRST, self._depth):
+            _refuse_only_failures(trials)
 
     def _losses(self, trial: Trial) -> list[float] | None:
         """What is minimised: 1 - score per task, or one number; None for a failed trial."""
@@ -236,3 +244,11 @@ class _Search:
             return [float(loss) for loss in 1.0 - scores[0]]
         known = with_references(self._objectives, self._store.trials())
         return [float(tchebycheff(retentions(scores, references(known)))[0])]
+
+
+def _refuse_only_failures(trials: Sequence[Trial]) -> None:
+    if trials and all(trial.error is not None for trial in trials):
+        raise RunFailed(
+            f"the first {len(trials)} candidates all failed, the last with '{trials[-1].error}': mend the cause, then "
+            "choose another name=, or delete the folder"
+        )

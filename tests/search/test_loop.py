@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import pytest
 from toy_space import ToySpace
 from toy_worker import ToySpec, ToyWorker
 
 from evomerge.cluster.serial import SerialPool
-from evomerge.errors import UserError
+from evomerge.errors import RunFailed, UserError
 from evomerge.search.base import Silence
 from evomerge.search.choose import choose, finalists, front, with_references
 from evomerge.search.loop import begin_run, run_search
@@ -30,6 +31,16 @@ class Counting:
     def evaluate(self, work: Work) -> Done:
         self.seen.append(work.subject.fingerprint)
         return ToyWorker(ToySpec(items=200)).evaluate(work)
+
+
+class Notes(Silence):
+    """A listener that remembers what a person should see."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 def objectives(space: ToySpace) -> list[Objective]:
@@ -81,15 +92,10 @@ def test_one_seed_one_search(tmp_path):
 
 def test_duplicates_cost_nothing_and_an_exhausted_space_ends(tmp_path):
     space, worker = ToySpace(step=0.5), Counting()  # 2 methods x 3 x 3 weights
-    notes: list[str] = []
-
-    class Notes(Silence):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
-    trials = search(tmp_path, space, 40, worker, listener=Notes())
+    notes = Notes()
+    trials = search(tmp_path, space, 40, worker, listener=notes)
     assert len(trials) == len(worker.seen) == len(set(worker.seen)) == 18
-    assert "exhausted" in notes[0]
+    assert "exhausted" in notes.said[0]
     frozen = Store(tmp_path).study.get_trials()
     duplicates = [t for t in frozen if "duplicate_of" in t.user_attrs]
     assert duplicates
@@ -119,8 +125,35 @@ def test_failed_candidates_are_counted_and_kept(tmp_path):
 
 
 def test_when_everything_fails_the_search_stops(tmp_path):
-    with pytest.raises(RuntimeError, match="first 5 candidates all failed; the last: ValueError: this"):
-        search(tmp_path, ToySpace(methods=("raises",)), 20)
+    for budget, said in ((3, "first 3"), (20, "first 5"), (20, "first 6")):  # a small budget, a larger one, and again
+        with pytest.raises(RunFailed, match=f"{said} candidates all failed, the last with 'ValueError: this.*name="):
+            search(tmp_path, ToySpace(methods=("raises",)), budget)
+
+
+def test_an_outcome_that_is_no_number_is_a_failed_candidate(tmp_path):
+    class Undefined(Counting):
+        def evaluate(self, work: Work) -> Done:
+            done = super().evaluate(work)
+            if len(self.seen) % 3:
+                return done
+            return replace(done, items=(*done.items[:-1], replace(done.items[-1], outcome=math.nan)))
+
+    worker = Undefined()
+    trials = search(tmp_path, budget=6, worker=worker)
+    assert [t.error for t in trials if t.error] == ["the outcome of b item b-199 is nan"] * 2
+    assert len(search(tmp_path, budget=8, worker=worker)) == 8
+
+
+def test_a_budget_that_searches_nothing_says_so(tmp_path):
+    notes = Notes()
+    search(tmp_path / "small", budget=4, listener=notes)
+    assert notes.said == [
+        "search.budget=4 is used up by the 4 merges that every search starts from: nothing else will be tried, "
+        "choose 5 or more"
+    ]
+    notes = Notes()
+    search(tmp_path / "enough", budget=5, listener=notes)
+    assert notes.said == []
 
 
 def test_what_was_scored_before_is_not_scored_again(tmp_path):
