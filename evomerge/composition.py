@@ -6,6 +6,8 @@ we have, and imports every plugin before. That takes longer than many a job, so 
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 import hydra
@@ -22,16 +24,15 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from evomerge.config import register
 from evomerge.weights.package_data import data_dir
 
 
-def needs_hydra_main(arguments: Sequence[str]) -> bool:
-    """Whether there are options (``--help``, ``--cfg``, ``-m`` ...) or Hydra's own settings among them."""
-    return any(argument.startswith("-") or "hydra" in argument for argument in arguments)
-
-
-def run_by_hydra_main(task: Callable[[DictConfig], None]) -> None:
+def run_by_hydra_main(task: Callable[[DictConfig], None], arguments: Sequence[str]) -> None:
     """Does what the options of the command line ask for; they may run ``task`` many times, or never."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else it prints its errors and exits with 1 by itself
+    register()
+    sys.argv[1:] = arguments
     hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="hydra_main")(task)()
 
 
@@ -41,6 +42,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         HydraException, OmegaConfBaseException: an override that cannot be read, or that names nothing.
     """
+    register()
     version.setbase("1.3")
     setup_globals()
     for source in (FileConfigSource, StructuredConfigSource):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from command_line import ENVIRONMENT, evomerge
+from command_line import ENVIRONMENT, command, evomerge
 
 RECIPE = """\
 base: base
@@ -28,6 +31,9 @@ EXPERTS = [f"models.experts.{name}=adapter" for name in ("sql", "code", "json")]
         (["search.budget=0"], "search.budget must be at least 1, got 0"),
         (["search=gpp"], "unknown search 'gpp': did you mean 'gp'?"),
         (["+experiment=sql_code_jso"], "did you mean 'sql_code_json'?"),
+        (["--foo"], "unknown option --foo"),
+        (["job", "=", "merge"], "'job' is no setting: write KEY=VALUE"),
+        (["job=report", "run=a=b, (c) $d"], "there is no run folder a=b, (c) $d"),
         (["job=serach"], "unknown job 'serach': did you mean 'search'?"),
         (["models=mistral-7b"], "models.experts.code has to be set"),
         (["models.base=no-such-folder", *EXPERTS], "no model 'no-such-folder'"),
@@ -57,12 +63,40 @@ def test_missing_adapter_folder_is_named(tmp_path: Path, pico_model) -> None:
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 
-def test_help_lists_jobs_and_choices(tmp_path: Path) -> None:
-    result = evomerge("--help", folder=tmp_path)
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_help_lists_jobs_and_choices(arguments: list[str], tmp_path: Path) -> None:
+    result = evomerge(*arguments, folder=tmp_path)
     assert result.returncode == 0
     for word in ("job=merge", "job=evaluate", "experiment: sql_code_json", "search: cmaes, gp, nsga2, random, tpe"):
         assert word in result.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_version(tmp_path: Path) -> None:
+    result = evomerge("--version", folder=tmp_path)
+    assert (result.returncode, result.stdout) == (0, f"evomerge {version('evomerge')}\n")
+
+
+def test_several_runs_leave_their_note_in_outputs(tmp_path: Path) -> None:
+    result = evomerge("-m", "job=methods", "search.seed=0,1", "outputs=runs", folder=tmp_path)
+    assert result.returncode == 0 and result.stdout.count("core_tsv") == 2, result.stderr
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["multirun.yaml"]
+    assert (tmp_path / "runs" / "multirun.yaml").is_file()
+
+
+def test_ctrl_c_ends_all_of_several_runs(tmp_path: Path) -> None:
+    """The first table does not fit into the pipe, so that the process waits inside the first run."""
+    several = command("-m", "job=methods", "search.seed=0,1")
+    with subprocess.Popen(
+        several, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        fcntl.fcntl(run.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        run.stdout.read(1)
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+    assert run.returncode == 130 and b"interrupted" in err
+    assert out.count(b"core_tsv") <= 1
 
 
 HEAVY = {
@@ -112,3 +146,31 @@ def test_methods_are_listed(tmp_path: Path) -> None:
     result = evomerge("job=methods", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "ties" in result.stdout and "core_tsv" in result.stdout
+
+
+LEAVING = """
+import atexit, sys, threading, time
+from evomerge.__main__ import command
+from evomerge.jobs import methods
+
+def slow():
+    time.sleep(0.3)
+    print("thread ended")
+
+def run(config):
+    threading.Thread(target=slow).start()
+    atexit.register(print, "cleaned up", end="")
+    print("job done")
+
+methods.run = run
+sys.argv = ["evomerge", "job=methods"]
+command()
+"""
+
+
+def test_a_command_leaves_after_its_threads_and_what_jobs_clean_up(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "job done\nthread ended\ncleaned up"

@@ -1,0 +1,141 @@
+"""What a person types, read in this process: values as they were meant, errors in one line."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf.errors import OmegaConfBaseException
+
+from evomerge.command_line import one_line, read
+from evomerge.composition import compose
+from evomerge.config import Config, to_config
+from evomerge.errors import UserError
+
+
+def typed(*arguments: str) -> Config:
+    options, overrides = read(arguments)
+    assert options == []
+    return to_config(compose(overrides))
+
+
+def refused(*arguments: str) -> str:
+    try:
+        typed(*arguments)
+    except UserError as error:
+        return str(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        return one_line(error)
+    pytest.fail(f"{arguments} is taken")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a b", "a=b", "a,b", "a(b)", "a{b}", "a[b]", "it's", 'say "hi"', "a\\b", "a\\", "\\'", "a:b@c$d", "a&b;c!d#e%f",
+        "ünï/日本", "2026", "1e5", "true", "org/name@main", "pypi:a==1.2/b.gguf#sha256=00", "choice(a,b)", "[a",
+    ],
+)  # fmt: skip
+def test_text_is_taken_as_it_was_typed(path: str) -> None:
+    given = typed("job=report", f"run={path}", f"model={path}", f"models.experts.sql={path}", f"tasks.sql.data={path}")
+    assert (given.run, given.model, given.models.experts["sql"], given.tasks["sql"].data) == (path,) * 4
+
+
+@given(
+    st.text(min_size=1).map(str.strip).filter(lambda text: text and not text.startswith(("'", '"', "[", "~/", "${")))
+)
+def test_hydra_reads_any_text_as_it_was_typed(text: str) -> None:
+    (override,) = read([f"model={text}"])[1]
+    value = OverridesParser.create().parse_override(override).value()
+    assert value == (None if text == "null" else text)
+
+
+def test_values_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    given = typed(
+        "job=report", "run=[outputs/A,'a(b),c']", "rank=8", "energy=0.9", "ranks=[4, 8]", "split=test", "model=null",
+        "backend.device=null", "hub.private=false", "out=~/x", "name=of-${search.sampler}", "base='quoted'",
+    )  # fmt: skip
+    assert given.run == ["outputs/A", "a(b),c"]
+    assert (given.rank, given.energy, given.ranks, given.model, given.backend.device) == (8, 0.9, [4, 8], None, None)
+    assert (given.hub.private, given.out, given.name, given.base) == (False, "/home/me/x", "of-gp", "quoted")
+
+
+def test_no_plus_is_needed_and_one_too_many_does_no_harm() -> None:
+    assert typed("experiment=sql_code_json").name == typed("+experiment=sql_code_json").name == "sql_code_json"
+    assert typed("+search.budget=3").search.budget == typed("++search.budget=3").search.budget == 3
+
+
+def test_a_base_of_ones_own_has_the_experts_that_are_named() -> None:
+    config = typed("models.base=mine", "models.experts.sql=a", "tasks=[sql]")
+    assert (config.models.base, config.models.experts) == ("mine", {"sql": "a"})
+
+
+def test_experts_of_any_name_join_those_of_a_choice() -> None:
+    config = typed("models.experts.maths-2=a", "models.experts.sql=b")
+    assert set(config.models.experts) == {"sql", "code", "json", "maths-2"}
+    assert config.models.experts["sql"] == "b"
+
+
+def test_names_of_lm_evals_tasks_stand_beside_our_own() -> None:
+    config = typed("tasks=[sql,gsm8k]", "tasks.gsm8k.num_fewshot=5", "tasks.sql.compare=bird", "job=evaluate")
+    assert {name: task.task for name, task in config.tasks.items()} == {"sql": "sql", "gsm8k": "gsm8k"}
+    assert (config.tasks["gsm8k"].num_fewshot, config.tasks["sql"].compare) == (5, "bird")
+    assert list(typed("job=evaluate", "tasks=hellaswag").tasks) == ["hellaswag"]
+    assert "unknown tasks 'sqll': did you mean 'sql'?" in refused("tasks=[sqll]")
+
+
+def test_options_stand_anywhere_and_m_takes_several_values() -> None:
+    given = ["search=gp,nsga2", "-m", "name=a-${search.sampler}", "search.seed=range(3)", "out=a b,c"]
+    options, overrides = read(given)
+    assert options == ["-m"]
+    assert overrides == ["search=gp,nsga2", "name='a-${search.sampler}'", "search.seed=range(3)", "out=a b,c"]
+    assert read(["--cfg", "job", "job=methods"]) == (["--cfg", "job"], ["job='methods'"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--foo"], "unknown option --foo"),
+        (["--job=merge"], "unknown option --job=merge, settings are KEY=VALUE without dashes"),
+        (["--package"], "expected one argument"),
+        (["search"], "'search' is no setting: write KEY=VALUE"),
+        (["job = merge"], "'job = merge' is no setting: write KEY=VALUE, with no space"),
+        (["job", "=", "merge"], "'job' is no setting"),
+        (["=3"], "'=3' is no setting"),
+        (["job:merge"], "'job:merge' is no setting"),
+        (["job==merge"], "unknown job '=merge': did you mean 'merge'?"),
+        (["name="], "name has no value: write name=VALUE"),
+        (["ranks=4"], "ranks takes a list of whole numbers, got ranks=4: write ranks=[4]"),
+        (["ranks=4,8"], "ranks takes a list of whole numbers, got ranks=4,8: write ranks=[4,8]"),
+        (["space.methods=[ties"], "space.methods takes a list, got space.methods=[ties: write space.methods=[ties]"),
+        (["ranks=[a]"], "ranks takes a list of whole numbers, got ranks=[a]"),
+        (["tasks=sql,json"], "write tasks=[sql,json]"),
+        (["tasks=null"], "unknown tasks 'null'"),
+        (["search=3"], "unknown search '3'"),
+        (["search=gp,tpe"], "search takes one of cmaes, gp, nsga2, random, tpe, got search=gp,tpe: -m search=gp,tpe"),
+        (["rank=[4,8]"], "rank takes a whole number, got rank=[4,8]: -m rank=4,8 makes a run of each"),
+        (["search.seed=1,2"], "search.seed takes a whole number, got search.seed=1,2: -m search.seed=1,2"),
+        (["search.seed=range(3)"], "-m search.seed=range(3) makes a run of each"),
+        (["model=[a,b]"], "model takes one value, got model=[a,b]"),
+        (["rank=many"], "rank takes a whole number, got rank=many"),
+        (["hub.private=maybe"], "hub.private takes true or false, got hub.private=maybe"),
+        (["adapters=[a(b)]"], "cannot read adapters=[a(b)]: text with special characters goes in quotes"),
+        (["+foo=3"], "unknown setting 'foo'"),
+        (["++foo=3"], "unknown setting 'foo'"),
+        (["+experiments=sql_code_json"], "unknown setting 'experiments'"),
+        (["budget=3"], "unknown setting 'budget': did you mean 'search.budget'?"),
+        (["serach.budget=3"], "unknown setting 'serach.budget': did you mean 'search'?"),
+        (["search.sampler.x=3"], "unknown setting 'search.sampler.x': search.sampler has no parts"),
+        (["tasks.sql.expet=x"], "unknown setting 'tasks.sql.expet': did you mean 'expert'?"),
+        (["tasks=[sql]", "tasks.json.data=x"], "tasks.json.data is of no chosen task: choose it"),
+        (["sandbox=3"], "sandbox takes settings of its own (sandbox.allow_weak, "),
+        (["models.experts=x"], "models.experts takes names and values (models.experts.NAME=VALUE)"),
+        (["name=${search.budgt}"], "there is no setting 'search.budgt'"),
+    ],
+)
+def test_one_line_with_the_cure(arguments: list[str], said: str) -> None:
+    message = refused(*arguments)
+    assert said in message and "\n" not in message and "hydra" not in message.lower()
