@@ -101,7 +101,7 @@ def test_ctrl_c_ends_all_of_several_runs(tmp_path: Path) -> None:
 
 HEAVY = {
     "torch", "ray", "optuna", "pandas", "pyarrow", "scipy", "matplotlib", "transformers", "peft", "datasets", "lm_eval",
-    "huggingface_hub", "sympy", "evomerge.merging",
+    "huggingface_hub", "sympy", "filelock", "evomerge.merging",
 }  # fmt: skip
 MODULES_AFTER = """
 import contextlib, io, runpy, sys

