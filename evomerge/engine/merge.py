@@ -153,6 +153,7 @@ class Merger:
             dtype=dtype,
             work=work,
             known=tuple(self._known.setdefault((name, base.name), Magnitudes()) for name in names),
+            sources=tuple(f"expert '{expert.name}' ({expert.source})" for expert in recipe.experts),
         )
 
     def _expert_rows(self, expert: str, name: str) -> ExpertRows:

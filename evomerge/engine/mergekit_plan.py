@@ -178,6 +178,7 @@ def _tensor(
         seed=seed,
         dtype=dtype,
         work=torch.float64 if in_double else torch.float32,
+        sources=tuple(str(models[number].ref) for number in call.experts),
     )
 
 

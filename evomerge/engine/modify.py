@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
+from evomerge.engine.finite import overflow
 from evomerge.engine.layers import layer_index
 from evomerge.engine.rows import Rows
 from evomerge.engine.tensor_merge import MergedTensor, row_ranges, whole
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.types import Recipe
+from evomerge.weights.tensor_files import all_finite
 
 
 def layer_scale(recipe: Recipe, name: str, layers: int) -> float:
@@ -82,7 +84,7 @@ class ModifiedTensor:
             return
         for (start, stop), (_, block) in zip(row_ranges(self.shape, device), self.under.blocks(device), strict=True):
             base = self._base(start, stop, block)
-            yield start, (base + self.scale * (block - base)).to(self.dtype)
+            yield start, self._rounded(base + self.scale * (block - base))
 
     def _calibrated(self, parameters: Mapping[str, float], device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
         merged = whole(self.under, device)
@@ -92,9 +94,15 @@ class ModifiedTensor:
             expert.fill(row, 0, self.shape[0], base, True)
         present = torch.tensor(self.under.weights, device=device) != 0
         delta = MODIFIERS["svc"].function(merged - base, deltas, present, **parameters)
-        result = (base + self.scale * delta).to(self.dtype)
+        result = self._rounded(base + self.scale * delta)
         for start, stop in row_ranges(self.shape, device):
             yield start, result[start:stop]
+
+    def _rounded(self, values: torch.Tensor) -> torch.Tensor:
+        rounded = values.to(self.dtype)
+        if not all_finite(rounded):
+            raise overflow(self.name, self.dtype)
+        return rounded
 
     def _base(self, start: int, stop: int, like: torch.Tensor) -> torch.Tensor:
         assert self.under.base is not None, "modifiers change a difference to the base"

@@ -147,6 +147,18 @@ class UnchangedExpert:
             out.copy_(base)
 
 
+def origin(rows: RowSource) -> str:
+    """The folder or file of the model that a parameter is read from, for errors."""
+    match rows:
+        case CheckpointRows():
+            return str(rows.checkpoint.path)
+        case AdaptedRows() | DeltaRows():
+            return origin(rows.under)
+        case PermutedRows():
+            return origin(rows.sources[rows.model])
+    return "a model"
+
+
 def release_rows(rows: RowSource) -> None:
     """Let the mapped pages behind a parameter leave this process's memory; they are read again when touched."""
     match rows:

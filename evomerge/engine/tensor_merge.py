@@ -13,12 +13,15 @@ from typing import Any, Protocol
 
 import torch
 
-from evomerge.engine.rows import ExpertRows, FullExpert, Rows, release_rows
+from evomerge.engine.finite import damaged, overflow
+from evomerge.engine.rows import ExpertRows, FullExpert, Rows, origin, release_rows
+from evomerge.errors import UserError
 from evomerge.merging.base import MergeMethod
 from evomerge.merging.randomness import Randomness
 from evomerge.merging.sparsify import Cut
 from evomerge.merging.view import Block, Magnitudes
 from evomerge.weights.adapter import LowRank
+from evomerge.weights.tensor_files import all_finite
 
 # Entries to a block. A processor works from its cache; an accelerator wants few, large kernels.
 _BLOCK = {"cpu": 1 << 17}
@@ -43,7 +46,11 @@ class OutputTensor(Protocol):
         ...
 
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
-        """First row and values of each block, in order, in ``dtype``. A block is valid until the next is asked for."""
+        """First row and values of each block, in order, in ``dtype``. A block is valid until the next is asked for.
+
+        Raises:
+            UserError: a value is NaN or infinite; names parameter and model.
+        """
         ...
 
 
@@ -65,7 +72,14 @@ class CopiedTensor:
 
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
         for start, stop in row_ranges(self.shape, device):
-            yield start, self.source.rows(start, stop).to(self.dtype)
+            own = self.source.rows(start, stop)
+            copied = own.to(self.dtype)
+            if not all_finite(copied):
+                if own.isnan().any():
+                    raise damaged(origin(self.source), self.name)
+                if all_finite(own):  # infinities of its own may be meant: a mask
+                    raise overflow(self.name, self.dtype)
+            yield start, copied
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,10 @@ class FactoredTensor:
         left, right = self.factor.left.to(device), self.factor.right.to(device)
         for start, stop in row_ranges(self.shape, device):
             base = self.base.rows(start, stop).to(device, left.dtype)
-            yield start, torch.addmm(base, left[start:stop], right).to(self.dtype)
+            merged = torch.addmm(base, left[start:stop], right).to(self.dtype)
+            if not all_finite(merged):
+                raise overflow(self.name, self.dtype) if all_finite(base) else damaged(origin(self.base), self.name)
+            yield start, merged
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,7 @@ class MergedTensor:
         dtype: of the output; the maths is in float32, or float64 where ``work`` says so.
         work: dtype of the maths.
         known: what is known of each expert's delta from earlier candidates.
+        sources: what errors call the experts; default: their names.
     """
 
     name: str
@@ -122,6 +140,7 @@ class MergedTensor:
     dtype: torch.dtype
     work: torch.dtype = torch.float32
     known: tuple[Magnitudes, ...] = field(default=(), compare=False)
+    sources: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[Rows, ...]:
@@ -133,8 +152,14 @@ class MergedTensor:
         weights = torch.tensor(self.weights, dtype=self.work, device=device)
         randomness = Randomness(self.seed, self.expert_names, self.name)
         merged = self.method.over(view, weights, randomness, **self.parameters)
-        for (start, _), block in zip(row_ranges(self.shape, device), merged, strict=True):
-            yield start, block.to(self.dtype)
+        try:
+            for (start, _), block in zip(row_ranges(self.shape, device), merged, strict=True):
+                rounded = block.to(self.dtype)
+                if not all_finite(rounded):
+                    raise overflow(self.name, self.dtype)
+                yield start, rounded
+        except UserError as error:  # the method's own, too: it may have met what it cannot name
+            raise view.damage() or error from None
 
 
 class _RowsView:
@@ -169,6 +194,19 @@ class _RowsView:
         if k >= math.prod(self.shape):
             return None
         return self._known[expert].cut(lambda: self._deltas(expert), k)
+
+    def damage(self) -> UserError | None:
+        """What to say of the first input that is not finite, the base before the experts; None: all are."""
+        tensor = self._tensor
+        base, ranges = tensor.base, row_ranges(self.shape, self._device)
+        if base is not None and not all(all_finite(base.rows(*rows)) for rows in ranges):
+            return damaged(origin(base), tensor.name)
+        called = tensor.sources or tuple(f"expert '{name}'" for name in tensor.expert_names)
+        # those of weight 0 last: few methods look at them
+        for expert in sorted(range(self.experts), key=lambda expert: tensor.weights[expert] == 0.0):
+            if not all(all_finite(delta) for delta in self._deltas(expert)):
+                return damaged(called[expert], tensor.name)
+        return None
 
     def _deltas(self, expert: int) -> Iterator[torch.Tensor]:
         """Blocks of one expert's delta."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from evomerge.errors import UserError
-from evomerge.weights.tensor_files import TensorFile, open_tensor_file
+from evomerge.weights.tensor_files import TensorFile, all_finite, open_tensor_file
 
 # Each of these changes what the stored tensors mean; reading them as usual would give another model without a word.
 _REFUSED = (
@@ -142,7 +142,12 @@ class Adapter:
             else:
                 part = "bias" if lora["rest"].endswith(".bias") else lora["part"]
                 # clone: the file may be overwritten while a run goes on
-                modules.setdefault(lora["module"], {})[part] = file.tensor(key).float().clone()
+                factor = modules.setdefault(lora["module"], {})[part] = file.tensor(key).float().clone()
+                if not all_finite(factor):
+                    raise UserError(
+                        f"adapter {self.folder} holds NaN or infinity in '{key}': its training diverged or the file is "
+                        "damaged; use an earlier checkpoint or save it again"
+                    )
         for module, parts in sorted(modules.items()):
             self._read_module(module, parts)
         if not (self.factors or self.embeddings or self.replacements):

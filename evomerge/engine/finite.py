@@ -1,0 +1,22 @@
+"""NaN and infinity in a merge: what is said when a block of it holds one, and whose they are."""
+
+from __future__ import annotations
+
+import torch
+
+from evomerge.errors import UserError
+
+
+def damaged(whose: str, name: str) -> UserError:
+    """For a model whose parameter is not finite."""
+    return UserError(
+        f"{whose} holds NaN or infinity in '{name}': its training diverged or the file is damaged; use an earlier "
+        "checkpoint or download it again"
+    )
+
+
+def overflow(name: str, dtype: torch.dtype) -> UserError:
+    """For a merged parameter that is not finite though its inputs are."""
+    cure = "use smaller weights" + (" or dtype bfloat16" if dtype == torch.float16 else "")
+    kind = str(dtype).removeprefix("torch.")
+    return UserError(f"the merge gives NaN or infinity in '{name}', for its values leave the range of {kind}: {cure}")
