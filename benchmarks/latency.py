@@ -21,7 +21,8 @@ from kept_results import keep
 
 from evomerge.engine.export import export_model
 from evomerge.engine.merge import Merger
-from evomerge.evaluation.latency import LatencyRow, LatencySettings, measure
+from evomerge.evaluation.latency import LatencyRow, measure
+from evomerge.evaluation.latency_settings import LatencySettings
 from evomerge.evaluation.model_size import peak_memory, size_of
 from evomerge.evaluation.served_model import ALONE, SWITCHING, Serving
 from evomerge.jobs.arguments import model_source

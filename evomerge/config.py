@@ -12,6 +12,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from evomerge.errors import UserError, nearest
+from evomerge.evaluation.latency_settings import LatencySettings
+from evomerge.evaluation.sandbox import SandboxSettings
 
 JOBS = ("search", "merge", "evaluate", "extract_lora", "report", "methods", "latency")
 SPLITS = ("search", "selection", "test")
@@ -131,28 +133,28 @@ class BackendConfig:
 
 @dataclass
 class SandboxConfig:
-    """How a model's answers are run (evaluation.sandbox.SandboxSettings says what each means)."""
+    """How a model's answers are run; SandboxSettings says what each means."""
 
-    allow_weak: bool = False
-    level: str | None = None
-    code_seconds: int = 3
-    code_wall: float = 15.0
-    sql_seconds: float = 1.0
-    memory: int = 1 << 30
-    parallel: int = 2
+    allow_weak: bool = SandboxSettings.allow_weak
+    level: str | None = SandboxSettings.level
+    code_seconds: int = SandboxSettings.code_seconds
+    code_wall: float = SandboxSettings.code_wall
+    sql_seconds: float = SandboxSettings.sql_seconds
+    memory: int = SandboxSettings.memory
+    parallel: int = SandboxSettings.parallel
 
 
 @dataclass
 class LatencyConfig:
-    """What ``job=latency`` measures (evaluation.latency.LatencySettings says what each means).
+    """What ``job=latency`` measures; LatencySettings says what each means.
 
     ``measure``: a search measures its winner too, once it is exported.
     """
 
-    batch_sizes: list[int] = field(default_factory=lambda: [1, 8, 32])
-    prompt_tokens: int = 128
-    new_tokens: int = 32
-    rounds: int = 7
+    batch_sizes: list[int] = field(default_factory=lambda: list(LatencySettings.batch_sizes))
+    prompt_tokens: int = LatencySettings.prompt_tokens
+    new_tokens: int = LatencySettings.new_tokens
+    rounds: int = LatencySettings.rounds
     measure: bool = False
 
 

@@ -9,8 +9,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from evomerge import composition
-from evomerge.config import Config, register, to_config
+from evomerge.config import Config, LatencyConfig, register, to_config
 from evomerge.errors import UserError
+from evomerge.evaluation.latency_settings import LatencySettings
 from evomerge.search.samplers import SAMPLERS
 from evomerge.weights.package_data import data_dir
 
@@ -66,3 +67,9 @@ def test_choice(choice: str) -> None:
 def test_a_searched_task_must_have_its_expert() -> None:
     with pytest.raises(UserError, match=r"tasks\.sql\.expert names no expert, got 'nobody'"):
         to_config(composed("tasks.sql.expert=nobody"))
+
+
+def test_what_latency_measures_has_one_source() -> None:
+    own = LatencyConfig()
+    shared = {name: getattr(own, name) for name in ("prompt_tokens", "new_tokens", "rounds")}
+    assert LatencySettings(tuple(own.batch_sizes), **shared) == LatencySettings()

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from evomerge.errors import UserError
-from evomerge.evaluation.latency import LatencySettings
+from evomerge.evaluation.latency_settings import LatencySettings
 from evomerge.evaluation.served_model import ServedModel, Serving
 from evomerge.weights.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from evomerge.config import Config
 from evomerge.errors import UserError
-from evomerge.evaluation.latency import Latencies, LatencySettings, Spread, measure
+from evomerge.evaluation.latency import Latencies, Spread, measure
+from evomerge.evaluation.latency_settings import LatencySettings
 from evomerge.evaluation.model_size import Size, peak_memory, size_of
 from evomerge.evaluation.served_model import Serving
 from evomerge.jobs.arguments import model_source, required

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from evomerge.errors import UserError
-from evomerge.evaluation.latency import LatencySettings, measure, spread
+from evomerge.evaluation.latency import measure, spread
+from evomerge.evaluation.latency_settings import LatencySettings
 from evomerge.evaluation.model_size import peak_memory, size_of
 from evomerge.evaluation.served_model import ADAPTER, ALONE, MIXED, SWITCHING, ServedModel, Serving
 

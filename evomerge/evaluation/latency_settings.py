@@ -1,0 +1,42 @@
+"""What is measured of a model's speed; light, so that the command line knows the defaults without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evomerge.errors import UserError
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    """What is measured. Every row has the same number of tokens; which ones they are has no influence.
+
+    Attributes:
+        batch_sizes: requests that arrive together.
+        prompt_tokens: length of each prompt.
+        new_tokens: length of each answer.
+        rounds: how often each model answers each batch; from 6 on intervals have their 95 %.
+        dtype: torch dtype name the models run in.
+        device: torch device.
+
+    Raises:
+        UserError: a number that nothing can be measured with.
+    """
+
+    batch_sizes: tuple[int, ...] = (1, 8, 32)
+    prompt_tokens: int = 128
+    new_tokens: int = 32
+    rounds: int = 7
+    dtype: str = "bfloat16"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not self.batch_sizes:
+            raise UserError("latency.batch_sizes is empty: give at least one, for example latency.batch_sizes=[1,8]")
+        checked = [("batch_sizes", size, 1) for size in self.batch_sizes]
+        checked += [("prompt_tokens", self.prompt_tokens, 1), ("rounds", self.rounds, 1)]
+        # one token is the first token: there is no time from one to the next
+        checked.append(("new_tokens", self.new_tokens, 2))
+        for name, value, least in checked:
+            if value < least:
+                raise UserError(f"latency.{name} must be at least {least}, got {value}")
