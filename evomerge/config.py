@@ -14,9 +14,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from evomerge.errors import UserError, nearest
 from evomerge.evaluation.latency_settings import LatencySettings
 from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.types import DTYPES
 
 JOBS = ("search", "merge", "evaluate", "extract_lora", "report", "methods", "latency")
 SPLITS = ("search", "selection", "test")
+POOLS = ("ray", "serial")
 
 
 @dataclass
@@ -109,16 +111,27 @@ class TaskConfig:
 
 @dataclass
 class ClusterConfig:
-    """Where candidates run. ``workers`` empty: one per GPU, else one per ``threads`` CPU cores.
+    """Where candidates run. ``workers`` empty: one per GPU, else as many as cores, memory and the work itself allow;
+    ``threads`` of each empty: the cores that are left over.
 
     ``timeout``: seconds; an evaluation that takes longer fails.
     """
 
     kind: str = "ray"
     workers: int | None = None
-    threads: int = 1
+    threads: int | None = None
     address: str | None = None
     timeout: float = 1800.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in POOLS:
+            raise UserError(f"unknown cluster.kind '{self.kind}': {nearest(self.kind, POOLS)}")
+        for key in ("workers", "threads"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise UserError(f"cluster.{key} must be at least 1, got {value}: leave it out to use the whole machine")
+        if self.timeout <= 0:
+            raise UserError(f"cluster.timeout must be above 0 seconds, got {self.timeout:g}")
 
 
 @dataclass
@@ -129,6 +142,12 @@ class BackendConfig:
     batch_size: int = 128
     device: str | None = None
     dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"backend.batch_size must be at least 1, got {self.batch_size}")
+        if self.dtype not in DTYPES:
+            raise UserError(f"backend.dtype must be one of {', '.join(DTYPES)}, got '{self.dtype}'")
 
 
 @dataclass

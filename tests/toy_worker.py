@@ -13,12 +13,14 @@ from evomerge.types import Done, ItemScore, Recipe, Work
 
 @dataclass(frozen=True)
 class ToySpec:
-    """``log``: a file that gets one line per evaluation started; ``refuse``: building the worker fails."""
+    """``log``: a file that gets one line per evaluation started; ``refuse``: building the worker fails; ``places``: the
+    process dies while building one, unless it finds one of these files and takes it away."""
 
     seconds: float = 0.0
     items: int = 20
     log: str | None = None
     refuse: bool = False
+    places: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -54,6 +56,8 @@ class ToyWorker:
             raise ValueError("this recipe is poison\nsecond line")
         if recipe.method == "dies":
             os._exit(7)
+        if recipe.method == "waits":
+            time.sleep(2)
         if recipe.method == "hangs":
             time.sleep(600)
         if recipe.method.startswith("dies once:"):
@@ -66,4 +70,14 @@ class ToyWorker:
 def build_toy(spec: ToySpec) -> ToyWorker:
     if spec.refuse:
         raise UserError("adapter folder 'x' does not exist: check models.experts")
+    if spec.places is not None and not any(_taken(Path(place)) for place in spec.places):
+        os._exit(9)
     return ToyWorker(spec)
+
+
+def _taken(place: Path) -> bool:
+    try:
+        place.unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,10 +1,9 @@
-"""What every pool shares: how a worker's failure becomes a recorded failure, and how many workers fit."""
+"""What every pool shares: how a worker's failure becomes a recorded failure."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 
 from evomerge.types import Done, Work, Worker
@@ -15,18 +14,28 @@ log = logging.getLogger(__name__)
 def attempt(worker: Worker, work: Work) -> Done:
     """``worker.evaluate(work)``; an exception becomes a ``Done`` with a one-line error, here alone.
 
-    So do outcomes that are no numbers: a mean over them could be neither compared nor told to a sampler.
+    So do a task without items and outcomes that are no numbers: their mean could be neither compared nor told to a
+    sampler.
     """
     start = time.perf_counter()
     try:
         done = worker.evaluate(work)
-        for item in done.items:
-            if not math.isfinite(item.outcome):
-                return failed(work, f"the outcome of {item.task} item {item.item} is {item.outcome}", done.seconds)
-        return done
+        unscored = _unscored(work, done)
+        return done if unscored is None else failed(work, unscored, done.seconds)
     except Exception as error:
         log.exception("evaluation %s failed", work.key)
         return failed(work, describe(error), time.perf_counter() - start)
+
+
+def _unscored(work: Work, done: Done) -> str | None:
+    if done.error is not None:
+        return done.error
+    if missing := [task for task in work.tasks if task not in {item.task for item in done.items}]:
+        return f"no item of {', '.join(missing)} was scored"
+    undefined = next((item for item in done.items if not math.isfinite(item.outcome)), None)
+    return (
+        None if undefined is None else f"the outcome of {undefined.task} item {undefined.item} is {undefined.outcome}"
+    )
 
 
 def failed(work: Work, error: str, seconds: float) -> Done:
@@ -38,8 +47,3 @@ def describe(error: BaseException) -> str:
     """One line: the exception's type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def available_cores() -> int:
-    """Cores this process may run on (affinity respected)."""
-    return len(os.sched_getaffinity(0))

@@ -5,10 +5,9 @@ The loop over ``ray.wait`` is our own: ray.util.ActorPool drops an actor that di
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import queue
-import socket
 import threading
 import time
 from collections import deque
@@ -16,23 +15,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-# Before the import of ray, which reads them: no report to Ray's makers, no remark about device variables.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
 import ray
 import ray.exceptions
 
-from evomerge.cluster.base import attempt, available_cores, describe, failed
-from evomerge.errors import UserError
+from evomerge.cluster.base import attempt, describe, failed
+from evomerge.cluster.fit import Demand
+from evomerge.cluster.ray_cluster import connect, size_of, worker_environment
+from evomerge.errors import RunFailed, UserError
 from evomerge.types import Done, Work, Worker
+
+log = logging.getLogger(__name__)
 
 Spec = TypeVar("Spec")
 
 _POLL = 0.1  # seconds; new work and time limits are noticed this late at most
-_OBJECT_STORE = 200 * 1024**2  # bytes; recipes and answers are small, weights never pass through it
 _DEATHS = 2  # workers that one work may cost before it counts as failed
-_FAILED_STARTS = 3  # workers in a row that died while starting before the pool gives up
+_FAILED_STARTS = 3  # workers in a row that died while starting before the pool goes on with fewer
 
 
 class _Host:
@@ -49,7 +47,7 @@ class _Host:
         return attempt(self._worker, work)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Actor:
     """One actor and what it is doing: ``call`` is its unfinished call, ``work`` None while it starts or idles."""
 
@@ -63,21 +61,29 @@ class RayPool(Generic[Spec]):
     """Evaluates on Ray actors; a thread of this process hands out work the moment an actor is free.
 
     An actor that dies is replaced and its work submitted once more; the second death is a ``Done`` with an error. An
-    evaluation that takes longer than ``timeout`` loses its actor and is a ``Done`` with an error.
+    evaluation that takes longer than ``timeout`` loses its actor and is a ``Done`` with an error. Actors that die again
+    and again while they start, as where memory holds fewer, are given up, and the pool goes on with those it has.
 
     Args:
         spec: what ``build`` makes a worker from; both are pickled.
         build: makes one worker, inside the actor.
-        workers: number of actors; by default as many as the cluster's GPUs (``gpu``) or cores / ``threads`` allow.
-        threads: CPU threads per worker.
+        workers: number of actors; by default as many as fit (:func:`evomerge.cluster.fit.fit`), with ``gpu`` as many as
+            there are GPUs.
+        threads: CPU threads per worker; by default the cores that are left over, in a running cluster 1.
         address: ``auto`` or ``host:port`` joins a running cluster, where evomerge must be installed and the models
             reachable under the same names; None starts Ray on this machine for as long as the pool lives.
+        memory: bytes that a worker takes, 0 if unknown.
+        works: evaluations that there are at most at a time.
         gpu: one GPU per worker.
         timeout: seconds per evaluation, None for no limit. Loading the worker does not count.
         environment: more environment variables for the workers.
 
+    Attributes:
+        threads: of each worker.
+
     Raises:
         UserError: the cluster cannot be reached or is too small; from :meth:`wait`, whatever ``build`` raised.
+        RunFailed: from :meth:`wait`: no worker is left, all died while they started.
     """
 
     def __init__(
@@ -85,23 +91,31 @@ class RayPool(Generic[Spec]):
         spec: Spec,
         build: Callable[[Spec], Worker],
         workers: int | None = None,
-        threads: int = 1,
+        threads: int | None = None,
         address: str | None = None,
         *,
+        memory: int = 0,
+        works: int | None = None,
         gpu: bool = False,
         timeout: float | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        if workers is not None and workers < 1:
-            raise UserError(f"cluster.workers must be at least 1, got {workers}: leave it out to use the whole machine")
         self._spec, self._build, self._timeout = spec, build, timeout
-        self._owns_ray = _connect(address, workers, threads)
-        size = _workers(workers, threads, gpu)
+        demand = Demand(workers, threads, memory, works)
+        self._owns_ray = not ray.is_initialized()
+        if self._owns_ray:
+            connect(address, demand)
+        try:
+            size, self.threads = size_of(demand, gpu, local=address is None)
+        except BaseException:
+            if self._owns_ray:
+                ray.shutdown()
+            raise
         self._options = {
-            "num_cpus": 0 if gpu else threads,
+            "num_cpus": 0 if gpu else self.threads,
             "num_gpus": 1 if gpu else 0,
             "max_restarts": 0,
-            "runtime_env": {"env_vars": {**_worker_environment(threads), **(environment or {})}},
+            "runtime_env": {"env_vars": {**worker_environment(self.threads), **(environment or {})}},
         }
         self._queue: deque[Work] = deque()
         self._deaths: dict[str, int] = {}
@@ -125,16 +139,16 @@ class RayPool(Generic[Spec]):
 
     def wait(self, timeout: float | None = None) -> list[Done]:
         """Everything that is finished, at least one unless ``timeout`` seconds pass first."""
-        try:
-            results = [self._results.get(timeout=timeout) if timeout != 0 else self._results.get_nowait()]
-            while not self._results.empty():
-                results.append(self._results.get_nowait())
-        except queue.Empty:
-            return []
-        for result in results:
-            if isinstance(result, BaseException):
+        finished: list[Done] = []
+        with contextlib.suppress(queue.Empty):
+            result = self._results.get(timeout=timeout) if timeout != 0 else self._results.get_nowait()
+            while isinstance(result, Done):
+                finished.append(result)
+                result = self._results.get_nowait()
+            self._results.put(result)  # the last there is: whoever waits again shall hear of it, too
+            if not finished:
                 raise result
-        return [result for result in results if isinstance(result, Done)]
+        return finished
 
     def close(self) -> None:
         """Stop the actors, finished or not; a Ray that was started for this pool ends with it."""
@@ -183,11 +197,11 @@ class RayPool(Generic[Spec]):
                 with self._change:
                     if self._closed:
                         return
-                    for index, actor in enumerate(self._actors):
+                    for actor in list(self._actors):
                         if actor.call in ready:
-                            self._collect(index, actor)
+                            self._collect(actor)
                         elif actor.work is not None and self._late(actor):
-                            self._expire(index, actor, actor.work)
+                            self._expire(actor, actor.work)
                     self._hand_out()
         except BaseException as error:  # the thread's one way out: whoever waits must hear of it
             self._results.put(error)
@@ -195,7 +209,7 @@ class RayPool(Generic[Spec]):
     def _late(self, actor: _Actor) -> bool:
         return self._timeout is not None and time.monotonic() - actor.since > self._timeout
 
-    def _collect(self, index: int, actor: _Actor) -> None:
+    def _collect(self, actor: _Actor) -> None:
         """An actor's call is over: its result, its exception, or its death."""
         work = actor.work
         try:
@@ -204,12 +218,10 @@ class RayPool(Generic[Spec]):
             # evaluate() turns exceptions into results, so this is build() failing, as it would on every worker
             raise error.cause if isinstance(error.cause, UserError) else error from None
         except ray.exceptions.RayError as error:
-            self._replace(index, actor)
             if work is None:
-                self._failed_starts += 1
-                if self._failed_starts >= _FAILED_STARTS:
-                    raise RuntimeError(f"{_FAILED_STARTS} workers died while starting: {describe(error)}") from None
+                self._restart(actor, error)
                 return
+            self._replace(actor)
             self._deaths[work.key] = self._deaths.get(work.key, 0) + 1
             if self._deaths[work.key] < _DEATHS:
                 self._queue.appendleft(work)
@@ -223,69 +235,22 @@ class RayPool(Generic[Spec]):
         else:
             self._results.put(result)
 
-    def _expire(self, index: int, actor: _Actor, work: Work) -> None:
-        self._replace(index, actor)
+    def _expire(self, actor: _Actor, work: Work) -> None:
+        self._replace(actor)
         self._results.put(failed(work, f"stopped after {self._timeout:g} s (cluster.timeout)", self._timeout or 0.0))
 
-    def _replace(self, index: int, actor: _Actor) -> None:
+    def _restart(self, actor: _Actor, error: Exception) -> None:
+        """Try a start again, or give the place up: what the others hold may be what this one lacked."""
+        self._failed_starts += 1
+        if self._failed_starts < _FAILED_STARTS:
+            self._replace(actor)
+            return
+        self._actors.remove(actor)
+        told = f"{self._failed_starts} workers in a row died while they started ({describe(error)})"
+        if not self._actors:
+            raise RunFailed(f"{told}, as they do when memory runs out: give fewer cluster.workers or a smaller model")
+        log.warning("%s: going on with %d; memory may hold no more", told, len(self._actors))
+
+    def _replace(self, actor: _Actor) -> None:
         ray.kill(actor.handle)
-        self._actors[index] = self._new_actor()
-
-
-def _connect(address: str | None, workers: int | None, threads: int) -> bool:
-    """Join or start Ray; True when it is ours to shut down. A Ray that this process already uses is taken as it is."""
-    if ray.is_initialized():
-        return False
-    logging.getLogger("ray").setLevel(logging.ERROR)  # its remarks on start-up go to stderr otherwise
-    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
-    if address is None:
-        count = (workers or max(1, available_cores() // threads)) * threads
-        ray.init(
-            address="local",  # whatever RAY_ADDRESS says
-            num_cpus=count,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE,
-            **quiet,
-        )
-    else:
-        try:
-            _probe(address)
-            ray.init(address=address, **quiet)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"no Ray cluster at '{address}' ({describe(error)}): start one with `ray start --head`, "
-                "or leave cluster.address out to run on this machine"
-            ) from None
-    return True
-
-
-def _probe(address: str) -> None:
-    """Fail at once where nobody listens: Ray would try for minutes. ``auto`` and ``ray://`` are Ray's own business."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdigit() and "/" not in host:
-        socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def _workers(asked: int | None, threads: int, gpu: bool) -> int:
-    """How many actors: as asked, or what the cluster has room for."""
-    resources = ray.cluster_resources()
-    kind, each = ("GPU", 1) if gpu else ("CPU", threads)
-    room = int(resources.get(kind, 0)) // each
-    if max(asked or 1, 1) > room:
-        raise UserError(
-            f"cluster.workers={asked or 1} needs {(asked or 1) * each} {kind}s, but Ray has "
-            f"{resources.get(kind, 0):g}: ask for fewer workers or threads, or join a larger cluster"
-        )
-    return asked or room
-
-
-def _worker_environment(threads: int) -> dict[str, str]:
-    """Threads that sleep when they wait: spinning ones slow two processes on the same cores down 7-10 times."""
-    passed_on = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "EVOMERGE_", "TRANSFORMERS_", "TQDM_"))}
-    return {
-        "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "0",
-        "TOKENIZERS_PARALLELISM": "false",
-        **passed_on,
-    }
+        self._actors[self._actors.index(actor)] = self._new_actor()

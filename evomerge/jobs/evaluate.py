@@ -32,7 +32,7 @@ def run(config: Config) -> None:
     if adapter is not None:
         updates_on(Adapter(adapter), Checkpoint(folder))
     subject = Artefact(str(folder.resolve()), None if adapter is None else str(adapter.resolve()))
-    pool = open_pool(config, worker_spec(config, str(folder.resolve()), ()))
+    pool = open_pool(config, worker_spec(config, str(folder.resolve()), ()), works=len(config.tasks))
     try:
         for task in config.tasks:
             pool.submit(Work(task, subject, config.split, (task,)))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import torch
+
+from evomerge.cluster.machine import cores
 from evomerge.cluster.ray_pool import RayPool
 from evomerge.cluster.serial import SerialPool
 from evomerge.config import Config, plain
 from evomerge.engine.merge import Merger
-from evomerge.errors import UserError, nearest
+from evomerge.errors import UserError
 from evomerge.evaluation import settings
 from evomerge.evaluation.worker import WorkerSpec, build_worker
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
 from evomerge.types import Expert, Objective, Pool
+from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.sources import resolve
 from evomerge.weights.task_vector import LowRankTaskVector
 
 # Seconds that a worker gets, past its time limit, to say so itself; one that hangs is replaced.
 _GRACE = 60.0
+_LIBRARIES = 10**9  # bytes of a worker before it has a model
+_MODELS = 3.0
 
 
 def experts_of(config: Config) -> tuple[Expert, ...]:
@@ -46,22 +56,46 @@ def objectives_of(config: Config) -> tuple[Objective, ...]:
 
 
 def worker_spec(config: Config, base: str, experts: tuple[Expert, ...]) -> WorkerSpec:
-    return settings.worker_spec(plain(config), base, experts)
+    """
+    Raises:
+        UserError: a setting that cannot be, or a device that is not there.
+    """
+    spec = settings.worker_spec(plain(config), base, experts)
+    try:
+        device = torch.device(spec.device)
+    except RuntimeError:
+        raise UserError(f"backend.device must be cpu or cuda, got '{spec.device}'") from None
+    elsewhere = config.cluster.kind == "ray" and config.cluster.address is not None
+    gpus = torch.cuda.device_count()
+    if device.type == "cuda" and not elsewhere and (device.index or 0) >= gpus:
+        raise UserError(
+            f"backend.device={spec.device}, but torch sees {gpus} GPUs here: leave it out to take what there is"
+        )
+    return spec
 
 
-def open_pool(config: Config, spec: WorkerSpec) -> Pool:
-    """The pool that ``cluster`` asks for. Its workers start in the background."""
+def open_pool(config: Config, spec: WorkerSpec, works: int | None = None) -> Pool:
+    """The pool that ``cluster`` asks for, of no more workers than ``works``. They start in the background."""
     cluster = config.cluster
     if cluster.kind == "serial":
-        return SerialPool(build_worker(spec))
-    if cluster.kind != "ray":
-        raise UserError(f"unknown cluster.kind '{cluster.kind}': {nearest(cluster.kind, ['ray', 'serial'])}")
+        return SerialPool(build_worker(replace(spec, threads=spec.threads or cores())))
+    gpu = spec.device.startswith("cuda")
     return RayPool(
-        spec,
+        spec,  # without threads torch takes those that the pool gives
         build_worker,
         workers=cluster.workers,
         threads=cluster.threads,
         address=cluster.address,
-        gpu=spec.device.startswith("cuda"),
+        memory=0 if gpu else worker_memory(spec),
+        works=works,
+        gpu=gpu,
         timeout=cluster.timeout + _GRACE,
     )
+
+
+def worker_memory(spec: WorkerSpec) -> int:
+    """Bytes that a worker takes at its peak."""
+    base = Checkpoint(resolve(spec.base))
+    width = getattr(torch, spec.dtype).itemsize
+    parameters = sum(math.prod(base.shape(name)) for name in base)
+    return _LIBRARIES + int(_MODELS * parameters * width)

@@ -10,9 +10,7 @@ from evomerge.errors import UserError, nearest
 from evomerge.merging.base import METHODS
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Domain
-from evomerge.types import Recipe
-
-DTYPES = ("bfloat16", "float16", "float32")
+from evomerge.types import DTYPES, Recipe
 
 
 def check(recipe: Recipe, where: str = "recipe") -> Recipe:

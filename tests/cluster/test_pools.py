@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 
+import psutil
 import pytest
 from toy_worker import ToySpec, ToyWorker, build_toy
 
 from evomerge.cluster.ray_pool import RayPool
 from evomerge.cluster.serial import SerialPool
+from evomerge.errors import UserError
 from evomerge.types import Done, Expert, Pool, Recipe, Work
 
 EXPERTS = (Expert("a", "a"), Expert("b", "b"))
@@ -85,6 +87,25 @@ def test_an_evaluation_that_hangs_is_stopped(pool):
     assert time.monotonic() - start < 20
     pool.submit(work("after"))
     assert collect(pool, 1)["after"].error is None
+
+
+def test_a_second_pool_that_finds_no_room_says_so(pool):
+    with pytest.raises(UserError, match=r"workers=1 needs 1 CPUs, but of Ray's 2 only 0 are free: close the pool"):
+        RayPool(ToySpec(), build_toy)
+    pool.submit(work("after"))
+    assert collect(pool, 1)["after"].error is None
+
+
+def test_workers_killed_from_outside_cost_no_candidate(pool):
+    """As by the kernel when memory runs out."""
+    for key in ("a", "b", "c"):
+        pool.submit(work(key, method="waits"))
+    time.sleep(1.0)
+    workers = [p for p in psutil.Process().children(recursive=True) if "_Host" in " ".join(p.cmdline())]
+    assert len(workers) == 2
+    for process in workers:
+        process.kill()
+    assert {done.error for done in collect(pool, 3).values()} == {None}
 
 
 def test_workers_wait_passively(pool):

@@ -17,7 +17,7 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {here!r})
 from evomerge.cluster.ray_pool import RayPool
-from evomerge.errors import UserError
+from evomerge.errors import RunFailed, UserError
 from evomerge.types import Expert, Recipe, Work
 from toy_worker import ToySpec, build_toy
 import psutil
@@ -25,16 +25,22 @@ try:
     with RayPool({spec}, build_toy, {arguments}) as pool:
         pool.submit(Work("k", Recipe("b", (Expert("a", "a"),), "{method}", ((0.5,),)), "search", ("a",)))
         print("pids", *(p.pid for p in psutil.Process().children(recursive=True)), flush=True)
-        print([d.key for d in pool.wait(60)], pool.size, flush=True)
-except UserError as error:
+        done = [d.key for d in pool.wait(60)]
+        while pool.size > {most}:
+            time.sleep(0.1)
+        print(done, pool.size, flush=True)
+except (UserError, RunFailed) as error:
     print("refused:", error)
 except KeyboardInterrupt:
     print("interrupted")
 """
 
 
-def start(spec: str = "ToySpec()", arguments: str = "workers=1", method: str = "linear") -> subprocess.Popen[str]:
-    code = SCRIPT.format(here=str(HERE), spec=spec, arguments=arguments, method=method)
+def start(
+    spec: str = "ToySpec()", arguments: str = "workers=1", method: str = "linear", most: int = 99
+) -> subprocess.Popen[str]:
+    """``most``: it ends when the pool has no more workers than that."""
+    code = SCRIPT.format(here=str(HERE), spec=spec, arguments=arguments, method=method, most=most)
     return subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -92,6 +98,21 @@ def test_what_build_refuses_reaches_the_user(arguments):
     out, err = process.communicate(timeout=200)
     assert out.splitlines()[-1] == "refused: adapter folder 'x' does not exist: check models.experts"
     assert err == ""
+
+
+def test_workers_that_die_while_they_start_are_given_up(tmp_path):
+    (tmp_path / "place").touch()
+    process = start(spec=f"ToySpec(places=({str(tmp_path / 'place')!r},))", arguments="workers=2", most=1)
+    out, err = process.communicate(timeout=200)
+    assert out.splitlines()[1:] == ["['k'] 1"]
+    assert "3 workers in a row died while they started" in err and err.endswith("with 1; memory may hold no more\n")
+
+
+def test_no_worker_that_starts_is_one_line():
+    process = start(spec="ToySpec(places=())", arguments="workers=2")
+    out, _ = process.communicate(timeout=200)
+    _, said = out.splitlines()
+    assert said.startswith("refused: 4 workers in a row died while they started (ActorDiedError")
 
 
 def test_ctrl_c_leaves_no_process():

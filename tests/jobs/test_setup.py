@@ -1,0 +1,65 @@
+"""What cannot be is refused before anything is written; a pool has the workers that fit and that there is work for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evomerge.composition import compose
+from evomerge.config import Config, to_config
+from evomerge.errors import UserError
+from evomerge.jobs import search
+from evomerge.jobs.setup import experts_of, open_pool, worker_memory, worker_spec
+
+
+def configured(pico_model: Callable[..., Path], pico_adapter: Callable[..., Path], *overrides: str) -> Config:
+    models = (f"models.base={pico_model()}", "models=own", f"++models.experts.sql={pico_adapter()}", "tasks=[sql]")
+    return to_config(compose((*models, "tasks.sql.limit=2", *overrides)))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("search.sampler=gpp", r"unknown sampler 'gpp': did you mean 'gp'\?"),
+        ("backend.kind=hff", r"unknown backend 'hff': did you mean 'hf'\?"),
+        ("backend.dtype=float12", r"backend\.dtype must be one of bfloat16, float16, float32, got 'float12'"),
+        ("backend.device=cud", r"backend\.device must be cpu or cuda, got 'cud'"),
+        ("backend.device=cuda:99", r"backend\.device=cuda:99, but torch sees \d GPUs here"),
+        ("backend.batch_size=0", r"backend\.batch_size must be at least 1, got 0"),
+        ("cluster.kind=rya", r"unknown cluster\.kind 'rya': did you mean 'ray'\?"),
+        ("cluster.workers=0", r"cluster\.workers must be at least 1, got 0"),
+        ("cluster.threads=-1", r"cluster\.threads must be at least 1, got -1"),
+        ("cluster.timeout=0", r"cluster\.timeout must be above 0 seconds, got 0"),
+        ("space.methods=[tie]", r"unknown merge method 'tie'"),
+    ],
+)
+def test_refused_before_a_folder_is_written(
+    override: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pico_model, pico_adapter
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=said):
+        search.run(configured(pico_model, pico_adapter, override))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_takes_more_than_its_model(pico_model, pico_adapter) -> None:
+    config = configured(pico_model, pico_adapter)
+    spec = worker_spec(config, config.models.base, experts_of(config))
+    small, wide = worker_memory(spec), worker_memory(replace(spec, dtype="float32"))
+    assert 10**8 < small < wide < small + 10**8
+
+
+def test_one_task_has_one_worker_with_all_cores(pico_model, pico_adapter) -> None:
+    from evomerge.cluster.machine import cores
+
+    config = configured(pico_model, pico_adapter)
+    spec = worker_spec(config, config.models.base, ())
+    assert spec.threads is None
+    pool = open_pool(config, spec, works=1)
+    try:
+        assert (pool.size, pool.threads) == (1, cores())
+    finally:
+        pool.close()
