@@ -14,13 +14,15 @@ import yaml
 
 from evomerge.config import Config, plain
 from evomerge.engine.mergers import merger_for
+from evomerge.errors import RunFailed
 from evomerge.evaluation.judge import Judge
-from evomerge.evaluation.worker import WorkerSpec, open_tasks
+from evomerge.evaluation.worker import open_tasks
 from evomerge.jobs import push
 from evomerge.jobs.arguments import model_source
 from evomerge.jobs.environment import environment
 from evomerge.jobs.export_winner import Better, export_winner
 from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
+from evomerge.jobs.identity import identity
 from evomerge.jobs.latency import latency_settings, measure_winner
 from evomerge.jobs.setup import (
     experts_of,
@@ -58,20 +60,18 @@ def run(config: Config) -> None:
     space = search_space(config, base, experts, merger)
     spec = worker_spec(config, base, experts)
     objectives = objectives_of(config)
-    prompts = _prompts(spec)
+    with Judge(spec.sandbox) as judge:  # a bad data file or a missing sandbox shows here, before any work
+        logging.getLogger(__name__).info("answers are judged in a sandbox: %s", judge.level)
+        tasks = open_tasks(spec, judge)
+        own = identity(config, spec, space, tasks)
+        prompts = {name: {item.id: item.prompt for item in task.items("test")} for name, task in tasks.items()}
     store = Store(folder)
-    identity = {
-        "task settings": yaml.safe_dump(plain(config)["tasks"]),
-        "dtype": config.backend.dtype,
-        "sandbox limits": spec.sandbox.limits,
-        "search.runaway": config.search.runaway,
-    }
-    begin_run(store, space, objectives, config.search.sampler, identity)
+    begin_run(store, space, objectives, config.search.sampler, own)
     write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
     write_text(folder / "prompts.json", json.dumps(prompts))
     seconds = _Phases(folder)
     anchors = dict(space.anchors())
-    pool = open_pool(config, spec)
+    pool = open_pool(config, spec, works=config.search.budget)
     try:
         with seconds("search"):
             run_search(
@@ -85,11 +85,11 @@ def run(config: Config) -> None:
                 listener,
                 runaway=config.search.runaway,
                 ahead=0 if config.cluster.kind == "serial" else 1,
-                identity=identity,
+                identity=own,
             )
         trials = scored(store.trials())
         with seconds("selection"):
-            winner = _select(pool, store, objectives, trials, anchors, listener)
+            winner = select(pool, store, objectives, trials, anchors, listener)
         with seconds("export"):
             better = _better_lora(pool, store, objectives, anchors, _lora_key(winner, config), listener)
             artefacts = export_winner(merger, winner.recipe, folder / "best", config.rank, better)
@@ -108,15 +108,7 @@ def run(config: Config) -> None:
     push.push(config, folder)
 
 
-def _prompts(spec: WorkerSpec) -> dict[str, dict[str, str]]:
-    """Task -> test item -> prompt, for the report. A bad data file or a missing sandbox shows here, before any work."""
-    with Judge(spec.sandbox) as judge:
-        logging.getLogger(__name__).info("answers are judged in a sandbox: %s", judge.level)
-        tasks = open_tasks(spec, judge)
-        return {name: {item.id: item.prompt for item in task.items("test")} for name, task in tasks.items()}
-
-
-def _select(
+def select(
     pool: Pool,
     store: Store,
     objectives: tuple[Objective, ...],
@@ -126,13 +118,26 @@ def _select(
 ) -> Trial:
     """The winner: of the best on the search items, who keeps most of its weakest skill on the selection items."""
     tasks = tuple(objective.task for objective in objectives)
-    best = finalists(trials, objectives, FINALISTS)
-    best += [t for t in finalists([t for t in trials if t.label], objectives, ANCHORS) if t not in best]
-    rows = [recipe_row(f"#{trial.number} {trial.label or trial.recipe.method}", trial.recipe, tasks) for trial in best]
+    ranked = finalists(trials, objectives, len(trials))
     specialists = _specialists(objectives, anchors)
-    evaluate(pool, store, "selection", [*specialists.values(), *rows], listener)
+    failed: set[int] = set()
+    while True:
+        left = [trial for trial in ranked if trial.number not in failed]
+        best = left[:FINALISTS]
+        best += [trial for trial in left if trial.label][:ANCHORS]
+        rows = {
+            trial.number: recipe_row(f"#{trial.number} {trial.label or trial.recipe.method}", trial.recipe, tasks)
+            for trial in best
+        }
+        if not rows:
+            raise RunFailed("no candidate could be scored on the selection items, evaluations.jsonl says why")
+        lost = evaluate(pool, store, "selection", list(specialists.values()), listener, list(rows.values()))
+        if not lost:
+            break
+        failed |= {number for number, row in rows.items() if row in lost}  # the next one takes its place
     referenced = _referenced(store, objectives, specialists)
-    return best[choose([scores(store, "selection", row) for row in rows], referenced)]
+    chosen = choose([scores(store, "selection", row) for row in rows.values()], referenced)
+    return next(trial for trial in best if trial.number == list(rows)[chosen])
 
 
 def _specialists(objectives: tuple[Objective, ...], anchors: Mapping[str, Recipe]) -> dict[str, Wanted]:
@@ -161,10 +166,13 @@ def _better_lora(
 
     def better(adapters: Mapping[str, Artefact]) -> str:
         tasks = tuple(objective.task for objective in objectives)
-        rows = [Wanted(f"best/lora {how}", own, tasks, f"{key}-{how}") for how, own in adapters.items()]
-        evaluate(pool, store, "selection", rows, listener)
+        rows = {how: Wanted(f"best/lora {how}", own, tasks, f"{key}-{how}") for how, own in adapters.items()}
+        lost = evaluate(pool, store, "selection", (), listener, list(rows.values()))
+        rows = {how: row for how, row in rows.items() if row not in lost}
+        if not rows:
+            raise RunFailed("no best/lora could be scored on the selection items, evaluations.jsonl says why")
         referenced = _referenced(store, objectives, _specialists(objectives, anchors))
-        return list(adapters)[choose([scores(store, "selection", row) for row in rows], referenced)]
+        return list(rows)[choose([scores(store, "selection", row) for row in rows.values()], referenced)]
 
     return better
 
@@ -185,11 +193,11 @@ def _test(
     fingerprint = winner.recipe.fingerprint
     model = Wanted("best/model", artefacts[0], (*tasks, *reported), fingerprint)
     lora = Wanted("best/lora", artefacts[1], tasks, _lora_key(winner, config))
-    rows = [model, lora]
+    others = []
     for label, recipe in anchors.items():
         extra = tuple(task for task, expert in reported.items() if label in ("base", f"expert:{expert}"))
-        rows.append(recipe_row(label, recipe, (*tasks, *extra)))
-    evaluate(pool, store, "test", rows, listener)
+        others.append(recipe_row(label, recipe, (*tasks, *extra)))
+    evaluate(pool, store, "test", [model, lora], listener, others)
     measured = {
         name: {task: asdict(score) for task, score in scores(store, "test", row).items()}
         for name, row in (("model", model), ("lora", lora))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from evomerge.search.records import items_from_json, items_to_json
 from evomerge.types import Done, ItemScore
@@ -27,6 +28,7 @@ class Evaluations:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._parts: dict[tuple[str, str, str], _Part] = {}
+        self._failures: dict[tuple[str, str, str], str] = {}
         if path.exists():
             for line in path.read_bytes().splitlines():
                 self._read(line)
@@ -36,6 +38,9 @@ class Evaluations:
             values = json.loads(line)
         except ValueError:
             return  # the line a killed process left half written: its evaluation is done again
+        if "error" in values:
+            self._failures[values["fingerprint"], values["split"], values["task"]] = values["error"]
+            return
         items = items_from_json(values["items"])
         self._enter(values["fingerprint"], values["split"], items, values["seconds"], values["isolation"])
 
@@ -47,17 +52,23 @@ class Evaluations:
             share = seconds * len(own) / len(items)
             self._parts[fingerprint, split, task] = _Part(tuple(own), share, isolation)
 
-    def record(self, fingerprint: str, split: str, done: Done) -> None:
-        """Append and flush to disk. A failed evaluation is not recorded: it is tried again."""
-        if done.error is not None:
-            return
-        values = {
-            "fingerprint": fingerprint,
-            "split": split,
-            "seconds": round(done.seconds, 3),
-            "isolation": done.isolation,
-            "items": items_to_json(done.items),
-        }
+    def record(self, fingerprint: str, split: str, done: Done, task: str | None = None) -> None:
+        """Append and flush to disk. A failure is recorded if it is that of one ``task``."""
+        if done.error is None:
+            values = {
+                "fingerprint": fingerprint,
+                "split": split,
+                "seconds": round(done.seconds, 3),
+                "isolation": done.isolation,
+                "items": items_to_json(done.items),
+            }
+            self._append(values)
+            self._enter(fingerprint, split, done.items, done.seconds, done.isolation)
+        elif task is not None:
+            self._append({"fingerprint": fingerprint, "split": split, "task": task, "error": done.error})
+            self._failures[fingerprint, split, task] = done.error
+
+    def _append(self, values: Mapping[str, Any]) -> None:
         text = json.dumps(values, ensure_ascii=False).encode() + b"\n"
         with open(self._path, "a+b") as file:
             if file.tell() > 0:
@@ -67,7 +78,11 @@ class Evaluations:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        self._enter(fingerprint, split, done.items, done.seconds, done.isolation)
+
+    def failure(self, fingerprint: str, split: str, task: str) -> str | None:
+        """Why the task could not be scored when it was last tried; None where it was, or was not tried."""
+        key = fingerprint, split, task
+        return None if key in self._parts else self._failures.get(key)
 
     def find(self, fingerprint: str, split: str, tasks: Sequence[str]) -> Done | None:
         """What is known about all of ``tasks``, in their order; None unless every one of them is."""

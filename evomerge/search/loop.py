@@ -218,10 +218,6 @@ class _Search:
 
     def _record(self, candidate: Candidate, done: Done) -> None:
         """Durable first, then tell the sampler, then whoever watches."""
-        scored = {item.task for item in done.items}
-        missing = [task for task in self._tasks if task not in scored]
-        if done.error is None and missing:
-            done = Done(done.key, (), done.seconds, done.isolation, f"no item of {', '.join(missing)} was scored")
         trial = self._store.record(candidate, done)
         losses = self._losses(trial)
         self._store.tell(trial.number, losses)

@@ -114,7 +114,8 @@ class Store:
     def begin(self, identity: Mapping[str, Any], directions: int) -> None:
         """Become the folder's one writer, creating the study or going on with it.
 
-        ``identity`` is what makes scores comparable (tasks, base, experts, parameters ...), as plain JSON values.
+        ``identity`` is what makes scores comparable (tasks, base, experts, parameters ...), as plain JSON values. Keys
+        that the folder does not know yet join, also those of a value that is a mapping.
         What a killed process left unfinished is kept: see :meth:`untold` and :meth:`unfinished`.
 
         Raises:
@@ -153,14 +154,23 @@ class Store:
         wanted = json.loads(json.dumps(identity))
         stored = self.study.user_attrs
         for key, value in wanted.items():
-            if key in stored and stored[key] != value:
-                raise UserError(
-                    f"{self.folder} holds a search with other {key} ({_difference(stored[key], value)}): "
-                    "choose another name=, or delete the folder"
-                )
-        for key, value in wanted.items():
             if key not in stored:
+                continue
+            if isinstance(value, dict) and isinstance(stored[key], dict):
+                for name in value:
+                    self._refuse_other(f"{key}.{name}", stored[key].get(name, value[name]), value[name])
+            else:
+                self._refuse_other(key, stored[key], value)
+        for key, value in wanted.items():
+            if stored.get(key) != value:
                 self.study.set_user_attr(key, value)
+
+    def _refuse_other(self, key: str, stored: Any, wanted: Any) -> None:
+        if stored != wanted:
+            raise UserError(
+                f"{self.folder} holds a search with other {key} ({_difference(stored, wanted)}): "
+                "choose another name=, or delete the folder"
+            )
 
     def close(self) -> None:
         """Let another process write here."""
@@ -279,10 +289,14 @@ class Store:
         self._by_fingerprint.setdefault(trial.recipe.fingerprint, trial)
         return trial
 
-    def record_evaluation(self, fingerprint: str, split: str, done: Done) -> None:
-        """Make an evaluation outside the search loop durable; failed ones are not recorded."""
+    def record_evaluation(self, fingerprint: str, split: str, done: Done, task: str | None = None) -> None:
+        """Make an evaluation outside the search loop durable, a failed one if it is that of one ``task``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._evaluations.record(fingerprint, split, done)
+        self._evaluations.record(fingerprint, split, done, task)
+
+    def failure(self, fingerprint: str, split: str, task: str) -> str | None:
+        """Why an evaluation recorded as failed did so; None where there is none, or it was scored since."""
+        return self._evaluations.failure(fingerprint, split, task)
 
     def evaluation(self, fingerprint: str, split: str, tasks: Sequence[str]) -> tuple[ItemScore, ...] | None:
         """Recorded item scores of all of ``tasks``, in their order; None unless every one of them is known."""

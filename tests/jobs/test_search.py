@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -29,12 +30,19 @@ CONTRACT = [
 
 
 @pytest.fixture(scope="module")
-def arguments(pico_model, pico_adapter) -> list[str]:
+def own_expert(pico_adapter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that a test may train again."""
+    return Path(shutil.copytree(pico_adapter(3), tmp_path_factory.mktemp("own") / "json"))
+
+
+@pytest.fixture(scope="module")
+def arguments(pico_model, pico_adapter, own_expert: Path) -> list[str]:
+    experts = {"sql": pico_adapter(1), "code": pico_adapter(2), "json": own_expert}
     return [
         "name=x",
         f"search.budget={BUDGET}",
         f"models.base={pico_model()}",
-        *(f"models.experts.{name}={pico_adapter(seed)}" for seed, name in enumerate(("sql", "code", "json"), start=1)),
+        *(f"models.experts.{name}={folder}" for name, folder in experts.items()),
         *(f"tasks.{task}.limit=3" for task in ("sql", "code", "json")),
         "space.layer_groups=2",
         "cluster.workers=2",
@@ -133,6 +141,21 @@ def test_other_experts_in_the_same_folder_are_refused(finished: Path, arguments:
     result = evomerge(*arguments, f"models.experts.sql={pico_adapter(9)}", folder=finished)
     assert result.returncode == 2
     assert "choose another name=" in result.stderr
+
+
+def test_an_expert_trained_again_in_its_folder_is_refused(
+    finished: Path, arguments: list[str], own_expert: Path, pico_adapter
+) -> None:
+    before = (finished / "outputs" / "x" / "config.yaml").stat().st_mtime_ns
+    shutil.copytree(pico_adapter(9), own_expert, dirs_exist_ok=True)
+    try:
+        result = evomerge(*arguments, folder=finished)
+    finally:
+        shutil.copytree(pico_adapter(3), own_expert, dirs_exist_ok=True)
+    assert result.returncode == 2
+    *_, said = result.stderr.strip().splitlines()
+    assert "other contents of models.experts.json" in said and "choose another name=, or delete the folder" in said
+    assert (finished / "outputs" / "x" / "config.yaml").stat().st_mtime_ns == before
 
 
 def test_winner_loads_with_plain_transformers_and_peft(finished: Path) -> None:

@@ -122,13 +122,31 @@ def test_evaluations_are_found_per_task(tmp_path):
         assert known.evaluation("g", "selection", ("a",)) is None
 
 
+def test_failed_evaluations_are_known_until_one_succeeds(tmp_path):
+    store = begun(tmp_path)
+    store.record_evaluation("f", "test", Done("k", (), 3.0, error="stopped"), "a")
+    for known in (store, Store(tmp_path)):
+        assert known.failure("f", "test", "a") == "stopped" and known.evaluation("f", "test", ("a",)) is None
+        assert known.failure("f", "test", "b") is None and known.failure("f", "selection", "a") is None
+    store.record_evaluation("f", "test", Done("k", ITEMS[:2], 3.0), "a")
+    for known in (store, Store(tmp_path)):
+        assert known.failure("f", "test", "a") is None and known.evaluation("f", "test", ("a",)) == ITEMS[:2]
+
+
 def test_another_search_is_refused_with_the_cure(tmp_path):
     begun(tmp_path).close()
     with pytest.raises(UserError, match=r'other tasks \(\["c"\] is new\).*name=.*delete'):
         Store(tmp_path).begin({**IDENTITY, "tasks": ["a", "b", "c"]}, 3)
     with pytest.raises(UserError, match=r'other base .*there "base", now "big"'):
         Store(tmp_path).begin({**IDENTITY, "base": "big"}, 2)
-    begun(tmp_path).begin({"data": "new keys may join"}, 2)
+    for more in ({"data": "new keys may join", "tasks.a": {"limit": 3}}, {"tasks.a": {"limit": 3, "style": "chat"}}):
+        store = begun(tmp_path)
+        store.begin(more, 2)
+        store.close()
+    with pytest.raises(UserError, match=r"other tasks\.a\.limit \(there 3, now 4\)"):
+        Store(tmp_path).begin({"tasks.a": {"limit": 4, "style": "chat"}}, 2)
+    with pytest.raises(UserError, match=r'other tasks\.a\.style \(there "chat", now null\)'):
+        Store(tmp_path).begin({"tasks.a": {"style": None}}, 2)
 
 
 def test_one_writer_at_a_time(tmp_path):

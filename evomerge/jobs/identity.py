@@ -1,0 +1,76 @@
+"""What makes the scores of a run folder comparable: the search goes on only where all of it is what it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from evomerge.config import Config, plain
+from evomerge.evaluation.data import SPLITS
+from evomerge.evaluation.task_base import EvalTask, Item
+from evomerge.evaluation.worker import WorkerSpec
+from evomerge.recipes.space import SearchSpace
+from evomerge.weights.contents import digest_files, digest_model
+from evomerge.weights.sources import resolve, resolve_weights
+
+
+def identity(config: Config, spec: WorkerSpec, space: SearchSpace, tasks: Mapping[str, EvalTask]) -> dict[str, Any]:
+    """Plain values by the names of what they belong to, for :meth:`evomerge.search.store.Store.begin`.
+
+    Files count by their contents, not only by their names: an adapter that was trained again in its folder is another.
+
+    Raises:
+        UserError: a task that is searched for lacks items of a split.
+    """
+    searched = {name for name, task in config.tasks.items() if task.objective}
+    items = {
+        name: {split: task.items(split) for split in (SPLITS if name in searched else ("test",))}
+        for name, task in tasks.items()
+    }
+    return {
+        **{f"tasks.{name}": settings for name, settings in plain(config)["tasks"].items()},
+        "space.methods": list(space.methods),
+        "space.seed": space.seed,
+        "dtype": config.backend.dtype,
+        "sandbox limits": spec.sandbox.limits,
+        "search.runaway": config.search.runaway,
+        "contents of models.base": digest_model(resolve(spec.base)),
+        **{
+            f"contents of models.experts.{expert.name}": digest_model(resolve_weights(expert.source))
+            for expert in spec.experts
+        },
+        **{
+            f"items of tasks.{task.name}": _digest_items(items[task.name])
+            for task in spec.tasks
+            if _is_editable(task.task)
+        },
+    }
+
+
+def _is_editable(task: str) -> bool:
+    """Of lm-eval's own tasks some shuffle their documents anew in each process."""
+    from evomerge.evaluation.tasks import tasks_folder
+
+    return Path(task).suffix == ".yaml" or (tasks_folder() / task).is_dir()
+
+
+def _digest_items(items: Mapping[str, tuple[Item, ...]]) -> str:
+    contents = cache(lambda file: digest_files([Path(file)]))
+
+    def by_contents(values: dict[str, Any]) -> dict[str, Any]:
+        """Database files are named with their size and time."""
+        return {**values, "stamp": contents(values["file"])} if {"file", "stamp"} <= values.keys() else values
+
+    digest = hashlib.sha256()
+    for split, own in items.items():
+        for item in own:
+            values = asdict(item)
+            if isinstance(judged := item.document.get("item"), str):
+                values["document"]["item"] = json.loads(judged, object_hook=by_contents)
+            digest.update(f"{split}\0{json.dumps(values, sort_keys=True, default=lambda x: type(x).__name__)}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,107 @@
+"""What becomes of a search when a model cannot be scored after it: finalists have others behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from toy_space import ToySpace
+from toy_worker import ToySpec, ToyWorker
+
+from evomerge.cluster.serial import SerialPool
+from evomerge.errors import RunFailed
+from evomerge.jobs.final import evaluate, recipe_row
+from evomerge.jobs.search import FINALISTS, select
+from evomerge.search.base import Silence
+from evomerge.search.choose import finalists
+from evomerge.search.loop import run_search
+from evomerge.search.store import Store
+from evomerge.types import Done, Objective, Recipe, Trial, Work
+
+SPACE = ToySpace()
+OBJECTIVES = (Objective("a", "a"), Objective("b", "b"))
+
+
+class Failing:
+    """A toy worker that cannot score some recipes on some split, ``but`` anchors on tasks, and remembers what it was
+    asked."""
+
+    def __init__(self, recipes: list[Recipe], split: str = "selection", but: tuple[tuple[str, str], ...] = ()) -> None:
+        self.recipes, self.split = recipes, split
+        anchors = dict(SPACE.anchors())
+        self.but = [(anchors[label], task) for label, task in but]
+        self.seen: list[tuple[str, str]] = []
+
+    def evaluate(self, work: Work) -> Done:
+        assert isinstance(work.subject, Recipe)
+        self.seen.append((work.subject.fingerprint, work.tasks[0]))
+        excepted = (work.subject, work.tasks[0]) in self.but
+        if work.split == self.split and work.subject in self.recipes and not excepted:
+            raise ValueError("out of time")
+        # Of the task alone the toy would take the first expert's weight.
+        done = ToyWorker(ToySpec()).evaluate(Work(work.key, work.subject, work.split, ("a", "b")))
+        return Done(work.key, tuple(i for i in done.items if i.task in work.tasks), done.seconds)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path)
+    run_search(SerialPool(Failing([])), SPACE, store, OBJECTIVES, 14, "random", ahead=0)
+    yield store
+    store.close()
+
+
+def chosen(store: Store, worker: Failing) -> Trial:
+    return select(SerialPool(worker), store, OBJECTIVES, store.trials(), dict(SPACE.anchors()), Silence())
+
+
+def test_the_next_best_takes_the_place_of_a_finalist_that_fails(store: Store) -> None:
+    ranked = finalists(store.trials(), OBJECTIVES, 14)
+    failing = [trial.recipe for trial in ranked[:2]]
+    worker = Failing(failing)
+    assert chosen(store, worker) == ranked[2]
+    tried = {fingerprint for fingerprint, _ in worker.seen}
+    assert {trial.recipe.fingerprint for trial in ranked[: FINALISTS + 2]} <= tried
+
+    again = Failing(failing)
+    assert chosen(Store(store.folder), again) == ranked[2]
+    assert again.seen == []  # neither what was scored nor what failed
+
+
+def test_a_specialist_or_all_finalists_failing_is_one_line(store: Store) -> None:
+    everything = [trial.recipe for trial in store.trials()]
+    with pytest.raises(RunFailed, match=r"expert:a on the selection items of a: ValueError: out of time; .*goes on"):
+        chosen(store, Failing(everything))
+    with pytest.raises(RunFailed, match="no candidate could be scored on the selection items"):
+        chosen(store, Failing(everything, but=(("expert:a", "a"), ("expert:b", "b"))))
+
+
+def test_what_the_results_need_is_tried_again(store: Store) -> None:
+    needed, other = (recipe_row(name, SPACE.recipe(w, 0.1), ("a", "b")) for name, w in (("best", 0.2), ("base", 0.3)))
+    failing = Failing([needed.subject, other.subject], "test")
+    with pytest.raises(RunFailed, match="best on the test items of a: ValueError: out of time; best on the test"):
+        evaluate(SerialPool(failing), store, "test", [needed], Silence(), [other])
+    healthy = Failing([])
+    assert evaluate(SerialPool(healthy), store, "test", [needed], Silence(), [other]) == [other]
+    assert [fingerprint for fingerprint, _ in healthy.seen] == [needed.key] * 2
+    assert store.evaluation(needed.key, "test", ("a", "b")) is not None
+
+
+def test_an_interrupt_keeps_what_is_finished(store: Store) -> None:
+    class Interrupted:
+        """Ctrl-C comes while this one waits, and two results are there already."""
+
+        def __init__(self, pool: SerialPool) -> None:
+            self._pool = pool
+            self.size, self.submit, self.close = pool.size, pool.submit, pool.close
+
+        def wait(self, timeout: float | None = None) -> list[Done]:
+            if timeout is None:
+                raise KeyboardInterrupt
+            return [*self._pool.wait(), *self._pool.wait()]
+
+    row = recipe_row("x", SPACE.recipe(0.2, 0.1), ("a", "b"))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Interrupted(SerialPool(Failing([]))), store, "test", [row], Silence())
+    assert Store(store.folder).evaluation(row.key, "test", ("a", "b")) is not None
