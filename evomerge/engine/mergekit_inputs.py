@@ -15,6 +15,7 @@ from evomerge.errors import UserError
 from evomerge.recipes.mergekit import ModelRef
 from evomerge.weights.adapter import LowRank
 from evomerge.weights.checkpoint import TIED_HEAD, Checkpoint
+from evomerge.weights.quantized import plain_checkpoint
 from evomerge.weights.sources import resolve_weights
 from evomerge.weights.task_vector import TaskVector, open_task_vector
 
@@ -95,7 +96,7 @@ def open_inputs(models: tuple[ModelRef, ...], steps: Mapping[str, Path]) -> dict
     inputs = {}
     for ref in models:
         path = steps[ref.path] if ref.step else resolve_weights(_pinned(ref.path, ref.revision))
-        checkpoint = checkpoints.setdefault(path, Checkpoint(path))
+        checkpoint = checkpoints.setdefault(path, plain_checkpoint(path))
         adapter = open_task_vector(checkpoint, _pinned(ref.lora, ref.lora_revision)) if ref.lora else None
         inputs[ref] = InputWeights(ref, checkpoint, adapter)
     raw = [model.checkpoint.raw for model in inputs.values()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from evomerge.errors import UserError
+from evomerge.weights.documents import read_json
 from evomerge.weights.tensor_files import TensorFile, all_finite, open_tensor_file
 
 # Each of these changes what the stored tensors mean; reading them as usual would give another model without a word.
@@ -90,9 +90,11 @@ class Adapter:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         try:
-            self.config: dict[str, Any] = json.loads((self.folder / "adapter_config.json").read_text())
+            self.config: dict[str, Any] = read_json(self.folder / "adapter_config.json")
         except FileNotFoundError as error:
-            raise UserError(f"{self.folder} is no adapter: it has no adapter_config.json") from error
+            is_model = (self.folder / "config.json").is_file()
+            cure = "it is a whole model, wanted an adapter on one" if is_model else "name the folder that does"
+            raise UserError(f"{self.folder} is no adapter: it has no adapter_config.json; {cure}") from error
         self._refuse_unsupported()
         self.factors: dict[str, LowRank] = {}
         self.embeddings: dict[str, LowRank] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Container, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from evomerge.errors import UserError
+from evomerge.weights.documents import AGAIN, read_json
 from evomerge.weights.tensor_files import TensorFile, open_tensor_file
 
 TIED_HEAD = "lm_head.weight"
@@ -44,6 +44,8 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         self._files: dict[str, TensorFile] = {}
         self._opening = threading.Lock()
         self._file_of = dict(sorted(self._index().items()))
+        if not self._file_of:
+            raise UserError(f"{path} holds no parameters: {AGAIN}")
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self._file(name).tensor(name)
@@ -99,14 +101,11 @@ class Checkpoint(Mapping[str, torch.Tensor]):
             return {}
         path = self.folder / "config.json"
         try:
-            config = json.loads(path.read_text())
+            return read_json(path)
         except FileNotFoundError as error:
-            raise UserError(f"{self.folder} is no model folder: it has no config.json") from error
-        except ValueError as error:
-            raise UserError(f"cannot read {path} ({error}): download the model again") from error
-        if not isinstance(config, dict):
-            raise UserError(f"cannot read {path} (it is no JSON object): download the model again")
-        return config
+            is_adapter = (self.folder / "adapter_config.json").is_file()
+            cure = "it is an adapter, name the model it was trained on" if is_adapter else "name the folder that does"
+            raise UserError(f"{self.folder} is no model folder: it has no config.json; {cure}") from error
 
     def _index(self) -> dict[str, str]:
         if self.raw:
@@ -123,26 +122,30 @@ class Checkpoint(Mapping[str, torch.Tensor]):
                 return self._read_index(self.folder / index)
             if (self.folder / single).is_file():
                 return dict.fromkeys(self._open(single).names, single)
+        shards = sorted(path.name for path in self.folder.glob("*-of-*.safetensors"))
+        if shards:
+            raise UserError(f"{self.folder} is incomplete, {shards[0]} is there without {_INDEXES[0]}: {AGAIN}")
         raise UserError(
             f"{self.folder} has no model.safetensors and no pytorch_model.bin: convert it once with transformers "
-            "(AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder))"
+            f"(AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)), or {AGAIN}"
         )
 
     def _read_index(self, path: Path) -> dict[str, str]:
-        try:
-            file_of: dict[str, str] = dict(json.loads(path.read_text())["weight_map"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"cannot read {path} ({error!r}): download the model again") from error
-        missing = sorted({file for file in file_of.values() if not (self.folder / file).is_file()})
-        if missing:
-            raise UserError(f"{self.folder} is incomplete, {missing[0]} is missing: download the model again")
-        return file_of
+        file_of = read_json(path).get("weight_map")
+        if not isinstance(file_of, dict) or not file_of:
+            raise UserError(f"cannot read {path} (it has no weight_map): {AGAIN}")
+        for file in sorted(set(map(str, file_of.values()))):
+            if Path(file).is_absolute() or ".." in Path(file).parts:
+                raise UserError(f"{path} names '{file}', wanted a file of its own folder: {AGAIN}")
+            if not (self.folder / file).is_file():
+                raise UserError(f"{self.folder} is incomplete, {file} is missing: {AGAIN}")
+        return {name: str(file) for name, file in file_of.items()}
 
     def _file(self, name: str) -> TensorFile:
         file = self._file_of[name]
         opened = self._files.get(file) or self._open(file)
         if name not in opened:
-            raise UserError(f"{self.folder / file} lacks '{name}', which its index promises: download the model again")
+            raise UserError(f"{self.folder / file} lacks '{name}', which its index promises: {AGAIN}")
         return opened
 
     def _open(self, file: str) -> TensorFile:

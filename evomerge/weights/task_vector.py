@@ -14,6 +14,7 @@ from evomerge.errors import UserError
 from evomerge.weights.adapter import Adapter, LowRank
 from evomerge.weights.adapter_updates import Update, updates_on
 from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.quantized import plain_checkpoint
 from evomerge.weights.sources import resolve_weights
 from evomerge.weights.tensor_files import equal_values
 
@@ -196,7 +197,7 @@ def open_task_vector(base: Checkpoint, source: str, cache: Path | None = None) -
     """Task vector of the adapter, checkpoint or raw file that ``source`` names, see :mod:`evomerge.weights.sources`."""
     folder = resolve_weights(source, cache)
     if not (folder / "adapter_config.json").is_file():
-        return DenseTaskVector(base, Checkpoint(folder))
+        return DenseTaskVector(base, plain_checkpoint(folder))
     vector = _vector_of(updates_on(Adapter(folder), base), base)
     if isinstance(vector, MixedTaskVector) and any(vector.low_rank(name) is None for name in vector.names):
         _log.info("%s is more than a LoRA on linear layers (%s): merged densely there", source, vector.beyond)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from evomerge.errors import UserError
+from evomerge.weights.documents import is_pointer, unreadable
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
@@ -128,7 +129,7 @@ class SafetensorsFile:
                 )
             self._stored = _read_header(self._map)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"cannot read {path} ({error}): download or save it again") from error
+            raise unreadable(path, error) from error
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -206,6 +207,8 @@ def _read_header(data: mmap.mmap) -> dict[str, Stored]:
     if size < 8 or length > _LARGEST_HEADER or begin > size:
         raise ValueError("it is no complete safetensors file")
     header: dict[str, Any] = json.loads(data[8:begin])
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
     stored = {}
     for name, entry in header.items():
         if name == "__metadata__":
@@ -214,6 +217,8 @@ def _read_header(data: mmap.mmap) -> dict[str, Stored]:
             raise ValueError(f"'{name}' has dtype {entry['dtype']}, which torch has no tensors of")
         dtype, shape = DTYPES[entry["dtype"]], tuple(int(n) for n in entry["shape"])
         first, last = entry["data_offsets"]
+        if min(shape, default=0) < 0:
+            raise ValueError(f"'{name}' has the shape {list(shape)}")
         if last - first != math.prod(shape) * dtype.itemsize or first < 0 or begin + last > size:
             raise ValueError(f"the data of '{name}' is not all there")
         stored[name] = Stored(dtype, shape, begin + first, last - first)
@@ -221,6 +226,8 @@ def _read_header(data: mmap.mmap) -> dict[str, Stored]:
 
 
 def _unpickle(path: Path) -> Any:
+    if is_pointer(path):
+        raise unreadable(path, ValueError("it is no pickle"))
     try:
         # torch before 1.6 wrote no zip files; those cannot be mapped
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -235,4 +242,4 @@ def _unpickle(path: Path) -> Any:
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"cannot read {path} ({reason}): download or save it again") from error
+        raise unreadable(path, ValueError(reason)) from error

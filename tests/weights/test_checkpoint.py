@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from evomerge.errors import UserError
+from evomerge.weights.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.tensor_files import equal_values
 
@@ -215,6 +216,59 @@ def test_an_index_that_promises_too_much(pico_model, tmp_path):
     (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match=r"model.safetensors lacks 'ghost', which its index promises"):
         Checkpoint(tmp_path / "model").shape("ghost")
+
+
+def header(content: object) -> bytes:
+    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(16)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+ENTRY = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "text"),
+    [
+        ("model.safetensors", b"", r"model.safetensors \(it is empty\): download or save it again"),
+        ("model.safetensors", POINTER, r"model.safetensors is only a pointer of Git LFS .*git lfs pull"),
+        ("model.safetensors", header([1]), r"model.safetensors \(its header is no JSON object\)"),
+        ("model.safetensors", header({"a": ENTRY | {"shape": [-2, -2]}}), r"'a' has the shape \[-2, -2\]"),
+        ("model.safetensors", header({}), "holds no parameters: download or save it again"),
+        ("model.safetensors", header(b"\xff\xff"), r"cannot read .*model.safetensors"),
+        ("config.json", b"", r"config.json \(it is empty\)"),
+        ("config.json", b"[]", r"config.json \(it is no JSON object\)"),
+        ("config.json", POINTER, r"config.json is only a pointer of Git LFS"),
+        ("model.safetensors.index.json", POINTER, r"index.json is only a pointer of Git LFS"),
+        ("model.safetensors.index.json", b"[]", r"index.json \(it is no JSON object\)"),
+        ("model.safetensors.index.json", b'{"weight_map": {}}', r"index.json \(it has no weight_map\)"),
+        ("model.safetensors.index.json", b'{"weight_map": {"a": 3}}', r"is incomplete, 3 is missing"),
+        ("model.safetensors.index.json", b'{"weight_map": {"a": "../x/model.safetensors"}}', r"names '../x/model.saf"),
+        (
+            "model.safetensors.index.json",
+            b'{"weight_map": {"a": "/x.safetensors"}}',
+            r"names '/x.safetensors', wanted a",
+        ),
+        ("pytorch_model.bin", POINTER, r"pytorch_model.bin is only a pointer of Git LFS"),
+        ("pytorch_model.bin", b"", r"pytorch_model.bin \(it is empty\)"),
+        ("model-00001-of-00002.safetensors", b"x", r"incomplete, model-00001-of-00002.safetensors is there without"),
+    ],
+)
+def test_a_damaged_folder_is_one_line_with_the_file_and_the_cure(pico_model, tmp_path, file, content, text):
+    shutil.copytree(pico_model(), tmp_path / "model")
+    if file.endswith((".bin", "2.safetensors")):
+        (tmp_path / "model" / "model.safetensors").unlink()
+    (tmp_path / "model" / file).write_bytes(content)
+    with pytest.raises(UserError, match=text) as caught:
+        Checkpoint(tmp_path / "model")
+    assert "\n" not in str(caught.value) and str(tmp_path / "model") in str(caught.value)
+
+
+def test_an_adapter_is_no_model_and_a_model_no_adapter(pico_model, pico_adapter):
+    with pytest.raises(UserError, match=r"has no config.json; it is an adapter, name the model it was trained on"):
+        Checkpoint(pico_adapter())
+    with pytest.raises(UserError, match=r"has no adapter_config.json; it is a whole model, wanted an adapter on one"):
+        Adapter(pico_model())
 
 
 def test_threads_read_at_once(pico_model, tmp_path):
