@@ -8,7 +8,6 @@ from pathlib import Path
 
 from evomerge.engine.mergekit_plan import MergePlan
 from evomerge.engine.write_tensors import Progress, write_tensors
-from evomerge.errors import UserError
 from evomerge.weights.chat_templates import choose_chat_template
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, companions, write_json
 
@@ -25,10 +24,6 @@ def write_plan(
     Raises:
         UserError: raw weights into a folder, or a model into a file.
     """
-    raw = target.suffix == ".safetensors"
-    if raw != (plan.config is None):
-        wanted = "a folder: out=DIR" if raw else "a file: out=NAME.safetensors"
-        raise UserError(f"{'a model folder is' if raw else 'raw weights are'} written to {wanted}, got out={target}")
     folder = plan.donor.checkpoint.folder
 
     def complete(work: Path) -> None:
@@ -54,7 +49,7 @@ def write_plan(
         plan.tensors,
         target,
         config=plan.config,
-        files=() if raw else companions(folder, tokenizer=plan.vocabulary is None),
+        files=() if plan.config is None else companions(folder, tokenizer=plan.vocabulary is None),
         complete=complete,
         progress=progress,
         max_shard_bytes=max_shard_bytes,

@@ -10,6 +10,7 @@ import torch
 
 from evomerge.engine.stream import stream
 from evomerge.engine.tensor_merge import OutputTensor, release
+from evomerge.errors import UserError
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, StreamWriter, TensorLayout
 
 Progress = Callable[[int, int], None]
@@ -38,7 +39,14 @@ def write_tensors(
         progress: called after each block.
         max_shard_bytes: a shard is closed before it would grow beyond this.
         threads: see :func:`evomerge.engine.stream.stream`.
+
+    Raises:
+        UserError: raw weights into a folder, or a model into a file.
     """
+    raw = target.suffix == ".safetensors"
+    if raw != (config is None):
+        wanted = "a folder: out=DIR" if raw else "a file: out=NAME.safetensors"
+        raise UserError(f"{'a model folder is' if raw else 'raw weights are'} written to {wanted}, got out={target}")
     layout = [TensorLayout(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
     with StreamWriter(target, layout, max_shard_bytes=max_shard_bytes, config=config, files=files) as writer:
 

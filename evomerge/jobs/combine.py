@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from evomerge.engine.combine_adapters import combine
@@ -14,12 +12,14 @@ from evomerge.weights.adapter import Adapter, LowRank
 from evomerge.weights.adapter_updates import updates_on
 from evomerge.weights.adapter_writer import new_adapter
 from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.former_output import output_path
 from evomerge.weights.sources import loadable, resolve
 
 
 def run(recipe_file: str, out: str, seed: int | None = None) -> None:
     """Read the recipe, combine, write the adapter folder ``out``. ``seed`` takes the place of the recipe's."""
     recipe = load(recipe_file)
+    target = output_path(out, [recipe.base, *recipe.combination.models])
     adapters = {model: Adapter(resolve(model)) for model in recipe.combination.models}
     source = None if recipe.base is None else model_source(recipe.base)
     base = None if source is None else Checkpoint(resolve(source))
@@ -32,7 +32,7 @@ def run(recipe_file: str, out: str, seed: int | None = None) -> None:
     combined = combine(adapters, recipe.combination, recipe.seed if seed is None else seed)
     in_base = [] if base is None else [name.removesuffix(".weight") for name in base.names]
     transposed = any(adapter.config.get("fan_in_fan_out") for adapter in adapters.values())
-    with new_adapter(Path(out), base_name, combined.factors.keys(), in_base, getattr(torch, recipe.dtype)) as writer:
+    with new_adapter(target, base_name, combined.factors.keys(), in_base, getattr(torch, recipe.dtype)) as writer:
         for module, factor in combined.factors.items():
             if module in combined.embeddings:
                 writer.embedding(module, LowRank(factor.right.mT, factor.left.mT))
@@ -40,7 +40,7 @@ def run(recipe_file: str, out: str, seed: int | None = None) -> None:
                 writer.linear(module, factor, transposed=transposed)
     rank = max(factor.rank for factor in combined.factors.values())
     error = f"; relative error of the truncation {combined.relative_error:.4f}" if recipe.combination.truncates else ""
-    print(f"{recipe.combination.combine} of {len(adapters)} adapters, rank {rank}, written to {out}{error}")
+    print(f"{recipe.combination.combine} of {len(adapters)} adapters, rank {rank}, written to {target}{error}")
 
 
 def _refuse_more_than_factors(adapter: Adapter, base: Checkpoint | None) -> None:

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from evomerge.engine.stream import cores
+
 PACKAGES = ("evomerge", "torch", "transformers", "peft", "optuna", "lm-eval", "ray", "numpy")
 
 
@@ -20,7 +22,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_gib": round(memory, 1),
         "versions": {name: _version(name) for name in PACKAGES},
     }

@@ -23,6 +23,8 @@ from evomerge.report.extraction import extraction_table, left_out_lines
 from evomerge.types import Recipe
 from evomerge.weights.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.former_output import output_path
+from evomerge.weights.quantized import plain_checkpoint
 from evomerge.weights.sources import loadable, resolve
 from evomerge.weights.task_vector import LowRankTaskVector
 
@@ -40,20 +42,31 @@ class Origin:
     model: Path | Recipe
     merger: Merger | None = None
 
+    @property
+    def inputs(self) -> list[str]:
+        """Names of all models that are read."""
+        if isinstance(self.model, Path):
+            return [str(self.base.path), str(self.model)]
+        return [self.model.base, *(expert.source for expert in self.model.experts)]
+
 
 def run(config: Config) -> None:
     """One adapter, or with ``ranks=[...]`` one for each rank, scored."""
-    out = Path(required(config, "out")[0])
+    (out_name,) = required(config, "out")
     options = options_of(config)
     if config.extract.compress and config.recipe is None:
         raise UserError("extract.compress=true compresses the experts of a merge: give recipe=FILE instead of model=")
     origin = origin_of(config)
     if config.ranks:
+        out = Path(out_name).expanduser()
+        for rank in config.ranks:
+            output_path(str(out / rank_name(rank)), origin.inputs)
         # Late: workers and tasks take seconds to load, and extraction alone needs none of them.
         from evomerge.jobs.rank_curve import rank_curve
 
         rank_curve(config, origin, options, out)
         return
+    out = output_path(out_name, origin.inputs)
     console = Console(highlight=False)
     if config.extract.compress:
         assert origin.merger is not None and isinstance(origin.model, Recipe)
@@ -64,6 +77,11 @@ def run(config: Config) -> None:
     print(summary(done))
     for line in left_out_lines(done):
         print(line)
+
+
+def rank_name(rank: int) -> str:
+    """The folder of one rank's adapter among others."""
+    return f"rank-{rank:03d}"
 
 
 def write_compressed(merger: Merger, recipe: Recipe, out: Path, rank: int) -> str:
@@ -87,11 +105,11 @@ def origin_of(config: Config) -> Origin:
         return _origin_of_recipe(config.recipe)
     base_name, model = required(config, "base", "model")
     source = model_source(base_name)
-    base, folder = Checkpoint(resolve(source)), resolve(model_source(model))
+    base, folder = plain_checkpoint(resolve(source)), resolve(model_source(model))
     expert = (
         LowRankTaskVector.from_adapter(Adapter(folder), base)
         if (folder / "adapter_config.json").is_file()
-        else Checkpoint(folder)
+        else plain_checkpoint(folder)
     )
     return Origin(deltas_of_expert(base, expert), base, loadable(source, base.folder), folder)
 

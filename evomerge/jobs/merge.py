@@ -25,6 +25,7 @@ from evomerge.recipes.recipe_yaml import load
 from evomerge.types import Recipe
 from evomerge.weights.appearing import passing_folder
 from evomerge.weights.files import write_text
+from evomerge.weights.former_output import output_path
 from evomerge.weights.sources import loadable, resolve
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, shard_bytes
 
@@ -44,8 +45,9 @@ def run(config: Config) -> None:
         combine.run(recipe_file, out, config.seed)
     else:
         documents = load_mergekit(recipe_file)
-        merge_documents(documents, Path(out), config.seed or 0, max_shard_bytes)
-        write_card(mergekit_card(documents, recipe_file, out), out)
+        target = output_path(out, _inputs(documents), is_folder=Path(out).suffix != ".safetensors")
+        merge_documents(documents, target, config.seed or 0, max_shard_bytes)
+        write_card(mergekit_card(documents, recipe_file, str(target)), target)
 
 
 def merge_recipe(config: Config, recipe_file: str, max_shard_bytes: int) -> None:
@@ -53,15 +55,17 @@ def merge_recipe(config: Config, recipe_file: str, max_shard_bytes: int) -> None
     recipe = load(recipe_file)
     if config.seed is not None:
         recipe = replace(recipe, seed=config.seed)
+    inputs = [recipe.base, *(expert.source for expert in recipe.experts)]
+    out = None if config.out is None else output_path(config.out, inputs)
     merger = recipe_merger(recipe)
     if config.mergekit is not None:
         write_mergekit(merger, recipe, Path(config.mergekit))
-    if config.out is None:
+    if out is None:
         return
     with bytes_progress(f"merging by {recipe.method}") as progress:
-        export_model(merger, recipe, Path(config.out), progress, cores(), max_shard_bytes)
-    write_card(recipe_card(recipe, config.out), config.out)
-    print(f"{recipe.method} of {', '.join(expert.name for expert in recipe.experts)} written to {config.out}")
+        export_model(merger, recipe, out, progress, cores(), max_shard_bytes)
+    write_card(recipe_card(recipe, str(out)), out)
+    print(f"{recipe.method} of {', '.join(expert.name for expert in recipe.experts)} written to {out}")
 
 
 def write_mergekit(merger: Merger, recipe: Recipe, file: Path) -> None:
@@ -75,6 +79,11 @@ def write_mergekit(merger: Merger, recipe: Recipe, file: Path) -> None:
     text = dump(recipe, merger.layers, lambda name: loadable(name, resolve(name)))
     write_text(file, text)
     print(f"{recipe.method} of {', '.join(expert.name for expert in recipe.experts)} as a mergekit file: {file}")
+
+
+def _inputs(documents: Sequence[MergeConfig]) -> list[str | None]:
+    models = [model for document in documents for model in document.models if not model.step]
+    return [name for model in models for name in (model.path, model.lora)]
 
 
 def merge_documents(

@@ -14,10 +14,10 @@ from evomerge.weights.parents import Parent, read_parent, read_parents
 _ORIGIN = "Made by `python -m evomerge job=merge`."
 
 
-def write_card(text: str, out: str) -> None:
+def write_card(text: str, out: Path) -> None:
     """``README.md`` in the folder ``out``; a single file of weights gets none."""
-    if Path(out).is_dir():
-        write_text(Path(out) / "README.md", text)
+    if out.is_dir():
+        write_text(out / "README.md", text)
 
 
 def recipe_card(recipe: Recipe, out: str) -> str:
@@ -39,7 +39,7 @@ def mergekit_card(documents: Sequence[MergeConfig], file: str, out: str) -> str:
         parents = tuple(read_parent(expert.name, expert.source) for expert in named)
     else:
         base, parents = read_parents(_source(base_model.path, base_model.revision), named)
-    text = Path(file).read_text()
+    text = Path(file).read_text(encoding="utf-8")
     for parent in parents if base is None else (base, *parents):
         if Path(parent.source).is_absolute():
             text = text.replace(parent.source, parent.public_name)

@@ -13,7 +13,7 @@ from evomerge.engine.export import export_lora
 from evomerge.engine.extract import extract
 from evomerge.engine.extraction_plan import ExtractOptions
 from evomerge.errors import UserError
-from evomerge.jobs.extract_lora import Origin
+from evomerge.jobs.extract_lora import Origin, rank_name
 from evomerge.jobs.setup import open_pool, worker_spec
 from evomerge.report.rank_curve import CurvePoint, curve_table, write_curve
 from evomerge.types import Artefact, Pool, Recipe, Score, Work, scores_by_task
@@ -28,7 +28,7 @@ def rank_curve(config: Config, origin: Origin, options: ExtractOptions, out: Pat
         raise UserError("ranks=[...] sets every rank itself: leave out energy= and parameters=")
     base = str(origin.base.folder.resolve())
     whose = (origin.model.base, origin.model.experts) if isinstance(origin.model, Recipe) else (base, ())
-    pool = open_pool(config, worker_spec(config, *whose))
+    pool = open_pool(config, worker_spec(config, *whose), works=len(config.tasks))
     console = Console(highlight=False)
     try:
         whole = _score(config, pool, "model", _subject(origin, base), console)
@@ -48,7 +48,7 @@ def rank_curve(config: Config, origin: Origin, options: ExtractOptions, out: Pat
 
 def _adapters(origin: Origin, options: ExtractOptions, out: Path) -> list[tuple[str, Path, tuple[int, float, float]]]:
     """What kind, where, and parameters, megabytes and relative error."""
-    folder = (out / f"rank-{options.rank:03d}").resolve()
+    folder = (out / rank_name(options.rank)).resolve()
     done = extract(origin.deltas, folder, origin.base_name, options)
     found = [("truncated", folder, (done.parameters, _megabytes(folder), done.relative_error))]
     if _loses_rank(origin, options.rank):

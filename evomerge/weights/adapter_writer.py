@@ -72,7 +72,7 @@ class AdapterWriter:
 
     def text(self, name: str, content: str) -> None:
         """A further file of the folder."""
-        (self._work / name).write_text(content)
+        (self._work / name).write_text(content, encoding="utf-8")
 
     def close(self, targets: Iterable[str] | None) -> None:
         """Write header and configuration. ``targets``: PEFT's target_modules; default: the full module paths."""
@@ -81,7 +81,7 @@ class AdapterWriter:
         self._file.seek(0)
         self._file.write(struct.pack("<Q", self._reserved) + header.ljust(self._reserved))
         self._file.close()
-        (self._work / "adapter_config.json").write_text(json.dumps(self._config(targets), indent=2, sort_keys=True))
+        self.text("adapter_config.json", json.dumps(self._config(targets), indent=2, sort_keys=True))
 
     def abandon(self) -> None:
         self._file.close()

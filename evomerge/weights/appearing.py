@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -12,8 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evomerge.errors import UserError
+from evomerge.weights.exchange import exchange
+from evomerge.weights.files import FULL, reason, writing
+from evomerge.weights.former_output import check_target, place_of, write_manifest
 
-_OURS = ("config.json", "adapter_config.json")
+_LONGEST = 200  # bytes of a name that still leave room, in the 255 of most file systems, for what a work path adds
 
 
 @contextlib.contextmanager
@@ -21,118 +25,144 @@ def appearing_folder(folder: Path) -> Iterator[Path]:
     """A work folder beside ``folder`` that takes its name at the end; an error leaves nothing and replaces nothing.
 
     All of it is on the disk by then. What a killed predecessor left is removed first, unless its process still runs.
+    Where ``folder`` is a link, the folder that it points to is written.
 
     Raises:
-        UserError: ``folder`` is a file, or holds other things than a model or adapter; those are never replaced.
+        UserError: ``folder`` is a file, or holds other things than a former output; those are never replaced. Or it
+            cannot be written to.
     """
-    folder = folder.absolute()
-    if folder.is_file():
-        raise UserError(f"cannot write a folder to {folder}: a file of that name is there; give another name")
-    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).is_file() for name in _OURS):
-        raise UserError(f"cannot write to {folder}: it holds other things than a model; give a new folder")
-    with _claimed(folder, is_folder=True) as work:
-        old = work.with_suffix(".old")
-        try:
-            yield work
-            for file in work.rglob("*"):
-                _sync(file)
-            _sync(work)
-            if folder.exists():
-                folder.rename(old)
-            work.rename(folder)
-            _sync(folder.parent)
-        finally:
-            if old.exists() and not folder.exists():  # interrupted between the two renames
-                old.rename(folder)
-            shutil.rmtree(work, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+    target = place_of(folder)
+    with _claimed(target, is_folder=True) as work:
+        yield work
+        write_manifest(work)
+        for file in work.rglob("*"):
+            _sync(file)
+        _sync(work)
+        with writing(target), _turn(target.parent):
+            check_target(target, is_folder=True)  # again: others had hours to put something there
+            _put_in_place(work, target)
+            _sync(target.parent)
 
 
 @contextlib.contextmanager
 def appearing_file(path: Path) -> Iterator[Path]:
-    """The same for one file: a work file beside ``path``, made and empty, that takes its name at the end."""
-    path = path.absolute()
-    if path.is_dir():
-        raise UserError(f"cannot write a file to {path}: a folder of that name is there; give another name")
-    with _claimed(path, is_folder=False) as work:
-        try:
-            yield work
-            _sync(work)
-            work.replace(path)
-            _sync(path.parent)
-        finally:
-            work.unlink(missing_ok=True)
+    """The same for one file of weights: a work file, made and empty, that takes the name at the end."""
+    target = place_of(path)
+    with _claimed(target, is_folder=False) as work:
+        yield work
+        _sync(work)
+        with writing(target):
+            work.replace(target)
+            _sync(target.parent)
 
 
 @contextlib.contextmanager
 def passing_folder(beside: Path) -> Iterator[Path]:
     """A work folder beside ``beside`` that is gone at the end; what a killed predecessor left is removed first."""
-    with _claimed(beside.absolute().with_name(f"{beside.name}-steps"), is_folder=True) as work:
-        try:
-            yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    place = place_of(beside)
+    with _claimed(place.with_name(f"{place.name}-steps"), is_folder=True, replaces=False) as work:
+        inside = work / "steps"  # what is locked cannot be waited for: outputs appear in this one
+        inside.mkdir()
+        yield inside
 
 
 @contextlib.contextmanager
-def _claimed(target: Path, is_folder: bool) -> Iterator[Path]:
-    """A new path beside ``target``, locked while its maker lives: the kernel unlocks it however the process ends."""
-    try:
+def _claimed(target: Path, is_folder: bool, replaces: bool = True) -> Iterator[Path]:
+    """A new path beside ``target``, locked while its maker lives: the kernel unlocks it however the process ends.
+
+    At the end, whatever has that path by then goes.
+    """
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target)
-        work, handle = _claim(target, is_folder)
-    except OSError as error:
-        raise UserError(f"cannot write {target} ({error.strerror}): give a place that can be written to") from error
+        with _turn(target.parent):
+            if replaces:
+                check_target(target, is_folder)
+            _remove_leftovers(target)
+            work = target.parent / f".{_stem(target)}.{uuid.uuid4().hex[:8]}.partial"
+            if is_folder:
+                work.mkdir()
+            else:
+                work.touch(exist_ok=False)
+            handle = os.open(work, os.O_RDONLY)
+            _lock(handle)
     try:
         yield work
+    except OSError as error:
+        if error.errno in FULL:
+            raise UserError(f"cannot write {target} {reason(error)}") from error
+        raise
+    finally:
+        _remove(work)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Writers into ``folder`` begin and end one after another, so that none takes another's half step for a leftover.
+
+    The folder itself is the lock: a file would have to stay behind.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, wait=True)
+        yield
     finally:
         os.close(handle)
 
 
-def _claim(target: Path, is_folder: bool) -> tuple[Path, int]:
-    while True:
-        work = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.partial"
-        if is_folder:
-            work.mkdir()
-        else:
-            work.touch(exist_ok=False)
+def _put_in_place(work: Path, target: Path) -> None:
+    """Give ``work`` the name ``target``; what had it before, if anything, is at ``work`` then."""
+    if not target.exists():
+        work.rename(target)
+    elif not exchange(work, target):
+        old = work.with_suffix(".old")
+        target.rename(old)
         try:
-            handle = os.open(work, os.O_RDONLY)
-        except FileNotFoundError:  # taken for a leftover before it was locked
-            continue
-        if _lock(handle, unsupported=True) and work.exists():
-            return work, handle
-        os.close(handle)
+            work.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        old.rename(work)
 
 
 def _remove_leftovers(target: Path) -> None:
     """Clear away what killed processes left of ``target``; a complete predecessor that they had moved comes back."""
-    form = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.(partial|old)")
-    found = sorted(path for path in target.parent.iterdir() if form.fullmatch(path.name))
-    for path in found:
-        maker = path.with_suffix(".partial")
-        try:
-            handle = os.open(maker if maker.exists() else path, os.O_RDONLY)
-        except FileNotFoundError:  # another process clears up too
-            continue
-        if _lock(handle, unsupported=False):
-            if path.suffix == ".old" and not target.exists():
-                path.rename(target)
-            elif path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+    form = re.compile(rf"\.{re.escape(_stem(target))}\.[0-9a-f]{{8}}\.(partial|old)")
+    for path in [path for path in target.parent.iterdir() if form.fullmatch(path.name)]:
+        if path.suffix == ".old":  # only a process killed between two renames leaves one, see _put_in_place
+            if target.exists():
+                _remove(path)
             else:
-                path.unlink(missing_ok=True)
+                path.rename(target)
+            continue
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except OSError:  # its maker has just come to its end, or is somebody else
+            continue
+        if _lock(handle):
+            _remove(path)
         os.close(handle)
 
 
-def _lock(handle: int, unsupported: bool) -> bool:
-    """Whether the lock is ours now; ``unsupported`` where the file system has no such locks (some network ones)."""
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _stem(target: Path) -> str:
+    name = os.fsencode(target.name)
+    return target.name if len(name) <= _LONGEST else hashlib.sha256(name).hexdigest()
+
+
+def _lock(handle: int, wait: bool = False) -> bool:
+    """Whether the lock is ours now. Never, where the file system has no such locks (some network ones)."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
-        return unsupported
+        return False
     return True
 
 

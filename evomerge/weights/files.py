@@ -1,14 +1,45 @@
-"""Small files, written whole or not at all."""
+"""Small files, written whole or not at all; and why something cannot be written, in one line."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import errno
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+
+from evomerge.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` in one step; its folder is made when missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+    """Replace ``path`` by ``text`` in one step; its folder is made when missing. A link goes on pointing to the file.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    with writing(path):
+        path = path.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{uuid.uuid4().hex}.partial"
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """An error of the operating system in here says in one line that ``path`` cannot be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path} {reason(error)}") from error
+
+
+def reason(error: OSError) -> str:
+    """Why something cannot be written, and the cure."""
+    cure = "free some space or write elsewhere" if error.errno in FULL else "give a place that can be written to"
+    return f"({error.strerror or error}): {cure}"

@@ -20,6 +20,7 @@ import torch
 
 from evomerge.errors import UserError
 from evomerge.weights.appearing import appearing_file, appearing_folder
+from evomerge.weights.files import FULL
 from evomerge.weights.tensor_files import DTYPES
 
 MAX_SHARD_BYTES = 5 * 1000**3  # as the hub's libraries do
@@ -222,9 +223,12 @@ class _Shard:
         try:
             if self._size > free:  # asked first: reserving until nothing is left would starve others meanwhile
                 raise OSError(errno.ENOSPC, "too small")
-            os.posix_fallocate(self._handle, 0, self._size)
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(self._handle, 0, self._size)
+            else:
+                os.ftruncate(self._handle, self._size)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in FULL:
                 raise UserError(
                     f"cannot write {target}: it takes {self._size / 1e9:.1f} GB more and the disk gives "
                     f"{free / 1e9:.1f} GB; free some or write elsewhere"
@@ -262,4 +266,4 @@ def _cut(layout: Sequence[TensorLayout], max_bytes: int) -> list[list[TensorLayo
 
 def write_json(path: Path, value: Any) -> None:
     """The same value gives the same bytes."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

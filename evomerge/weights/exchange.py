@@ -1,0 +1,34 @@
+"""Two names of one folder change places in one step, where the system can do that."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from pathlib import Path
+
+_HERE = -100  # AT_FDCWD of Linux: paths are taken as they are
+_SWAP = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places, so that nobody ever finds neither; False where kernel or file system cannot.
+
+    Raises:
+        OSError: it can, but not with these two.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "linux" and hasattr(library, "renameat2"):
+        failed = library.renameat2(_HERE, names[0], _HERE, names[1], _SWAP)
+    elif sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*names, _SWAP)
+    else:
+        return False
+    if failed:
+        number = ctypes.get_errno()
+        if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            return False
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
+    return True
