@@ -1,8 +1,9 @@
 """Code answers in HumanEval's format (arXiv:2107.03374): the tests and the tested code run in two processes.
 
 Tested code shares no process with the tests, so nothing it does there can turn into a verdict: not ``sys.exit(0)``,
-printing, patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It only answers calls, with plain
-values, with the state of objects whose class the prompt defines (:mod:`evomerge.evaluation.shared_objects`), and for
+printing, patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It only answers calls
+(:mod:`evomerge.evaluation.calls`), with plain values, functions and iterators that are called and drawn from over the
+line, with the state of objects whose class the prompt defines (:mod:`evomerge.evaluation.shared_objects`), and for
 classes of its own that tests name with references (:mod:`evomerge.evaluation.stand_ins`). The process that runs the
 tests never executes a line the model wrote, and alone decides.
 
@@ -18,15 +19,15 @@ import math
 import re
 import sys
 import textwrap
-from collections import deque
+import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evomerge.evaluation import frames, plain_values
+from evomerge.evaluation.calls import Line, raised
 from evomerge.evaluation.messages import before_fence, parts, without_reasoning
-from evomerge.evaluation.plain_values import NotPlain
 from evomerge.evaluation.shared_objects import SharedObjects
-from evomerge.evaluation.stand_ins import Held, StandIns, exception
+from evomerge.evaluation.stand_ins import Held, StandIns
 
 # Where a program starts, with prose before it.
 _START = re.compile(r"^(?:(?:async\s+def|def|class|import|from)\s|@\w)", re.MULTILINE)
@@ -57,59 +58,19 @@ def answer_calls(fd: int) -> None:
     if message is None:
         return
     sent = plain_values.loads(message)
-    namespace: dict[str, Any] = {"__name__": "answer"}
+    namespace = _module("answer")
     held = Held(sent["classes"], namespace)
-    objects = _Objects(held, SharedObjects(sent["shared"], namespace, 1))
+    line = Line(fd, 1, held, SharedObjects(sent["shared"], namespace, 1), namespace)
     try:
         exec(compile(sent["program"], "answer.py", "exec", dont_inherit=True), namespace)
     except BaseException as error:
-        _reply(fd, _raised(error), objects)
+        line.reply(raised(error))
         return
     functions = [name for name, value in namespace.items() if callable(value) and isinstance(name, str)]
     modules = [name for name in _MODULES if name in namespace and namespace[name] is sys.modules.get(name)]
-    _reply(fd, {"functions": functions, "modules": modules, "bases": held.bases()}, objects)
+    line.reply({"functions": functions, "modules": modules, "bases": held.bases()})
     while (message := frames.receive(fd)) is not None:
-        call = objects.loads(message)
-        arguments, keywords = list(call["args"]), dict(call["kwargs"])
-        before = [objects.dumps(argument) for argument in arguments]
-        try:
-            if call["do"] == "call":
-                result = namespace[arguments[0]](*arguments[1:], **keywords)
-            else:
-                result = held.do(call["do"], *arguments, **keywords)
-            _reply(fd, {"result": result, "changed": _changed(arguments, before, objects)}, objects)
-        except BaseException as error:
-            _reply(fd, _raised(error), objects)
-
-
-def _raised(error: BaseException) -> dict[str, Any]:
-    """What is told of an exception: the names of its classes, nearest first, and what it holds if that is plain."""
-    told: dict[str, Any] = {"error": [kind.__name__ for kind in type(error).__mro__]}
-    for name, value in (("args", error.args), ("state", error.__dict__)):
-        try:
-            plain_values.dumps(value)
-        except NotPlain:
-            continue
-        told[name] = value
-    return told
-
-
-def _reply(fd: int, message: dict[str, Any], objects: _Objects) -> None:
-    try:
-        text = objects.dumps(message)
-    except NotPlain as error:
-        text = plain_values.dumps({"error": ["NotPlain"], "args": (str(error),)})
-    frames.send(fd, text.encode())
-
-
-def _changed(arguments: list[Any], before: list[str], objects: _Objects) -> dict[int, Any]:
-    """Arguments changed in place, as sorting functions do: the tests shall see that too."""
-    return {
-        position: argument
-        for position, argument in enumerate(arguments)
-        if (isinstance(argument, (list, tuple, dict, set, bytearray, deque)) or objects.shared.knows(argument))
-        and objects.dumps(argument) != before[position]
-    }
+        line.serve(message)
 
 
 def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
@@ -133,20 +94,20 @@ def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
         shared = [name for name in finished if name not in classes and name != item["entry_point"]]
         first = {"program": program(item, answer), "classes": list(classes), "shared": shared}
         frames.send(fd, plain_values.dumps(first).encode())
-        line = _Line(fd)
-        started = line.receive()
-        stand_ins = StandIns(classes, dict(started["bases"]), line.ask)
         # A copy: the tests may give a name another meaning.
-        line.objects = _Objects(stand_ins, SharedObjects(shared, dict(namespace), 0))
+        stand_ins = StandIns(classes)
+        line = Line(fd, 0, stand_ins, SharedObjects(shared, dict(namespace), 0))
+        started = line.receive()
+        stand_ins.begin(dict(started["bases"]), line.ask)
         for name in started["functions"]:
             # Helpers that only the answer defines; what the prompt or Python defines is never taken from the answer.
             if isinstance(name, str) and name not in namespace and not hasattr(builtins, name):
-                namespace[name] = _Remote(line, name)
+                namespace[name] = line.function(name)
         for name in started["modules"]:
             # MBPP's tests use what the program imported; the module itself is this process's own.
             if name in _MODULES and name not in namespace:
                 namespace[name] = importlib.import_module(name)
-        namespace[item["entry_point"]] = _Remote(line, item["entry_point"])
+        namespace[item["entry_point"]] = line.function(item["entry_point"])
         namespace |= stand_ins.kinds
         exec(compile(item["test"], "test.py", "exec", dont_inherit=True), namespace)
         namespace["check"](namespace[item["entry_point"]])
@@ -207,91 +168,19 @@ def _error(code: str) -> int | None:
 def _trusted_namespace(prompt: str) -> dict[str, Any]:
     """What the prompt defines by itself: imports and helper functions that tests call."""
     for text in (prompt, prompt + "\n    pass\n"):
-        namespace: dict[str, Any] = {"__name__": "tests"}
+        namespace = _module("tests")
         try:
             exec(compile(text, "prompt.py", "exec", dont_inherit=True), namespace)
         except Exception:
             continue
         return namespace
-    return {"__name__": "tests"}
+    return _module("tests")
 
 
-class _Objects:
-    """What crosses besides plain values, on one end of the line."""
-
-    def __init__(self, own: Held | StandIns, shared: SharedObjects) -> None:
-        self.own, self.shared = own, shared
-
-    def dumps(self, value: Any) -> str:
-        refer = self.shared.referring()
-        return plain_values.dumps(value, lambda part: self.own.refer(part) or refer(part))
-
-    def loads(self, text: bytes) -> Any:
-        return plain_values.loads(
-            text, lambda told: (self.shared if told[0] in self.shared.names else self.own).resolve(told)
-        )
-
-
-class _Line:
-    """The tests' end of the line to the answer."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.objects = _Objects(StandIns({}, {}, self.ask), SharedObjects([], {}, 0))
-
-    def ask(self, what: str, /, *args: Any, **kwargs: Any) -> Any:
-        """What the answer gives back; ``args`` that it changed in place are changed.
-
-        Raises:
-            Exception: of a class that Python or the tests' item knows, as the answer raised it.
-        """
-        message = {"do": what, "args": args, "kwargs": kwargs}
-        frames.send(self._fd, self.objects.dumps(message).encode())
-        reply = self.receive()
-        for position, value in dict(reply["changed"]).items():
-            _overwrite(args[position], value)
-        return reply["result"]
-
-    def receive(self) -> dict[str, Any]:
-        message = frames.receive(self._fd, 2 * plain_values.MAX_CHARACTERS)
-        if message is None:
-            raise RuntimeError("the answer's process is gone")
-        reply = self.objects.loads(message)
-        if "error" in reply:
-            raise self._error(reply)
-        return dict(reply)
-
-    def _error(self, reply: dict[str, Any]) -> Exception:
-        # An AssertionError raised by the answer fails the test like any other; only Exceptions may be tested for.
-        own = self.objects.own
-        kinds = own.kinds if isinstance(own, StandIns) else {}
-        known = (kinds.get(name) or self.objects.shared.kind(name) or exception(name) for name in reply["error"])
-        kind = next((kind for kind in known if kind and issubclass(kind, Exception)), RuntimeError)
-        error: Exception = kind.__new__(kind, *reply.get("args", ()))
-        error.__dict__.update(reply.get("state", {}))
-        return error
-
-
-class _Remote:
-    """A function of the answer, called in its process."""
-
-    def __init__(self, line: _Line, name: str) -> None:
-        self._line = line
-        self.__name__ = name
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._line.ask("call", self.__name__, *args, **kwargs)
-
-
-def _overwrite(argument: Any, value: Any) -> None:
-    if isinstance(argument, (list, bytearray)) and type(value) is type(argument):
-        argument[:] = value
-    elif isinstance(argument, deque) and type(value) is type(argument):
-        argument.clear()
-        argument.extend(value)
-    elif isinstance(argument, (dict, set)) and type(value) is type(argument):
-        argument.clear()
-        argument.update(value)
+def _module(name: str) -> dict[str, Any]:
+    """The namespace of a new module, which is where dataclasses look up what their annotations name."""
+    module = sys.modules[name] = types.ModuleType(name)
+    return vars(module)
 
 
 def metrics(verdict: bytes) -> dict[str, float]:

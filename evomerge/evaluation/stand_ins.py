@@ -85,6 +85,7 @@ class Held:
         self._namespace = namespace
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
+        self.kinds: dict[str, type] = {}
 
     def bases(self) -> dict[str, list[str]]:
         """Of each class: its name and those of its bases, nearest first."""
@@ -108,8 +109,11 @@ class Held:
         name, number, _ = reference
         return self._namespace[name] if number == _CLASS else self._objects[number]
 
-    def do(self, what: str, owner: Any, *args: Any, **kwargs: Any) -> Any:
-        """Carry out what a stand-in was asked. ``get`` gives a pair: whether it is a method, and else the value."""
+    def do(self, what: str, owner: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the answer's function of the name ``owner``, or carry out what a stand-in was asked. ``get`` gives a
+        pair: whether it is a method, and else the value."""
+        if what == "call":
+            return self._namespace[owner](*args, **kwargs)
         if what == "get":
             value = getattr(owner, *args)
             method = callable(value) and self.refer(value) is None
@@ -141,13 +145,21 @@ class StandIns:
 
     Args:
         classes: of the item.
-        bases: what the answer says of its classes (:meth:`Held.bases`).
-        ask: asks the answer: what, then arguments.
     """
 
-    def __init__(self, classes: Classes, bases: Mapping[str, list[str]], ask: Ask) -> None:
+    def __init__(self, classes: Classes) -> None:
         self.kinds: dict[str, type] = {}
+        self._classes = classes
         self._objects: dict[tuple[str, int], Any] = {}
+
+    def begin(self, bases: Mapping[str, list[str]], ask: Ask) -> None:
+        """Make the classes.
+
+        Args:
+            bases: what the answer says of its classes (:meth:`Held.bases`).
+            ask: asks the answer: what, then arguments.
+        """
+        classes = self._classes
         for name in sorted(classes, key=lambda name: len(bases.get(name, ()))):  # bases first
             if name not in bases:
                 continue
@@ -159,6 +171,9 @@ class StandIns:
                 members = {"__slots__": (), "__evomerge_ask__": staticmethod(ask)}
                 own = frozenset(classes[name])
                 self.kinds[name] = _Kind(name, (known or _StandIn,), members | {"__evomerge_own__": own})
+
+    def do(self, what: str, /, *args: Any, **kwargs: Any) -> Any:
+        raise NotPlain(f"an answer cannot ask for '{what}'")
 
     def refer(self, value: Any) -> Reference | None:
         kind = type(value)
