@@ -32,5 +32,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     listed = ", ".join(names) if len(names) <= _MOST else f"{len(names)} names, from {names[0]} to {names[-1]}"
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1) or difflib.get_close_matches(name.lower(), names, n=1)
     return f"did you mean '{close[0]}'? (known: {listed})" if close else f"known: {listed}"

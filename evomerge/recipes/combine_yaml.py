@@ -22,15 +22,13 @@ What is left out has its default; density has none.
 
 from __future__ import annotations
 
-import contextlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from evomerge.errors import UserError, nearest
-from evomerge.recipes.documents import parse_documents, read_documents
-from evomerge.recipes.nodes import Node
+from evomerge.recipes.documents import located, parse_documents, read_documents
+from evomerge.recipes.nodes import Node, finite_number
 
 TYPES = (
     "cat",
@@ -160,7 +158,7 @@ def _recipe(documents: list[object], where: str, folder: Path | None) -> Combine
     base = node["base"].optional_text()
     return CombineRecipe(
         _combination(node, folder, ""),
-        None if base is None else _located(base, folder),
+        None if base is None else located(base, folder),
         node["seed"].whole() if "seed" in node else 0,
         dtype,
     )
@@ -211,21 +209,11 @@ def _entry(node: Node, folder: Path | None, prefix: str) -> AdapterEntry:
         # random masks depend on names: equal names in two inner combinations must not mean equal masks
         return AdapterEntry(prefix + name, _combination(inner, folder, f"{prefix}{name}/"), weight)
     path = model.text()
-    return AdapterEntry(prefix + (name or Path(path.rstrip("/")).name), _located(path, folder), weight)
+    return AdapterEntry(prefix + (name or Path(path.rstrip("/")).name), located(path, folder), weight)
 
 
 def _number(node: Node) -> float:
-    value = node.value
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a text
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    found = finite_number(node.value)
+    if found is None:
         node.refuse(f"this must be a finite number, got {node.kind}")
-    return float(value)
-
-
-def _located(model: str, folder: Path | None) -> str:
-    """A path relative to the recipe's folder as one that works from here; anything else as it is."""
-    if folder is not None and not Path(model).is_absolute() and (folder / model).exists():
-        return str(folder / model)
-    return model
+    return found

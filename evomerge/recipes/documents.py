@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,34 @@ def read_documents(path: str | Path) -> list[Any]:
 def parse_documents(text: str, where: str) -> list[Any]:
     """The documents in a YAML text. ``where``: what errors call it."""
     try:
-        return [document for document in yaml.safe_load_all(text) if document is not None]
+        return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
+    except RecursionError:
+        raise UserError(f"{where} is not valid YAML: its brackets are nested too deeply") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it cannot be parsed"
         raise UserError(f"{where} is not valid YAML{line}: {problem}") from None
+
+
+def located(model: str, folder: Path | None) -> str:
+    """A path relative to a document's folder as one that works from here; anything else as it is."""
+    # not Path.exists: it raises for a text too long to be a path
+    if folder is not None and not Path(model).is_absolute() and os.path.exists(folder / model):
+        return str(folder / model)
+    return model
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping; YAML would take the last one without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    problem = f"the key '{key.value}' is there twice, drop one"
+                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+                seen.add((key.tag, key.value))
+        return node

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from evomerge.errors import UserError, nearest
+
+
+def finite_number(value: Any) -> float | None:
+    """``value`` as a finite number; None when it is none. A text may be one: YAML 1.1 reads 1e-3 as a text."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 @dataclass(frozen=True)

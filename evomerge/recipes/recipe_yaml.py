@@ -15,7 +15,6 @@ default.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,9 @@ from evomerge.errors import UserError, nearest
 from evomerge.merging.base import METHODS
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Domain, Range, Value
+from evomerge.recipes.documents import located, parse_documents, read_documents
+from evomerge.recipes.experts import check_models
+from evomerge.recipes.nodes import finite_number
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 
@@ -39,15 +41,7 @@ def load(path: str | Path) -> Recipe:
     Raises:
         UserError: the file is missing, is not YAML or not a valid recipe; names file and key.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"cannot read the recipe {path}: {reason}; give the path of a YAML file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"the recipe {path} is not text; give the path of a YAML file") from None
-    return parse(text, where=str(path), folder=path.parent)
+    return _recipe(read_documents(path), str(path), Path(path).parent)
 
 
 def parse(text: str, where: str = "recipe", folder: Path | None = None) -> Recipe:
@@ -58,13 +52,13 @@ def parse(text: str, where: str = "recipe", folder: Path | None = None) -> Recip
         where: what errors call it.
         folder: where relative model paths are looked up first.
     """
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise UserError(f"{where} is not valid YAML{line}: {problem}") from None
+    return _recipe(parse_documents(text, where), where, folder)
+
+
+def _recipe(documents: Sequence[Any], where: str, folder: Path | None) -> Recipe:
+    if len(documents) > 1:
+        raise UserError(f"a recipe is one YAML document, got {len(documents)}: write a file for each ({where})")
+    data = documents[0] if documents else None
     keys = ", ".join(_KEYS)
     if not isinstance(data, dict):
         raise UserError(f"a recipe is a mapping with the keys {keys}, got {_kind(data)} ({where})")
@@ -97,7 +91,7 @@ def parse(text: str, where: str = "recipe", folder: Path | None = None) -> Recip
         for key in _EXPERT_KEYS:
             if key not in row:
                 raise UserError(f"an expert needs the key '{key}' ({at})")
-        experts.append(Expert(_text(row, "name", at), _located(_text(row, "model", at), folder)))
+        experts.append(Expert(_text(row, "name", at), located(_text(row, "model", at), folder)))
         weight = row["weight"]
         values = weight if isinstance(weight, list) else [weight]
         if not values:
@@ -106,16 +100,16 @@ def parse(text: str, where: str = "recipe", folder: Path | None = None) -> Recip
         for name, (_, default) in method.expert_parameters.items():
             per_expert[name].append(_number(row.get(name, default), name, f"{at}.{name}"))
 
-    shared = data.get("parameters") or {}
+    shared = {} if data.get("parameters") is None else data["parameters"]
     if not isinstance(shared, dict):
         raise UserError(f"parameters must be a mapping, got {_kind(shared)} ({where}: parameters)")
     _refuse_unknown(shared, tuple(method.parameters), f"{where}: parameters", f" for {method.name}")
     seed = data.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise UserError(f"seed must be a whole number, got {seed!r} ({where}: seed)")
-    return check(
+    recipe = check(
         Recipe(
-            base=_located(_text(data, "base", where), folder),
+            base=located(_text(data, "base", where), folder),
             experts=tuple(experts),
             method=method.name,
             weights=_by_group(weights, where),
@@ -125,12 +119,14 @@ def parse(text: str, where: str = "recipe", folder: Path | None = None) -> Recip
                 for name, (domain, default) in method.parameters.items()
                 if domain.searched or name in shared  # options are kept only where they are stated
             },
-            modifiers=_modifiers(data.get("modifiers") or {}, where),
+            modifiers=_modifiers(data.get("modifiers"), where),
             seed=seed,
             dtype=_text(data, "dtype", where) if "dtype" in data else "bfloat16",
         ),
         where,
     )
+    check_models(recipe.base, recipe.experts, method.needs_base, f"{where}: experts")
+    return recipe
 
 
 def dump(recipe: Recipe) -> str:
@@ -159,12 +155,15 @@ def dump(recipe: Recipe) -> str:
 
 def _modifiers(data: Any, where: str) -> dict[str, dict[str, float]]:
     """All parameters of every modifier named; what is left out has its default."""
+    if data is None:
+        return {}
     if not isinstance(data, dict):
         raise UserError(f"modifiers must be a mapping, got {_kind(data)} ({where}: modifiers)")
     _refuse_unknown(data, tuple(MODIFIERS), f"{where}: modifiers")
     found: dict[str, dict[str, float]] = {}
     for modifier, given in data.items():
-        at, known, values = f"{where}: modifiers.{modifier}", MODIFIERS[modifier].parameters, given or {}
+        at, known = f"{where}: modifiers.{modifier}", MODIFIERS[modifier].parameters
+        values = {} if given is None else given
         if not isinstance(values, dict):
             raise UserError(f"a modifier is a mapping of its parameters, got {_kind(values)} ({at})")
         _refuse_unknown(values, tuple(known), at, f" for {modifier}")
@@ -184,13 +183,6 @@ def _by_group(columns: Sequence[Sequence[float]], where: str) -> tuple[tuple[flo
     return tuple(zip(*(list(c) * groups if len(c) == 1 else c for c in columns), strict=True))
 
 
-def _located(model: str, folder: Path | None) -> str:
-    """A path relative to the recipe's folder as one that works from here; anything else as it is."""
-    if folder is not None and not Path(model).is_absolute() and (folder / model).exists():
-        return str(folder / model)
-    return model
-
-
 def _refuse_unknown(data: Mapping[Any, Any], known: Sequence[str], where: str, whose: str = "") -> None:
     for key in data:
         if key not in known:
@@ -206,14 +198,11 @@ def _text(data: Mapping[str, Any], key: str, where: str) -> str:
 
 
 def _number(value: Any, name: str, where: str) -> float:
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a text
-        try:
-            value = float(value)
-        except ValueError:
-            raise UserError(f"{name} must be a number, got '{value}' ({where})") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UserError(f"{name} must be a finite number, got {_kind(value)} ({where})")
-    return float(value)
+    found = finite_number(value)
+    if found is None:
+        wanted = "a number" if isinstance(value, str) else "a finite number"
+        raise UserError(f"{name} must be {wanted}, got {_kind(value)} ({where})")
+    return found
 
 
 def _value(domain: Domain, value: Any, name: str, where: str) -> Value:

@@ -11,6 +11,7 @@ from evomerge.errors import UserError, nearest
 from evomerge.merging.base import METHODS, MergeMethod
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Range
+from evomerge.recipes.experts import check_models
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 
@@ -72,6 +73,8 @@ class SearchSpace:
         names = [expert.name for expert in self.experts]
         if len(set(names)) != len(names):
             raise UserError(f"experts need different names, got {', '.join(names)} (space: experts)")
+        needs_base = any(METHODS[name].needs_base for name in self.methods)
+        check_models(self.base, self.experts, needs_base, "space: experts")
         if isinstance(self.layer_groups, bool) or self.layer_groups < 1:
             raise UserError(f"layer_groups must be at least 1, got {self.layer_groups} (space: layer_groups)")
         low, high = self.weight_range

@@ -11,6 +11,7 @@ from evomerge.errors import UserError
 from evomerge.merging import METHODS, Range
 from evomerge.merging.parameters import Choice, Domain, Value
 from evomerge.recipes import dump, load, parse
+from evomerge.recipes.documents import parse_documents
 from evomerge.types import Expert, Recipe
 
 GOOD = """
@@ -101,9 +102,20 @@ def test_model_paths_are_looked_up_beside_the_recipe_first(tmp_path, monkeypatch
         ("seed: 3", "seed: 0.5", "seed must be a whole number, got 0.5 (r.yaml: seed)"),
         ("seed: 3", "seed: true", "seed must be a whole number, got True (r.yaml: seed)"),
         ("seed: 3", "parameters: {scal: 1}", "unknown key 'scal' for ties: did you mean 'scale'?"),
+        ("seed: 3", "seed: 3\nseed: 4", "r.yaml is not valid YAML, line 8: the key 'seed' is there twice, drop one"),
+        ("weight: 0.3", "weight: 0.3, weight: 0.4", "line 6: the key 'weight' is there twice"),
+        ("weight: 0.3", f"weight: 1{'0' * 400}", "weight must be a finite number, got 1000"),
+        ("weight: 0.3", "weight: 1e400", "weight must be a number, got '1e400' (r.yaml: experts[1].weight)"),
+        ("org/code@v1", "adapters/sql", "experts 'sql' and 'code' are one model, adapters/sql: give each its own"),
+        ("org/code@v1", "org/base", "expert 'code' is the base itself, from which it differs in nothing"),
+        ("seed: 3", "---\nseed: 3", "a recipe is one YAML document, got 2: write a file for each (r.yaml)"),
+        ("seed: 3", "parameters: ''", "parameters must be a mapping, got '' (r.yaml: parameters)"),
+        ("seed: 3", "modifiers: 0", "modifiers must be a mapping, got 0 (r.yaml: modifiers)"),
+        ("seed: 3", "modifiers: {lines: false}", "a modifier is a mapping of its parameters, got False"),
         ("seed: 3", "parameters: 4", "parameters must be a mapping, got 4 (r.yaml: parameters)"),
         ("seed: 3", "parameters: {average: mean}", "unknown average 'mean'"),
         ("method: ties", "method: tie", "unknown merge method 'tie': did you mean 'ties'?"),
+        ("method: ties", "method: TIES", "unknown merge method 'TIES': did you mean 'ties'?"),
         ("method: ties", "method: [ties]", "method must be a text, got a list (r.yaml: method)"),
         ("method: ties", "", "a recipe needs the key 'method' (r.yaml)"),
         ("base: org/base", "base:", "base must be a text, got nothing (r.yaml: base)"),
@@ -125,6 +137,24 @@ def test_mistakes(old, new, message):
         parse(GOOD.replace(old, new), "r.yaml")
     assert message in str(error.value)
     assert "\n" not in str(error.value) and "r.yaml" in str(error.value)
+
+
+def test_the_base_can_be_averaged_with_the_experts():
+    assert parse(GOOD.replace("ties", "linear").replace(", density: 0.5", "").replace("org/code@v1", "org/base"))
+
+
+def test_merged_mappings_may_override_keys_and_brackets_have_a_limit():
+    text = """
+{common: &common {density: 0.5, weight: 1}, own: &own {<<: *common, weight: 2}, both: {<<: *own, weight: 3}}
+"""
+    assert parse_documents(text, "x")[0]["both"] == {"density": 0.5, "weight": 3}
+    with pytest.raises(UserError, match=r"r\.yaml is not valid YAML: its brackets are nested too deeply"):
+        parse("base: " + "[" * 3000, "r.yaml")
+
+
+def test_a_text_too_long_to_be_a_path_is_a_name(tmp_path):
+    (tmp_path / "r.yaml").write_text(GOOD.replace("adapters/sql", "x" * 5000))
+    assert load(tmp_path / "r.yaml").experts[0].source == "x" * 5000
 
 
 @pytest.mark.parametrize("text", ["", "- a", "just a text", "3"])

@@ -187,6 +187,14 @@ def test_experts_of_one_name():
         SearchSpace("base", (EXPERTS[0], EXPERTS[0]), ("ties",))
 
 
+def test_experts_of_one_model_and_the_base_as_an_expert():
+    with pytest.raises(UserError, match=r"experts 'sql' and 'b' are one model, adapters/sql.*\(space: experts\[1\]\)"):
+        SearchSpace("base", (EXPERTS[0], Expert("b", "adapters/sql")), ("ties",))
+    with pytest.raises(UserError, match="expert 'b' is the base itself"):
+        SearchSpace("base", (EXPERTS[0], Expert("b", "base")), ("linear", "ties"))
+    assert SearchSpace("base", (EXPERTS[0], Expert("b", "base")), ("linear", "slerp"))
+
+
 def test_optuna_takes_every_parameter_and_anchor():
     """The anchors are enqueued in Optuna: suggested values must be exactly the enqueued ones."""
     import optuna

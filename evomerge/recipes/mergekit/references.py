@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from evomerge.recipes.documents import located
 from evomerge.recipes.mergekit.config import ModelRef
 from evomerge.recipes.nodes import Node
 
@@ -24,9 +25,7 @@ class Surroundings:
 
     def locate(self, path: str) -> str:
         """``path`` as it works from the working directory; what does not exist in ``folder`` stays as it is."""
-        if self.folder is not None and not Path(path).is_absolute() and os.path.exists(self.folder / path):
-            return str(self.folder / path)
-        return path
+        return located(path, self.folder)
 
 
 def model_ref(node: Node, around: Surroundings) -> ModelRef:

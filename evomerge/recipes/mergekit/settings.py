@@ -19,7 +19,7 @@ def number(value: Scalar, name: str, where: str) -> float:
     """``value`` as a finite number; a text counts when it is one, for YAML 1.1 reads 1e-3 as a text."""
     try:
         found = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UserError(f"{name} must be a number, got '{value}' ({where})") from None
     if not math.isfinite(found):
         raise UserError(f"{name} must be a finite number, got {value} ({where})")
