@@ -26,9 +26,11 @@ _REFUSED = (
     "layer_replication",
     "trainable_token_indices",
     "target_parameters",
+    "megatron_config",
 )
 # Starts that leave the base weights alone; the others (pissa, olora, corda, loftq, lora_ga) change them.
 _PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+_SAVE_AGAIN = "save it again with peft's save_pretrained"
 _KEY = re.compile(r"base_model\.model\.(?P<path>.+)")
 _LORA = re.compile(r"(?P<module>.+)\.lora_(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)(?P<rest>(\.\w+)*)")
 # wrappers that PEFT puts between a module and its parameters
@@ -108,7 +110,7 @@ class Adapter:
         def refuse(key: str) -> UserError:
             return UserError(
                 f"adapter {self.folder} cannot be merged exactly ({key}={self.config[key]!r}): merge it into its base "
-                "with peft's merge_and_unload and give the resulting model folder instead"
+                "with peft's merge_and_unload, where peft can, and give the resulting model folder instead"
             )
 
         if "peft_type" not in self.config:
@@ -143,8 +145,12 @@ class Adapter:
                 self.replacements[_WRAPPERS.sub("", match["path"])] = file.tensor(key)
             else:
                 part = "bias" if lora["rest"].endswith(".bias") else lora["part"]
+                parts = modules.setdefault(lora["module"], {})
+                if part in parts or not file.dtype(key).is_floating_point:
+                    wrong = "several adapters" if part in parts else f"codes of {file.dtype(key)}, no numbers,"
+                    raise UserError(f"adapter {self.folder} holds {wrong} under '{key}': {_SAVE_AGAIN}")
                 # clone: the file may be overwritten while a run goes on
-                factor = modules.setdefault(lora["module"], {})[part] = file.tensor(key).float().clone()
+                factor = parts[part] = file.tensor(key).float().clone()
                 if not all_finite(factor):
                     raise UserError(
                         f"adapter {self.folder} holds NaN or infinity in '{key}': its training diverged or the file is "
@@ -152,6 +158,11 @@ class Adapter:
                     )
         for module, parts in sorted(modules.items()):
             self._read_module(module, parts)
+        if self.magnitudes.keys() != (self.factors | self.embeddings if self.config.get("use_dora") else {}).keys():
+            raise UserError(
+                f"adapter {self.folder} has use_dora={self.config.get('use_dora', False)}, which does not go with the "
+                f"magnitudes that it holds: {_SAVE_AGAIN}"
+            )
         if not (self.factors or self.embeddings or self.replacements):
             raise UserError(f"adapter {self.folder} holds no factors")
 
@@ -172,8 +183,16 @@ class Adapter:
 
     def scale(self, module: str, rank: int) -> float:
         """Of a module's factors: alpha / r, or alpha / sqrt(r) when rank-stabilised (arXiv:2312.03732)."""
-        alpha = _pattern_value(self.config.get("alpha_pattern") or {}, module, self.config["lora_alpha"])
-        return float(alpha) / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+        default = self.config.get("lora_alpha", 8)  # peft's own
+        try:
+            alpha = _pattern_value(self.config.get("alpha_pattern") or {}, module, default)
+            return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+        except (AttributeError, TypeError, re.error) as error:
+            patterns = self.config.get("alpha_pattern")
+            raise UserError(
+                f"adapter {self.folder} has lora_alpha={default!r} and alpha_pattern={patterns!r} ({error}), wanted a "
+                f"number and patterns of such: {_SAVE_AGAIN}"
+            ) from error
 
 
 def _pattern_value(patterns: Mapping[str, float], module: str, default: float) -> float:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -65,6 +65,7 @@ def test_an_adapter_of_another_base_is_named(pico_model, pico_adapter, config):
         ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights='pissa_niter_4'"),
         ({"trainable_token_indices": [1, 2]}, "trainable_token_indices="),
         ({"peft_type": "IA3"}, "peft_type='IA3'"),
+        ({"megatron_config": {"a": 1}}, "megatron_config="),
     ],
 )
 def test_refuses_by_configuration(pico_adapter, tmp_path, change, text):
@@ -73,6 +74,47 @@ def test_refuses_by_configuration(pico_adapter, tmp_path, change, text):
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | change))
     with pytest.raises(UserError, match=f"cannot be merged exactly \\({text}.*merge_and_unload"):
+        Adapter(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"lora_alpha": "16"}, r"lora_alpha='16' and alpha_pattern=.*wanted a number"),
+        ({"lora_alpha": None}, "lora_alpha=None"),
+        ({"alpha_pattern": {"(q_proj": 3}}, r"alpha_pattern={'\(q_proj': 3} \(missing \), unterminated"),
+        ({"alpha_pattern": ["q_proj"]}, r"alpha_pattern=\['q_proj'\]"),
+        ({"use_dora": True}, "use_dora=True, which does not go with the magnitudes that it holds"),
+    ],
+)
+def test_refuses_a_configuration_that_does_not_go_with_the_tensors(pico_adapter, tmp_path, change, text):
+    folder = tmp_path / "adapter"
+    shutil.copytree(pico_adapter(), folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match=f"{text}.*: save it again with peft's save_pretrained"):
+        Adapter(folder)
+
+
+def test_without_an_alpha_it_is_pefts_own(pico_adapter, tmp_path):
+    folder = tmp_path / "adapter"
+    shutil.copytree(pico_adapter(), folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    del config["lora_alpha"]
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    assert Adapter(folder).scale("q_proj", 4) == LoraConfig().lora_alpha / 4
+
+
+@pytest.mark.parametrize("key", ["lora_A.other.weight", "lora_A.weight"])
+def test_refuses_a_second_adapter_and_codes(pico_adapter, tmp_path, key):
+    folder = tmp_path / "adapter"
+    shutil.copytree(pico_adapter(), folder)
+    module = "base_model.model.model.layers.0.mlp.up_proj"
+    weights = folder / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    tensors[f"{module}.{key}"] = tensors[f"{module}.lora_A.weight"].to(torch.int8 if key == "lora_A.weight" else None)
+    save_file({name: tensor.clone() for name, tensor in tensors.items()}, weights)
+    with pytest.raises(UserError, match=r"holds (several adapters|codes of torch.int8, no numbers,) under '.*up_proj"):
         Adapter(folder)
 
 
