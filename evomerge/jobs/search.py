@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -95,10 +95,14 @@ def run(config: Config) -> None:
             artefacts = export_winner(merger, winner.recipe, folder / "best", config.rank, better)
         with seconds("test"):
             _test(config, pool, store, anchors, winner, artefacts, folder, listener)
+    except BaseException:
+        with suppress(OSError):  # what stopped the search is what a person shall hear of
+            write_tables(folder)
+        raise
     finally:
         pool.close()
         store.close()
-        write_tables(folder)
+    write_tables(folder)
     if config.latency.measure:  # after the workers have gone
         with seconds("latency"):
             measure_winner(config, folder, winner.recipe)

@@ -60,5 +60,8 @@ def write_tables(run_dir: Path | str) -> None:
     trials = Store(folder).trials()
     for name, table in (("trials", trials_table(trials)), ("items", items_table(trials))):
         temporary = folder / f".{name}.parquet.{os.getpid()}"
-        table.to_parquet(temporary, index=False)
-        os.replace(temporary, folder / f"{name}.parquet")
+        try:
+            table.to_parquet(temporary, index=False)
+            os.replace(temporary, folder / f"{name}.parquet")
+        finally:
+            temporary.unlink(missing_ok=True)
