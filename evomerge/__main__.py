@@ -18,12 +18,17 @@ from evomerge.errors import RunFailed, UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_INTERRUPTED = "interrupted; what is finished is kept, the same command goes on"
+
 
 def command() -> None:
     """:func:`main` as the whole of a process, which it leaves without taking the interpreter apart."""
     done: list[bool] = []
     atexit.register(lambda: _leave() if done else None)  # the first of all: it comes last, after what jobs clean up
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # while the first modules come
+        _exit(_INTERRUPTED, 130)
     done.append(True)
 
 
@@ -86,7 +91,7 @@ def main() -> None:
             raise
         _exit(f"{error.strerror}: make room; what is finished is kept, the same command goes on", 1)
     except KeyboardInterrupt:
-        _exit("interrupted; what is finished is kept, the same command goes on", 130)
+        _exit(_INTERRUPTED, 130)
 
 
 def _run(composed: DictConfig) -> None:
