@@ -30,7 +30,8 @@ class Ranked:
 def prepare(cores: Tensor) -> Ranked:
     """Everything that weights and densities do not change; cores (*N, T, R, R)."""
     order = cores.flatten(-2).abs().argsort(dim=-1, descending=True, stable=True)
-    places = torch.empty_like(order).scatter_(-1, order, torch.arange(order.shape[-1]).expand_as(order))
+    ascending = torch.arange(order.shape[-1], device=order.device).expand_as(order)
+    places = torch.empty_like(order).scatter_(-1, order, ascending)
     used = (cores != 0).any(-3)
     return Ranked(cores, places.reshape(cores.shape), used.any(-1).sum(-1) * used.any(-2).sum(-1))
 

@@ -17,7 +17,7 @@ from evomerge.merging.randomness import LEVELS, Randomness
 # The bit pattern of |d| orders non-negative floats. Its top bits (exponent and 8 of the mantissa, so that a bin spans
 # 0.4 % and holds few entries of any ordinary tensor) are the bins of an index that is kept.
 _TOP_SHIFT = {torch.float32: 15, torch.float64: 44}
-_INTEGERS: dict[torch.dtype, Any] = {torch.float32: np.int32, torch.float64: np.int64}
+_INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class MagnitudeIndex:
         dtype = torch.float32
         for block in blocks:
             dtype = block.dtype
-            found = np.bincount(_patterns(block) >> _TOP_SHIFT[dtype], minlength=len(counted))
+            # counted where the block lies: an accelerator sends the counts, not the entries
+            found = torch.bincount(_patterns(block) >> _TOP_SHIFT[dtype], minlength=len(counted)).cpu().numpy()
             found[: len(counted)] += counted
             counted = found
         occupied = np.flatnonzero(counted)[::-1]
@@ -78,9 +79,9 @@ class MagnitudeIndex:
         low, high = (self._float((int(self.bins[at]) + step) << _TOP_SHIFT[self.dtype]) for step in (0, 1))
         values, positions, start = [], [], 0
         for block in blocks:
-            magnitude = block.detach().reshape(-1).abs().cpu().numpy()
-            members = np.flatnonzero((magnitude >= low) & (magnitude < high))
-            values.append(magnitude[members])
+            magnitude = block.detach().reshape(-1).abs()
+            members, found = _between(magnitude, low, high)
+            values.append(found)
             positions.append(members + start)
             start += len(magnitude)
         candidates = np.concatenate(values)
@@ -90,8 +91,7 @@ class MagnitudeIndex:
         return Cut(float(threshold), int(ties[kept_ties - 1]) if kept_ties < len(ties) else None)
 
     def _float(self, pattern: int) -> float:
-        bits = np.array(pattern, dtype=_INTEGERS[self.dtype])
-        return float(bits.view(np.float32 if self.dtype == torch.float32 else np.float64))
+        return float(torch.tensor(pattern, dtype=_INTEGERS[self.dtype]).view(self.dtype))
 
 
 def kept_count(density: float, entries: int) -> int:
@@ -172,16 +172,26 @@ def keep_by_rank(
 
 def _ascending(rows: Tensor) -> Tensor:
     """Indices that sort the magnitudes along dimension 1, equal ones by position."""
-    if rows.dtype != torch.float32:
+    if rows.dtype != torch.float32 or rows.device.type != "cpu":
         return rows.abs().argsort(dim=1, stable=True)
-    # Magnitude and position as one integer: 20 times faster than a stable argsort.
-    keys = rows.detach().abs().cpu().numpy().view(np.int32).astype(np.int64) << 32
+    # Magnitude and position as one integer: on a processor 20 times faster than a stable argsort.
+    keys = rows.detach().abs().numpy().view(np.int32).astype(np.int64) << 32
     keys |= np.arange(rows.shape[1]).reshape(1, -1, *(1,) * (rows.dim() - 2))
     keys.sort(axis=1)
     keys &= 0xFFFFFFFF
-    return torch.from_numpy(keys).to(rows.device)
+    return torch.from_numpy(keys)
 
 
-def _patterns(delta: Tensor) -> NDArray[Any]:
+def _patterns(delta: Tensor) -> Tensor:
     """Bit patterns of |delta|, flat: non-negative integers in the order of the magnitudes."""
-    return delta.detach().reshape(-1).abs().cpu().numpy().view(_INTEGERS[delta.dtype])
+    return delta.detach().reshape(-1).abs().view(_INTEGERS[delta.dtype])
+
+
+def _between(entries: Tensor, low: float, high: float) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Positions and values of the entries (flat) in [low, high)."""
+    if entries.device.type != "cpu":  # few entries leave an accelerator, not all
+        members = ((entries >= low) & (entries < high)).nonzero().squeeze(1)
+        return members.cpu().numpy(), entries[members].cpu().numpy()
+    array = entries.numpy()  # on a processor more than twice as fast as torch
+    positions = np.flatnonzero((array >= low) & (array < high))
+    return positions, array[positions]
