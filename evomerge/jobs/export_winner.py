@@ -14,6 +14,7 @@ from evomerge.engine.merge import Merger
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.types import Artefact, Recipe
 from evomerge.weights.files import write_text
+from evomerge.weights.former_output import output_path
 from evomerge.weights.task_vector import LowRankTaskVector
 
 Better = Callable[[Mapping[str, Artefact]], str]
@@ -33,6 +34,8 @@ def export_winner(
     model, lora, written, about = (folder / n for n in ("model", "lora", "recipe.yaml", "lora.json"))
     current = written.is_file() and written.read_text() == text
     if not current or json.loads(about.read_text()).get("asked") != rank:
+        for place in (model, lora):
+            output_path(str(place), [recipe.base, *(expert.source for expert in recipe.experts)])
         written.unlink(missing_ok=True)
         export_model(merger, recipe, model)
         export = _export_lora(merger, recipe, lora, rank, better)
@@ -42,15 +45,16 @@ def export_winner(
 
 
 def _export_lora(merger: Merger, recipe: Recipe, folder: Path, rank: int | None, better: Better) -> LoraExport:
+    # Scored under names of their own: a worker takes a folder that it has loaded for what it was then.
+    places = {how: folder.with_name(f"{folder.name}-{how}") for how in ("truncated", "compressed")}
+    for place in places.values():  # a killed run may have left them
+        shutil.rmtree(place, ignore_errors=True)
     adapters = all(isinstance(vector, LowRankTaskVector) for vector in merger.experts.values())
     if rank is None and not adapters:
         rank = ExtractOptions.rank
     export = export_lora(merger, recipe, folder, rank)
     if export.how != "truncated" or not merger.is_low_rank(recipe):
         return export
-    # Scored under names of their own: a worker takes a folder that it has loaded for what it was then.
-    places = {how: folder.with_name(f"{folder.name}-{how}") for how in ("truncated", "compressed")}
-    shutil.rmtree(places["truncated"], ignore_errors=True)
     folder.rename(places["truncated"])
     other = export_lora(merger, recipe, places["compressed"], rank, compressed=True)
     best = better({how: _adapter(merger, place) for how, place in places.items()})

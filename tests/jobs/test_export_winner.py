@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,22 @@ def test_a_failure_leaves_no_recipe_that_stands_for_the_folder(recipe: Recipe, t
     assert not (tmp_path / "best" / "recipe.yaml").exists()
     export_winner(recipe_merger(recipe), recipe, tmp_path / "best", RANK, choosing("compressed", []))
     assert {path.name for path in (tmp_path / "best").iterdir()} == {"model", "lora", "lora.json", "recipe.yaml"}
+
+
+def test_what_a_killed_run_left_between_goes(recipe: Recipe, tmp_path: Path) -> None:
+    for how in ("truncated", "compressed"):
+        (tmp_path / "best" / f"lora-{how}" / "x").mkdir(parents=True)
+    export_winner(recipe_merger(recipe), recipe, tmp_path / "best", None, choosing("truncated", []))
+    assert {path.name for path in (tmp_path / "best").iterdir()} == {"model", "lora", "lora.json", "recipe.yaml"}
+
+
+def test_an_expert_that_was_the_winner_of_this_very_run_is_not_replaced(recipe: Recipe, tmp_path: Path) -> None:
+    export_winner(recipe_merger(recipe), recipe, tmp_path / "best", None, choosing("truncated", []))
+    before = delta(tmp_path / "best" / "lora")
+    again = replace(recipe, experts=(Expert("e1", str(tmp_path / "best" / "lora")), recipe.experts[1]))
+    with pytest.raises(UserError, match=r"lora: .* is read for it"):
+        export_winner(recipe_merger(again), again, tmp_path / "best", None, choosing("truncated", []))
+    assert torch.equal(delta(tmp_path / "best" / "lora"), before)
 
 
 def test_a_search_asks_the_selection_items(pico_model, pico_adapter, tmp_path: Path) -> None:
