@@ -19,21 +19,18 @@ depend on (seed, adapter, module) only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
+from evomerge.engine.adapter_matrices import Matrix, merge_matrices, whole
 from evomerge.engine.low_rank import Truncated, energy_of, factored_svd, randomized_svd
 from evomerge.errors import UserError
-from evomerge.merging.randomness import Randomness, share
-from evomerge.merging.sparsify import Cut, MagnitudeIndex, keep_largest, kept_count
+from evomerge.merging.randomness import Randomness
 from evomerge.recipes.combine_yaml import Combination
 from evomerge.weights.adapter import Adapter, LowRank
 
-# Entries of an update that are in memory at a time, for each adapter.
-_BLOCK = 1 << 21
 # Up to this smaller side, a truncated SVD is exact; beyond, eigenvectors take minutes a matrix and the randomised one
 # (error within 1 % of the best possible) seconds.
 _EXACT_SIDE = 2048
@@ -78,18 +75,6 @@ class Combined:
     factors: dict[str, LowRank]
     embeddings: frozenset[str]
     relative_error: float
-
-
-@dataclass(frozen=True)
-class _Matrix:
-    """A matrix of one adapter as blocks of rows: a stored factor, or an update that is never whole in memory."""
-
-    shape: tuple[int, int]
-    rows: Callable[[int, int], torch.Tensor]
-
-    def blocks(self) -> Iterator[torch.Tensor]:
-        """All rows in order; the same blocks whenever asked, so that their entries are equal to the bit."""
-        return (self.rows(start, stop) for start, stop in _spans(self.shape))
 
 
 def combine(models: Mapping[str, Adapter], recipe: Combination, seed: int = 0) -> Combined:
@@ -171,8 +156,8 @@ def _merged_factors(
     scaled = [w * factor.scale for factor, w in zip(factors, weights, strict=True)]
     roots = [math.sqrt(abs(w)) for w in scaled]
     signed = [math.copysign(root, w) for root, w in zip(roots, scaled, strict=True)]
-    left = _merge([_whole(factor.b) for factor in factors], roots, recipe, _part(random, "lora_B"))
-    right = _merge([_whole(factor.a) for factor in factors], signed, recipe, _part(random, "lora_A"))
+    left = merge_matrices([whole(factor.b) for factor in factors], roots, recipe, _part(random, "lora_B"))
+    right = merge_matrices([whole(factor.a) for factor in factors], signed, recipe, _part(random, "lora_A"))
     return LowRank(left, right)
 
 
@@ -183,66 +168,13 @@ def _update(
     if recipe.combine == "svd":
         return factored_svd(_exact_sum(factors, weights)).first(rank)
     updates = [_product(factor) for factor in factors]
-    return truncated_svd(_merge(updates, weights, recipe, _part(random, "weight")), rank)
+    return truncated_svd(merge_matrices(updates, weights, recipe, _part(random, "weight")), rank)
 
 
 def _exact_sum(factors: Sequence[Factors], weights: Sequence[float]) -> LowRank:
     joined = _concatenated(factors, weights)
     # float64: rank-deficient sums would otherwise leave noise where peft has zeros
     return LowRank(joined.left.double(), joined.right.double())
-
-
-def _merge(
-    matrices: Sequence[_Matrix], weights: Sequence[float], recipe: Combination, random: Randomness
-) -> torch.Tensor:
-    """Weighted sum, or sign election and mean, of pruned matrices (m, n)."""
-    cuts = [_cut(matrix, recipe) for matrix in matrices]
-    out = torch.empty(matrices[0].shape)
-    for start, stop in _spans(matrices[0].shape):
-        first = start * out.shape[1]
-        deltas = [
-            _pruned(matrix.rows(start, stop), recipe, cut, random.at(first), expert)
-            for expert, (matrix, cut) in enumerate(zip(matrices, cuts, strict=True))
-        ]
-        if recipe.elects:
-            out[start:stop] = _agreeing_mean(deltas, weights, recipe.majority_sign)
-        else:
-            out[start:stop] = sum(delta * w for delta, w in zip(deltas, weights, strict=True))
-    return out
-
-
-def _pruned(delta: torch.Tensor, recipe: Combination, cut: Cut | None, random: Randomness, expert: int) -> torch.Tensor:
-    if recipe.prunes == "random":
-        assert recipe.density is not None
-        kept = random.mask(expert, delta.shape, recipe.density)
-        return delta * kept / share(recipe.density)
-    return keep_largest(delta, cut, random.start)
-
-
-def _cut(matrix: _Matrix, recipe: Combination) -> Cut | None:
-    """What separates the largest entries of the whole matrix; None: all are kept."""
-    entries = math.prod(matrix.shape)
-    if recipe.prunes != "magnitude" or recipe.density is None or kept_count(recipe.density, entries) == entries:
-        return None
-    index = MagnitudeIndex.build(matrix.blocks())
-    return index.cut(matrix.blocks(), kept_count(recipe.density, entries))
-
-
-def _agreeing_mean(
-    deltas: Sequence[torch.Tensor], weights: Sequence[float], majority: Literal["total", "frequency"]
-) -> torch.Tensor:
-    """Mean of w_t d_t over the adapters whose entry has the elected sign: that of the sum of the d_t, or of more d_t.
-
-    The weights have no vote, and a negative one does not change which entries agree.
-    """
-    votes = sum(delta if majority == "total" else delta.sign() for delta in deltas)
-    elected = torch.where(torch.as_tensor(votes) >= 0, 1.0, -1.0)
-    mixed, count = torch.zeros_like(elected), torch.zeros_like(elected)
-    for delta, weight in zip(deltas, weights, strict=True):
-        agrees = delta.sign() == elected
-        mixed += agrees * delta * weight
-        count += agrees
-    return mixed / count.clamp_min(1.0)
 
 
 def truncated_svd(matrix: torch.Tensor, rank: int) -> Truncated:
@@ -272,17 +204,8 @@ def _unscaled(factor: torch.Tensor, scale: float) -> torch.Tensor:
     return factor / scale if scale else factor  # alpha = 0: the update is 0 whatever the factor was
 
 
-def _whole(tensor: torch.Tensor) -> _Matrix:
-    return _Matrix((tensor.shape[0], tensor.shape[1]), lambda start, stop: tensor[start:stop])
-
-
-def _product(factor: Factors) -> _Matrix:
-    return _Matrix(factor.shape, lambda start, stop: (factor.b[start:stop] * factor.scale) @ factor.a)
-
-
-def _spans(shape: tuple[int, int]) -> list[tuple[int, int]]:
-    step = max(1, _BLOCK // shape[1])
-    return [(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
+def _product(factor: Factors) -> Matrix:
+    return Matrix(factor.shape, lambda start, stop: (factor.b[start:stop] * factor.scale) @ factor.a)
 
 
 def _part(random: Randomness, name: str) -> Randomness:

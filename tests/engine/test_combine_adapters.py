@@ -233,7 +233,7 @@ def test_large_updates_are_merged_in_blocks(monkeypatch):
         recipe = Combination(kind, entries(["x", "y", "z"]), density=0.37)
         whole = combine_factors(inputs, recipe).factors["m"].dense()
         with monkeypatch.context() as patch:
-            patch.setattr("evomerge.engine.combine_adapters._BLOCK", 700)
+            patch.setattr("evomerge.engine.adapter_matrices._BLOCK", 700)
             torch.testing.assert_close(combine_factors(inputs, recipe).factors["m"].dense(), whole)
 
 

@@ -1,0 +1,92 @@
+"""Matrices of several adapters merged into one, entry by entry, a block of rows at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from evomerge.merging.randomness import Randomness, share
+from evomerge.merging.sparsify import Cut, MagnitudeIndex, keep_largest, kept_count
+from evomerge.recipes.combine_yaml import Combination
+
+# Entries of an update that are in memory at a time, for each adapter.
+_BLOCK = 1 << 21
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of one adapter as blocks of rows: a stored factor, or an update that is never whole in memory."""
+
+    shape: tuple[int, int]
+    rows: Callable[[int, int], torch.Tensor]
+
+    def blocks(self) -> Iterator[torch.Tensor]:
+        """All rows in order; the same blocks whenever asked, so that their entries are equal to the bit."""
+        return (self.rows(start, stop) for start, stop in _spans(self.shape))
+
+
+def whole(tensor: torch.Tensor) -> Matrix:
+    """A matrix that is at hand."""
+    return Matrix((tensor.shape[0], tensor.shape[1]), lambda start, stop: tensor[start:stop])
+
+
+def merge_matrices(
+    matrices: Sequence[Matrix], weights: Sequence[float], recipe: Combination, random: Randomness
+) -> torch.Tensor:
+    """Weighted sum, or sign election and mean, of pruned matrices (m, n)."""
+    cuts = [_cut(matrix, recipe) for matrix in matrices]
+    out = torch.empty(matrices[0].shape)
+    for start, stop in _spans(matrices[0].shape):
+        first = start * out.shape[1]
+        deltas = [
+            _pruned(matrix.rows(start, stop), recipe, cut, random.at(first), expert)
+            for expert, (matrix, cut) in enumerate(zip(matrices, cuts, strict=True))
+        ]
+        if recipe.elects:
+            out[start:stop] = _agreeing_mean(deltas, weights, recipe.majority_sign)
+        else:
+            out[start:stop] = sum(delta * w for delta, w in zip(deltas, weights, strict=True))
+    return out
+
+
+def _pruned(delta: torch.Tensor, recipe: Combination, cut: Cut | None, random: Randomness, expert: int) -> torch.Tensor:
+    if recipe.prunes == "random":
+        assert recipe.density is not None
+        kept = random.mask(expert, delta.shape, recipe.density)
+        return delta * kept / share(recipe.density)
+    return keep_largest(delta, cut, random.start)
+
+
+def _cut(matrix: Matrix, recipe: Combination) -> Cut | None:
+    """What separates the largest entries of the whole matrix; None: all are kept."""
+    entries = math.prod(matrix.shape)
+    if recipe.prunes != "magnitude" or recipe.density is None or kept_count(recipe.density, entries) == entries:
+        return None
+    index = MagnitudeIndex.build(matrix.blocks())
+    return index.cut(matrix.blocks(), kept_count(recipe.density, entries))
+
+
+def _agreeing_mean(
+    deltas: Sequence[torch.Tensor], weights: Sequence[float], majority: Literal["total", "frequency"]
+) -> torch.Tensor:
+    """Mean of w_t d_t over the adapters whose entry has the elected sign: that of the sum of the d_t, or of more d_t.
+
+    The weights have no vote, and a negative one does not change which entries agree.
+    """
+    votes = sum(delta if majority == "total" else delta.sign() for delta in deltas)
+    elected = torch.where(torch.as_tensor(votes) >= 0, 1.0, -1.0)
+    mixed, count = torch.zeros_like(elected), torch.zeros_like(elected)
+    for delta, weight in zip(deltas, weights, strict=True):
+        agrees = delta.sign() == elected
+        mixed += agrees * delta * weight
+        count += agrees
+    return mixed / count.clamp_min(1.0)
+
+
+def _spans(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    step = max(1, _BLOCK // shape[1])
+    return [(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]
