@@ -38,7 +38,8 @@ def output_path(out: str, inputs: Iterable[str | None], is_folder: bool = True) 
             if name is None or not Path(name).expanduser().exists():
                 continue
             read = place_of(Path(name))
-            if target in (read, *read.parents) or (not is_folder and target.exists() and read in target.parents):
+            same = target.exists() and target.samefile(read)  # also where upper and lower case name one file
+            if same or target in read.parents or (not is_folder and target.exists() and read in target.parents):
                 raise UserError(f"cannot write to {out}: {name} is read for it; give another name")
         check_target(target, is_folder)
     return path

@@ -24,9 +24,12 @@ from evomerge.weights.files import FULL
 from evomerge.weights.tensor_files import DTYPES
 
 MAX_SHARD_BYTES = 5 * 1000**3  # as the hub's libraries do
-# What a model folder holds besides weights: configuration, tokenizer, chat template.
-_COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
+# What a model folder holds besides weights: configuration, tokenizer, chat template, the code that auto_map names ...
+_COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
+# ... and what tells of other weights than those that will lie there.
+_OF_WEIGHTS = re.compile(r".*\.index\.json|adapter_config\.json|trainer_state\.json|.*_results\.json")
 _CONFIGURATION = ("config.json", "generation_config.json")
+_PIECE = 1 << 30  # macOS takes less than 2 GiB at once
 _NAME_OF = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -48,13 +51,19 @@ def companions(folder: Path, tokenizer: bool = True) -> tuple[Path, ...]:
     if not tokenizer:
         return tuple(folder / name for name in _CONFIGURATION if (folder / name).is_file())
     found = {file for pattern in _COMPANIONS for file in folder.glob(pattern)}
-    return tuple(sorted(file for file in found if file.is_file() and not file.name.endswith(".index.json")))
+    return tuple(sorted(file for file in found if file.is_file() and not _OF_WEIGHTS.fullmatch(file.name)))
 
 
 def with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """A model's config.json that names ``dtype`` as that of its weights."""
+    """A model's config.json that names ``dtype`` as that of its weights, those of its parts among them."""
     # transformers 4 wrote torch_dtype and still reads nothing else; 5 reads both
-    return {**config, "torch_dtype" if "torch_dtype" in config else "dtype": dtype}
+    stated = [key for key in ("dtype", "torch_dtype") if key in config]
+    parts = {
+        key: with_dtype(part, dtype)
+        for key, part in config.items()
+        if key.endswith("_config") and isinstance(part, dict) and ("dtype" in part or "torch_dtype" in part)
+    }
+    return {**config, **parts, **dict.fromkeys(stated or ["dtype"], dtype)}
 
 
 def shard_bytes(size: str) -> int:
@@ -239,7 +248,7 @@ class _Shard:
         """Write ``data`` at byte ``at`` of a tensor."""
         offset = len(self._header) + self._start[name] + at
         while data:
-            written = os.pwrite(self._handle, data, offset)
+            written = os.pwrite(self._handle, data[:_PIECE], offset)
             data, offset = data[written:], offset + written
 
     def put_header(self) -> None:

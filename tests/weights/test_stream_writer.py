@@ -128,7 +128,11 @@ def test_companions_with_and_without_the_tokenizer(pico_model, tmp_path):
     shutil.copytree(pico_model(), folder)
     (folder / "model.safetensors.index.json").write_text("{}")
     (folder / "chat_template.jinja").write_text("")
+    for name in ("adapter_config.json", "trainer_state.json", "eval_results.json", "modeling_own.py"):
+        (folder / name).write_text("{}")
     names = {path.name for path in companions(folder)}
+    assert "modeling_own.py" in names  # where config.json names it, nothing loads without
+    assert not names & {"adapter_config.json", "trainer_state.json", "eval_results.json"}
     assert {"config.json", "tokenizer.json", "chat_template.jinja"} <= names
     assert not names & {"model.safetensors", "model.safetensors.index.json"}
     assert {path.name for path in companions(folder, tokenizer=False)} == {"config.json", "generation_config.json"}
@@ -291,6 +295,16 @@ def test_a_failed_write_leaves_the_old_folder_and_no_rubbish(pico_model, tmp_pat
 def test_the_key_that_a_configuration_has_for_its_dtype():
     assert with_dtype({"dtype": "float16", "a": 1}, "float32") == {"dtype": "float32", "a": 1}
     assert with_dtype({"torch_dtype": "float16"}, "float32") == {"torch_dtype": "float32"}
+    assert with_dtype({"torch_dtype": "float16", "dtype": "float16"}, "float32") == dict.fromkeys(
+        ("torch_dtype", "dtype"), "float32"
+    )
+    parts = {"text_config": {"dtype": "float16", "a": 1}, "vision_config": {"torch_dtype": "float16"}, "x_config": {}}
+    assert with_dtype(parts, "float32") == {
+        "text_config": {"dtype": "float32", "a": 1},
+        "vision_config": {"torch_dtype": "float32"},
+        "x_config": {},
+        "dtype": "float32",
+    }
 
 
 @pytest.mark.parametrize(
