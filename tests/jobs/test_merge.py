@@ -70,6 +70,18 @@ def test_a_seed_on_the_command_line_takes_the_place_of_the_recipes(tmp_path, rec
     assert not same(weights(run(tmp_path, recipe, seed=0)), of_recipe)
 
 
+def test_an_expert_that_cannot_be_read_and_weights_for_more_layers_than_there_are(tmp_path, recipe):
+    good = recipe["experts"][1]["model"]
+    recipe["experts"][1]["model"] = "/nowhere/code"
+    with pytest.raises(UserError, match=r"^expert 'code': no model '/nowhere/code'"):
+        run(tmp_path, recipe)
+    recipe["experts"][1] |= {"model": good, "weight": [0.1, 0.2, 0.3]}
+    with pytest.raises(UserError, match=r"weights are given for 3 layer groups, .* has 2 layers"):
+        run(tmp_path, recipe)
+    recipe["experts"][1]["weight"] = [0.1, 0.2]
+    assert run(tmp_path, recipe).is_dir()
+
+
 def test_a_seed_on_the_command_line_reaches_combinations(tmp_path, pico_adapter):
     adapters = [{"model": str(pico_adapter(seed=i)), "weight": 1.0, "name": f"a{i}"} for i in (1, 2)]
     combination = {"combine": "dare_linear_svd", "adapters": adapters, "density": 0.4, "seed": 3}
