@@ -45,7 +45,8 @@ _MODULES = (
     "re",
     "sys",
 )
-PASSED, FAILED, NOT_STARTED = b"p", b"f", b"n"
+# What is said of an answer's judging; NOT_STARTED is the judge's fault.
+STARTED, PASSED, FAILED, NOT_STARTED = b"s", b"p", b"f", b"n"
 
 
 def answer_calls(fd: int) -> None:
@@ -73,6 +74,11 @@ def answer_calls(fd: int) -> None:
         line.serve(message)
 
 
+def is_ready(fd: int) -> bool:
+    """Whether the process behind ``fd`` stands in its sandbox; False: it died before it ran anything."""
+    return frames.receive(fd, 64) == b"ready"
+
+
 def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
     """Send the answer's program to the process behind ``fd`` and run the item's tests on it.
 
@@ -81,10 +87,8 @@ def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
             ``classes`` whose objects tests may hold.
 
     Returns:
-        PASSED, FAILED or NOT_STARTED (the other process died before it ran anything: the judge's fault).
+        PASSED or FAILED.
     """
-    if frames.receive(fd, 64) != b"ready":
-        return NOT_STARTED
     try:
         classes = item.get("classes", {})
         namespace = _trusted_namespace(item["prompt"])

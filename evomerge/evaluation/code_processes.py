@@ -24,7 +24,7 @@ from evomerge.evaluation.sandbox import library
 from evomerge.evaluation.sandbox.removal import remove_tree
 from evomerge.evaluation.sandbox.walls import Walls
 
-_MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 
 
 class Zygote:
@@ -106,6 +106,7 @@ def judge_code(zygote: Zygote, walls: Walls, items: Sequence[tuple[dict[str, str
     verdicts = [b""] * len(items)
     waiting = [(index, 1) for index in reversed(range(len(items)))]
     running: dict[int, _Running] = {}
+    started: set[int] = set()
     poll = select.poll()
     while waiting or running:
         while waiting and len(running) < settings.parallel:
@@ -123,14 +124,20 @@ def judge_code(zygote: Zygote, walls: Walls, items: Sequence[tuple[dict[str, str
         ready = {fd for fd, _ in poll.poll(max(0.0, next_deadline - time.monotonic()) * 1000 + 1)}
         now = time.monotonic()
         for reader in [fd for fd, entry in running.items() if fd in ready or entry.deadline <= now]:
+            said = os.read(reader, 1) if reader in ready else b""
+            if said == code.STARTED:
+                started.add(reader)
+                continue
             entry = running.pop(reader)
-            verdict = os.read(reader, 1) if reader in ready else code.FAILED
+            # One that ends without a word was killed: by what the answer gave it, if it had begun with that.
+            verdict = said or (code.FAILED if reader in started else code.NOT_STARTED)
+            started.discard(reader)
             poll.unregister(reader)
             os.close(reader)
             os.kill(entry.examiner, signal.SIGKILL)
             os.waitpid(entry.examiner, 0)
             zygote.kill(entry.number)
-            if verdict == code.NOT_STARTED and entry.attempt < _MAX_ATTEMPTS:
+            if verdict == code.NOT_STARTED and entry.attempt < MAX_ATTEMPTS:
                 waiting.append((entry.index, entry.attempt + 1))
             else:
                 verdicts[entry.index] = verdict
@@ -142,7 +149,9 @@ def _examine(connection: socket.socket, writer: int, item: dict[str, str], answe
     verdict = code.NOT_STARTED
     try:
         walls.confine_examiner([connection.fileno(), writer], walls.settings.code_seconds, walls.settings.memory)
-        verdict = code.run_tests(connection.fileno(), item, answer)
+        if code.is_ready(connection.fileno()):
+            os.write(writer, code.STARTED)
+            verdict = code.run_tests(connection.fileno(), item, answer)
     finally:
         os.write(writer, verdict)
         os._exit(0)

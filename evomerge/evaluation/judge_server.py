@@ -16,9 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 from evomerge.evaluation import code, frames, json_schema, sql
-from evomerge.evaluation.code_processes import Zygote, judge_code
+from evomerge.evaluation.code_processes import MAX_ATTEMPTS, Zygote, judge_code
 from evomerge.evaluation.sandbox import SandboxSettings, SandboxUnavailable, limits, walls
 from evomerge.evaluation.sandbox.walls import Walls
+
+_READY = b"ready"  # what a child says once it is behind the walls
+_NOT_STARTED = "the sandbox could not start a process for it"
 
 
 def main(arguments: str) -> None:
@@ -72,7 +75,7 @@ class Server:
             ]
             return self._in_children(jobs, [json_schema.wrong(item) for item, _ in items], 2.0, self._settings.memory)
         jobs = [self._sql_job(item, answer) for item, answer in items]
-        # The child's own limit is a second above the query's: it is for what SQLite cannot interrupt.
+        # The child's own limit is above the query's: it is for what SQLite cannot interrupt.
         wrong = [{"sql_exec": 0.0, "sql_valid": 0.0}] * len(jobs)
         memory = self._settings.memory + 2 * self._sql.nbytes  # they are there already, and one is copied
         return self._in_children(jobs, wrong, self._sql_seconds + 1, memory)
@@ -82,7 +85,7 @@ class Server:
             prepared = self._sql.prepare(item)
         except sql.BadItem as error:
             return str(error)
-        self._sql_seconds = max(self._sql_seconds, prepared.budget(self._settings.sql_seconds))
+        self._sql_seconds = max(self._sql_seconds, prepared.longest(self._settings.sql_seconds))
         return lambda: sql.judge(prepared, answer, self._settings.sql_seconds)
 
     def _in_children(
@@ -92,8 +95,10 @@ class Server:
         cpu_seconds: float,
         memory: int,
     ) -> list[dict[str, Any]]:
-        """Run jobs in a limited child; an answer that kills it is wrong; a new child goes on."""
+        """Run jobs in a limited child; an answer that kills it is wrong; a new child goes on. A child that cannot put
+        itself behind the walls says nothing about an answer."""
         results: list[dict[str, Any]] = []
+        failed = 0
         while len(results) < len(jobs):
             reader, writer = os.pipe()
             pid = os.fork()
@@ -101,10 +106,12 @@ class Server:
                 os.close(reader)
                 _run_jobs(jobs[len(results) :], writer, cpu_seconds, memory, self._walls)
             os.close(writer)
-            while len(results) < len(jobs):
-                # Wall time is generous: the CPU limit is what ends a busy answer.
-                ready, _, _ = select.select([reader], [], [], 10 * cpu_seconds + 10)
-                message = frames.receive(reader) if ready else None
+            # Wall time is generous: the CPU limit is what ends a busy answer.
+            seconds = 10 * cpu_seconds + 10
+            reason = _next_message(reader, seconds) or b"it died"
+            failed = 0 if reason == _READY else failed + 1
+            while reason == _READY and len(results) < len(jobs):
+                message = _next_message(reader, seconds)
                 if message is None:
                     results.append(dict(wrong[len(results)]))
                     break
@@ -112,12 +119,20 @@ class Server:
             os.close(reader)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+            if failed == MAX_ATTEMPTS:
+                error = f"{_NOT_STARTED}: {reason.decode()}"
+                results += [{"error": error} for _ in range(len(results), len(jobs))]
         return results
+
+
+def _next_message(reader: int, seconds: float) -> bytes | None:
+    ready, _, _ = select.select([reader], [], [], seconds)
+    return frames.receive(reader) if ready else None
 
 
 def _code_metrics(verdict: bytes) -> dict[str, Any]:
     if verdict == code.NOT_STARTED:
-        return {"error": "the sandbox could not start a process for it"}
+        return {"error": _NOT_STARTED}
     return code.metrics(verdict)
 
 
@@ -125,7 +140,12 @@ def _run_jobs(jobs: list[Any], writer: int, cpu_seconds: float, memory: int, wal
     """Body of the child for SQL and JSON."""
     try:
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        walls.confine_examiner([writer], hard if hard != resource.RLIM_INFINITY else 1 << 30, memory)
+        try:
+            walls.confine_examiner([writer], hard if hard != resource.RLIM_INFINITY else 1 << 30, memory)
+        except Exception as error:  # whatever it is, it is told
+            frames.send(writer, f"{type(error).__name__}: {error}".encode())
+            return
+        frames.send(writer, _READY)
         for job in jobs:
             used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
             _, hard = resource.getrlimit(resource.RLIMIT_CPU)

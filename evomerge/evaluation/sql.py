@@ -24,6 +24,7 @@ _MAX_CELL = 1 << 20  # bytes of one text or blob, and of a query
 _MAX_RESULT = 128 << 20  # bytes of all texts and blobs of a result
 _GOLD_SECONDS = 60.0
 _SLOWER_THAN_GOLD = 4  # a query may be so much slower than the gold, however long that takes
+_CELL_SECONDS = 5e-5  # of a comparison, on a slow machine
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
 
@@ -56,6 +57,11 @@ class Prepared:
     def budget(self, seconds: float) -> float:
         """CPU seconds that an answer may take on all databases together, at least ``seconds``."""
         return max(seconds, _SLOWER_THAN_GOLD * self.seconds)
+
+    def longest(self, seconds: float) -> float:
+        """CPU seconds that judging an answer may take: ``budget``, and the comparisons."""
+        cells = sum(result.columns * len(result.rows) for row in self.golds for result in row)
+        return self.budget(seconds) + _CELL_SECONDS * cells
 
 
 class Judging:

@@ -17,9 +17,10 @@ mode       rows                                      columns                    
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from evomerge.evaluation.sql_text import is_ordered, spider_form
 
 Cell = None | int | float | str | bytes
 Row = tuple[Cell, ...]
+Column = tuple[Cell, ...]
 
 _RELATIVE = 1e-6
 _MOST_PARTNERS = 500
@@ -61,7 +63,16 @@ def bag(gold: Result, result: Result, ordered: bool) -> bool:
     """Multiset of rows, columns in any order, numbers with tolerance."""
     if gold.columns != result.columns or len(gold.rows) != len(result.rows):
         return False
-    return not gold.rows or _agree_in_some_column_order(gold.rows, result.rows, lambda a, b: _close_rows(a, b, ordered))
+    if not gold.rows or (gold.rows == result.rows if ordered else Counter(gold.rows) == Counter(result.rows)):
+        return True
+    numbers = _groups_of_close(cell for side in (gold, result) for row in side.rows for cell in row)
+    mine, theirs = ([_coded(column, numbers) for column in _columns(side)] for side in (gold, result))
+    exact = len(set(numbers.values())) == len(numbers)
+    for order in _column_orders(mine, theirs, ordered):
+        rows = [tuple(row[column] for column in order) for row in result.rows]
+        if exact or (all(map(_close_row, gold.rows, rows)) if ordered else _close_rows(gold.rows, rows, numbers)):
+            return True
+    return False
 
 
 def strict(gold: Result, result: Result, ordered: bool) -> bool:
@@ -83,8 +94,7 @@ def spider(gold: Result, result: Result, ordered: bool) -> bool:
     mine, theirs = ([_by_text(row) for row in side.rows] for side in (gold, result))
     if (mine != theirs) if ordered else (set(mine) != set(theirs)):
         return False
-    same = _same_list if ordered else _same_bag
-    return _agree_in_some_column_order(gold.rows, result.rows, same)
+    return any(True for _ in _column_orders(_columns(gold), _columns(result), ordered))
 
 
 def bird(gold: Result, result: Result, ordered: bool) -> bool:
@@ -101,50 +111,86 @@ COMPARISONS = {
 }
 
 
-def _agree_in_some_column_order(
-    gold: Sequence[Row], rows: Sequence[Row], same: Callable[[Sequence[Row], Sequence[Row]], bool]
-) -> bool:
-    """Whether some arrangement of the columns of ``rows`` makes them the same as ``gold``. Neither is empty."""
-    if same(gold, rows):
-        return True
-    width = len(gold[0])
-    columns = list(zip(*rows, strict=True))
+def _columns(result: Result) -> list[Column]:
+    return list(zip(*result.rows, strict=True))
 
-    def extend(chosen: tuple[int, ...]) -> bool:
-        """Find the rest, given the result's columns that stand for the gold's first ones."""
-        if len(chosen) == width:
-            return True
-        mine = [row[: len(chosen) + 1] for row in gold]
-        tried: list[tuple[Cell, ...]] = []
-        for column in range(width):
-            # Equal columns are interchangeable: one of them stands for all.
-            if column in chosen or columns[column] in tried:
+
+def _column_orders(gold: Sequence[Column], columns: Sequence[Column], ordered: bool) -> Iterator[tuple[int, ...]]:
+    """Every way to put ``columns`` in the places of the gold's that makes the rows the same, as lists or multisets. Of
+    equal columns one stands for all. A column is looked at once per place: what tells it from others is the pairs of
+    its cells with the number of the row's beginning, whose length does not count."""
+    sign = hash if ordered else lambda column: hash(frozenset(Counter(column).items()))
+    signs = [sign(column) for column in columns]
+    partners = [[n for n, other in enumerate(signs) if other == sign(column)] for column in gold]
+    # Those that can be few and tell many rows apart come first.
+    places = sorted(range(len(gold)), key=lambda place: (len(partners[place]), -len(set(gold[place]))))
+
+    def extend(chosen: dict[int, int], mine: Sequence[int], theirs: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        if len(chosen) == len(places):
+            yield tuple(chosen[place] for place in range(len(places)))
+            return
+        place = places[len(chosen)]
+        tried: list[Column] = []
+        for number in partners[place]:
+            column = columns[number]
+            if number in chosen.values() or column in tried:
                 continue
-            tried.append(columns[column])
-            # The first columns alone must agree before the next one is tried: this keeps the search small.
-            more = (*chosen, column)
-            if same(mine, list(zip(*(columns[c] for c in more), strict=True))) and extend(more):
-                return True
-        return False
+            tried.append(column)
+            pairs, others = list(zip(mine, gold[place], strict=True)), list(zip(theirs, column, strict=True))
+            if (pairs == others) if ordered else (Counter(pairs) == Counter(others)):
+                numbers = {pair: n for n, pair in enumerate(set(pairs))}
+                yield from extend(
+                    {**chosen, place: number}, [numbers[pair] for pair in pairs], [numbers[pair] for pair in others]
+                )
 
-    return width > 1 and extend(())
-
-
-def _same_list(gold: Sequence[Row], rows: Sequence[Row]) -> bool:
-    return list(gold) == list(rows)
-
-
-def _same_bag(gold: Sequence[Row], rows: Sequence[Row]) -> bool:
-    return Counter(gold) == Counter(rows)
+    start = [0] * len(gold[0])
+    return extend({}, start, start)
 
 
 def _by_text(row: Row) -> Row:
     return tuple(sorted(row, key=lambda cell: str(cell) + str(type(cell))))
 
 
-def _close_rows(gold: Sequence[Row], rows: Sequence[Row], ordered: bool) -> bool:
-    if ordered:
-        return all(map(_close_row, gold, rows))
+def _groups_of_close(cells: Iterable[Cell]) -> dict[float, int]:
+    """Numbers by group: two that are close are in one, so rows of different groups need not be compared."""
+    floats, integers = set(), set()
+    for cell in cells:
+        if type(cell) is float:
+            floats.add(cell)
+        elif type(cell) is int:
+            integers.add(cell)
+    ascending = sorted(floats)
+
+    def alone(integer: int) -> bool:
+        place = bisect.bisect(ascending, integer)
+        return not any(_close(integer, neighbour) for neighbour in ascending[max(place - 1, 0) : place + 1])
+
+    # Integers are close to floats only: without one nearby they make no chain.
+    apart = {integer for integer in integers if alone(integer)}
+    chain, last = 0, math.nan
+    groups: dict[float, int] = {}
+    for number in sorted(floats | (integers - apart)):
+        chain += not math.isclose(last, number, rel_tol=_RELATIVE)
+        groups[number], last = chain, number
+    return groups | {integer: -1 - n for n, integer in enumerate(apart)}
+
+
+def _coded(column: Column, numbers: dict[float, int]) -> Column:
+    return tuple(numbers[cell] if isinstance(cell, (int, float)) else cell for cell in column)
+
+
+def _close_rows(gold: Sequence[Row], rows: Sequence[Row], numbers: dict[float, int]) -> bool:
+    """Whether each row has a close partner of its own, for rows that are equal as far as their numbers' groups tell."""
+    groups: dict[Row, tuple[list[Row], list[Row]]] = {}
+    for side, part in enumerate((gold, rows)):
+        for row in part:
+            groups.setdefault(_coded(row, numbers), ([], []))[side].append(row)
+    return all(_close_group(mine, theirs) for mine, theirs in groups.values())
+
+
+def _close_group(gold: list[Row], rows: list[Row]) -> bool:
+    if len(gold) == 1:
+        return _close_row(gold[0], rows[0])
     if all(map(_close_row, sorted(gold, key=_row_key), sorted(rows, key=_row_key))):
         return True
     # Nearly equal numbers can sort differently; then each gold row looks for its own partner.

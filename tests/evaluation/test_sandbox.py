@@ -170,3 +170,37 @@ def test_helpers_and_changes_in_place_work_across_the_processes(judge):
     )
     answer = "\n    xs.sort()\n\ndef extra(x):\n    return x + 2.0"
     assert judge.judge("code", [(item, answer)]) == [{"pass@1": 1.0}]
+
+
+BROKEN = {
+    "no such user": ("first_user=1 << 40", "", "OverflowError"),
+    "killed at its start": ("", "os.setsid = lambda: os.kill(os.getpid(), 9)", "it died"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_process_that_cannot_confine_itself_makes_no_answer_wrong(name):
+    wall, fault, reason = BROKEN[name]
+    program = f"""
+        import json, os
+        from evomerge.evaluation.code_processes import Zygote
+        from evomerge.evaluation.judge_server import Server
+        from evomerge.evaluation.sandbox import SandboxSettings
+        from evomerge.evaluation.sandbox.walls import Walls
+        walls = Walls(SandboxSettings(), {wall})
+        server = Server(walls, Zygote(walls))
+        {fault}
+        query = {{"sql": ["SELECT 1"], "databases": [{{"script": ""}}], "compare": "bag"}}
+        for kind, item, answer in (
+            ("json", {{"schema": True}}, "1"), ("sql", query, "SELECT 1"), ("code", json.loads({ITEM!r}), {RIGHT!r})
+        ):
+            print(json.dumps(server.judge({{"kind": kind, "items": [[item, answer]] * 2}})))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=120, check=True
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [len(verdicts) for verdicts in found] == [2, 2, 2]
+    for verdict in (verdict for verdicts in found for verdict in verdicts):
+        assert verdict["error"].startswith("the sandbox could not start a process for it")
+    assert all(reason in verdict["error"] for verdicts in found[:2] for verdict in verdicts)

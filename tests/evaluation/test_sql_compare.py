@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections import Counter
@@ -215,3 +216,32 @@ def test_a_result_is_bounded():
     assert judge(prepared, many.format(110_000, "x"), 30.0) == {"sql_exec": 0.0, "sql_valid": 0.0}
     assert judge(prepared, many.format(300, "hex(zeroblob(300000))"), 30.0) == {"sql_exec": 0.0, "sql_valid": 0.0}
     assert run_query(prepared.databases[0], "SELECT 1", 5.0) == Result(1, [(1,)])
+
+
+def test_results_of_any_size_are_compared_exactly():
+    """Rows that are nearly equal and sort differently, columns in another order, one wrong cell among many."""
+    numbers = [1.0 + n * 5e-10 for n in range(1500)]
+    gold = Result(3, [(x, f"n{n}", 10_000_000 + n) for n, x in enumerate(numbers)])
+    other = Result(3, [(10_000_000 + n, numbers[7 * n % 1500], f"n{n}") for n in range(1500)][::-1])
+    assert bag(gold, other, ordered=False)
+    assert not bag(gold, other, ordered=True)
+    assert bag(gold, Result(3, other.rows[::-1]), ordered=True)
+    for wrong in ((10_000_001, 1.0, "n0"), (10_000_000, 1.00001, "n0"), (10_000_000, 1.0, "n1")):
+        assert not bag(gold, Result(3, [*other.rows[:-1], wrong]), ordered=False)
+
+
+def test_integers_are_close_to_floats_but_not_to_each_other():
+    gold = Result(1, [(10_000_000,), (10_000_001,), (10_000_002,)])
+    assert bag(gold, Result(1, [(10_000_001.5,), (10_000_000.0,), (10_000_003.0,)]), ordered=False)
+    assert not bag(gold, Result(1, [(10_000_000,), (10_000_001,), (10_000_003,)]), ordered=False)
+    assert not bag(gold, Result(1, [(10_000_000.0,), (10_000_001,), (10_000_003,)]), ordered=False)
+
+
+def test_a_large_result_with_columns_in_another_order_is_right_in_the_judge(judge):
+    """The time that comparing takes is not the answer's."""
+    rows = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000) SELECT {} FROM c"
+    columns = [f"(x * {n}) % 7 AS c{n}" for n in range(1, 7)] + ["x * {}", "x % 1000 || 'a'"]
+    item = {"sql": [rows.format(", ".join(columns)).format(0.1)], "databases": [{"script": ""}], "compare": "bag"}
+    answers = [rows.format(", ".join(columns[::-1])).format(x) + " ORDER BY -x" for x in (0.1 + 1e-9, 0.1 + 1e-3)]
+    verdicts = judge.judge("sql", [(json.dumps(item), answer) for answer in answers])
+    assert verdicts == [{"sql_exec": 1.0, "sql_valid": 1.0}, {"sql_exec": 0.0, "sql_valid": 1.0}]
