@@ -14,7 +14,6 @@ _TOLERANCE = 0.014
 _ROUNDING = 1e-7  # float32: of the energy
 _SMALL = 1e-3
 _BLURRED = 5e-4  # squares this far below the largest: float32 would leave their vectors less orthogonal than 1e-3
-_ORTHOGONAL = 3e-4  # cosine between a basis' directions
 _PIECE = 1 << 16
 _MAX_STEPS = 16
 _SEED = 0  # the same matrix gives the same factors, in any order and process
@@ -92,7 +91,8 @@ def randomized_svd(matrix: torch.Tensor, rank: int) -> Truncated:
 
     A random start and power iterations (arXiv:0909.4061) whose blocks are all kept, as in a Krylov space
     (arXiv:1504.05477): half the products for the same error. The captured energy is exact at every step, since the
-    basis Q comes with A^T Q; steps are taken until what further ones can win is small against the error left.
+    basis Q comes with A^T Q; steps are taken until what further ones can win is small against the error left. Of more
+    equal singular values than a block has columns, no Krylov space holds all; noise parts those of trained changes.
 
     Args:
         matrix: (m, n) float32.
@@ -175,10 +175,10 @@ def _fast_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def _orthonormal(block: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
-    """Orthonormal columns of ``block`` outside the span of ``basis``; twice, where rounding leaves too much of it."""
-    fresh = torch.linalg.qr(block - basis @ (basis.mT @ block)).Q
-    left = basis.mT @ fresh
-    return fresh if left.abs().max() < _ORTHOGONAL else torch.linalg.qr(fresh - basis @ left).Q
+    """Orthonormal columns of ``block`` outside the span of ``basis``; twice, for what rounding leaves."""
+    for _ in range(2):
+        block = torch.linalg.qr(block - basis @ (basis.mT @ block)).Q
+    return block
 
 
 def _lost(gram: torch.Tensor, rank: int, energy: float) -> float:

@@ -30,10 +30,12 @@ MATRICES = {
     "decay": with_spectrum(1 / INDEX, 640, 256),
     "fast decay": with_spectrum(INDEX**-2, 256, 640),
     "exponential": with_spectrum(torch.exp(-INDEX / 20), 256, 640),
+    "next to nothing left": with_spectrum(torch.exp(-INDEX / 8), 256, 640),
+    "low rank, faint rest": with_spectrum(torch.where(INDEX <= 40, INDEX**-0.5, 1e-4), 256, 640),
 }
 
 
-@pytest.mark.parametrize("rank", [1, 4, 16, 32, 64])
+@pytest.mark.parametrize("rank", [1, 4, 16, 24, 32, 64])
 @pytest.mark.parametrize("name", MATRICES)
 def test_the_error_is_within_one_percent_of_the_best(name, rank):
     matrix = MATRICES[name]
