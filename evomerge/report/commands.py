@@ -1,22 +1,97 @@
-"""What to run with the winner, to copy."""
+"""Commands and lines of Python to copy: with the winner, with any candidate, with the run."""
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from evomerge.evaluation.documents import ItemOptions
+from evomerge.evaluation.task_base import TaskSpec
 from evomerge.report.run import Run
 
 
 def shown(folder: Path) -> str:
     """The folder as a person would type it: relative to the working directory where it lies below it."""
     whole = folder.resolve()
-    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
+    if not whole.is_relative_to(Path.cwd()):
+        return str(whole)
+    below = str(whole.relative_to(Path.cwd()))
+    return below if below[0].isalnum() else f"./{below}"  # no name is an option, a list or a quote
+
+
+def evomerge(*settings: str) -> str:
+    """A command line for a shell."""
+    return " ".join(["python -m evomerge", *settings])
+
+
+def setting(key: str, value: object) -> str:
+    """``KEY=VALUE`` for a shell, of any text or number.
+
+    >>> setting("run", "outputs/a b"), setting("search.budget", 40)
+    ("'run=outputs/a b'", 'search.budget=40')
+    """
+    text = str(value)
+    # what evomerge would not take as it was typed
+    special = isinstance(value, str) and (text != text.strip() or text in ("", "null") or text[0] in "'\"[~")
+    return _assigned(key, _quoted(text) if special else text)
+
+
+def listed(key: str, values: Sequence[object]) -> str:
+    """The same of a list.
+
+    >>> listed("ranks", [4, 8])
+    "'ranks=[4,8]'"
+    """
+    plain = re.compile(r"(?!null$)[\w./-]+", re.ASCII)
+    return _assigned(key, f"[{','.join(str(v) if plain.fullmatch(str(v)) else _quoted(str(v)) for v in values)}]")
+
+
+def _assigned(key: str, text: str) -> str:
+    return shlex.quote(f"{key}={text}".replace("${", "\\${"))
+
+
+def _quoted(text: str) -> str:
+    """In quotes of Hydra's, where a backslash escapes in front of a quote only."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and "\\'"), text) + "'"
+
+
+def task_settings(name: str, task: Mapping[str, Any]) -> list[str]:
+    """Settings of a task, as a run's configuration has them, that are no default."""
+    found = []
+    for field in (*fields(TaskSpec), *fields(ItemOptions)):
+        value = task.get(field.name, field.default)
+        value = tuple(value) if isinstance(value, list) else value
+        if field.name not in ("name", "task", "options") and value != field.default:
+            write = listed if isinstance(value, tuple) else setting
+            found.append(write(f"tasks.{name}.{field.name}", value))
+    return found
 
 
 def again(run: Run) -> str:
-    """Scores the exported model once more."""
-    tasks = ",".join(run.tasks)
-    return f"python -m evomerge job=evaluate model={shown(run.folder)}/best/model 'tasks=[{tasks}]' split=test"
+    """Scores the exported model once more, on the same items in the same way."""
+    own = [text for name in run.tasks for text in task_settings(name, run.config["tasks"][name])]
+    model = setting("model", f"{shown(run.folder)}/best/model")
+    return evomerge("job=evaluate", model, listed("tasks", run.tasks), *own, "split=test")
+
+
+def rebuild(*runs: Run) -> str:
+    """Writes the report, or the comparison of several runs."""
+    folders = [shown(run.folder) for run in runs]
+    return evomerge("job=report", setting("run", folders[0]) if len(runs) == 1 else listed("run", folders))
+
+
+def of_candidate(run: Run, number: int, recipe: str | None) -> str:
+    """Makes a candidate into a model folder: of its file ``recipe`` in the run folder, where there is one."""
+    out, folder = f"merged-{number:03d}", shown(run.folder)
+    if recipe is not None:
+        return evomerge("job=merge", setting("recipe", f"{folder}/{recipe}"), f"out={out}")
+    line = f'from evomerge import Run; Run({_python(folder)}).materialize({number}, "{out}")'
+    return f"python -c {shlex.quote(line)}"
 
 
 def commands(run: Run) -> list[dict[str, str]]:
@@ -24,13 +99,14 @@ def commands(run: Run) -> list[dict[str, str]]:
     if run.winner is None:
         return []
     best = f"{shown(run.folder)}/best"
+    model, lora = _python(f"{best}/model"), _python(f"{best}/lora")
     found = [
         (
             "transformers",
             "The merged model, in Python",
             "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-            f'model = AutoModelForCausalLM.from_pretrained("{best}/model")\n'
-            f'tokenizer = AutoTokenizer.from_pretrained("{best}/model")\n'
+            f"model = AutoModelForCausalLM.from_pretrained({model})\n"
+            f"tokenizer = AutoTokenizer.from_pretrained({model})\n"
             'inputs = tokenizer("def add(a, b):", return_tensors="pt")\n'
             "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=32)[0]))",
         ),
@@ -38,14 +114,23 @@ def commands(run: Run) -> list[dict[str, str]]:
             "peft",
             "The same as a LoRA on the base, in Python",
             "from peft import AutoPeftModelForCausalLM  # reads the base from the adapter's configuration\n"
-            f'model = AutoPeftModelForCausalLM.from_pretrained("{best}/lora")',
+            f"model = AutoPeftModelForCausalLM.from_pretrained({lora})",
         ),
-        ("vLLM", "The merged model as a server with OpenAI's interface", f"vllm serve {best}/model"),
+        (
+            "vLLM",
+            "The merged model as a server with OpenAI's interface",
+            f"vllm serve {shlex.quote(f'{best}/model')}",
+        ),
         (
             "merge again",
             "The winner's recipe into a model folder of your choice",
-            f"python -m evomerge job=merge recipe={best}/recipe.yaml out=merged",
+            evomerge("job=merge", setting("recipe", f"{best}/recipe.yaml"), "out=merged"),
         ),
         ("score again", "The exported model on the test items", again(run)),
     ]
     return [{"tab": tab, "title": title, "text": text} for tab, title, text in found]
+
+
+def _python(text: str) -> str:
+    """A literal of Python."""
+    return json.dumps(text, ensure_ascii=False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evomerge.errors import UserError
 from evomerge.report.bootstrap import Interval, interval, resampled_means, resampled_retention
-from evomerge.report.commands import shown
+from evomerge.report.commands import of_candidate, rebuild
 from evomerge.report.html import render
 from evomerge.report.info import Point, flat, history, points
 from evomerge.report.results import Row
@@ -112,7 +112,6 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
         entries.append(
             {
                 "name": names[n],
-                "folder": shown(run.folder),
                 "experts": [expert.name for expert in run.records[0].recipe.experts] if run.records else [],
                 "settings": [settings[n][key] for key in differs],
                 "winner": None if row is None else _winner(row),
@@ -134,7 +133,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
         "differs": [key.removeprefix("search.").removeprefix("space.") for key in differs],
         "runs": entries,
         "points": front,
-        "command": f"python -m evomerge job=report 'run=[{','.join(shown(run.folder) for run in runs)}]'",
+        "rebuild": rebuild(*runs),
     }
 
 
@@ -150,8 +149,8 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _drawn(point: Point, run: Run, place: int) -> dict[str, Any]:
     """An interrupted run has no recipe files yet: there the page offers another command."""
-    written = point.recipe is not None and (run.folder / point.recipe).is_file()
-    return {**asdict(point), "run": place, "recipe": point.recipe if written else None}
+    recipe = point.recipe if point.recipe is not None and (run.folder / point.recipe).is_file() else None
+    return {**asdict(point), "run": place, "recipe": recipe, "command": of_candidate(run, point.number, recipe)}
 
 
 def _winner(row: Row) -> dict[str, Any]:

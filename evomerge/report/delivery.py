@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evomerge.report.commands import evomerge, listed, setting, task_settings
 from evomerge.report.model_card import AdapterFacts, CardValues, model_card, public_recipe
 from evomerge.report.run import Run
 from evomerge.report.tables import markdown
@@ -131,22 +132,16 @@ def _made(run: Run, base: Parent, experts: tuple[Parent, ...]) -> list[tuple[str
 def _command(run: Run, base: Parent, experts: tuple[Parent, ...]) -> str:
     """The settings that matter most; ``config.yaml`` of the run has all."""
     search, tasks = run.config.get("search") or {}, run.config.get("tasks") or {}
-    arguments = [f"name={run.name}", _argument("models.base", base.public_name)]
-    arguments += [_argument(f"models.experts.{parent.role}", parent.public_name) for parent in experts]
-    arguments.append(f"'tasks=[{','.join(tasks)}]'")
-    bounds = ("limit", "max_new_tokens")
-    arguments += [f"tasks.{name}.{key}={task[key]}" for name, task in tasks.items() for key in bounds if task.get(key)]
-    arguments.append(f"search={search.get('sampler')}")
-    arguments += [f"search.{key}={search[key]}" for key in ("budget", "seed") if key in search]
+    arguments = [setting("name", run.name), setting("models.base", base.public_name)]
+    arguments += [setting(f"models.experts.{parent.role}", parent.public_name) for parent in experts]
+    arguments.append(listed("tasks", list(tasks)))
+    for name, task in tasks.items():
+        public = (
+            {**task, "data": Path(task["data"]).name} if task.get("data") else task
+        )  # without this machine's folders
+        arguments += task_settings(name, public)
+    arguments.append(setting("search", search.get("sampler")))
+    arguments += [setting(f"search.{key}", search[key]) for key in ("budget", "seed") if key in search]
     groups = (run.config.get("space") or {}).get("layer_groups")
-    arguments += [] if groups is None else [f"space.layer_groups={groups}"]
-    return " ".join(["python -m evomerge", *arguments])
-
-
-def _argument(key: str, value: str) -> str:
-    """``key=value``, quoted for Hydra and the shell where Hydra would not read it as it is.
-
-    >>> _argument("models.base", "org/name"), _argument("models.base", "pypi:a==1")
-    ('models.base=org/name', '"models.base=\'pypi:a==1\'"')
-    """
-    return f"{key}={value}" if re.fullmatch(r"[\w./:@-]+", value) else f"\"{key}='{value}'\""
+    arguments += [] if groups is None else [setting("space.layer_groups", groups)]
+    return evomerge(*arguments)

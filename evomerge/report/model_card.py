@@ -5,6 +5,8 @@ The metadata's keys are those of the hub's specification (https://huggingface.co
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -178,21 +180,23 @@ def _linked(parent: Parent) -> str:
 
 
 def _use(values: CardValues) -> str:
-    where = values.where
+    named, where = json.dumps(values.where, ensure_ascii=False), shlex.quote(values.where)
     if values.adapter is None:
         text = (
             "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-            f'model = AutoModelForCausalLM.from_pretrained("{where}", dtype="auto")\n'
-            f'tokenizer = AutoTokenizer.from_pretrained("{where}")'
+            f'model = AutoModelForCausalLM.from_pretrained({named}, dtype="auto")\n'
+            f"tokenizer = AutoTokenizer.from_pretrained({named})"
         )
         return f"With transformers:\n\n```python\n{text}\n```\n\nWith vLLM:\n\n```\nvllm serve {where}\n```"
     base = (values.base and values.base.hub_id) or "BASE"
     rank = next((rank for rank in _SERVED_RANKS if rank >= values.adapter.rank), values.adapter.rank)
     text = (
         "from peft import AutoPeftModelForCausalLM  # loads the base that the adapter names\n\n"
-        f'model = AutoPeftModelForCausalLM.from_pretrained("{where}", dtype="auto")'
+        f'model = AutoPeftModelForCausalLM.from_pretrained({named}, dtype="auto")'
     )
-    served = f"vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules merge={where}"
+    served = (
+        f"vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {shlex.quote(f'merge={values.where}')}"
+    )
     return f"With peft:\n\n```python\n{text}\n```\n\nWith vLLM:\n\n```\n{served}\n```"
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evomerge.report.bootstrap import Interval
-from evomerge.report.commands import commands, shown
+from evomerge.report.commands import commands, of_candidate, rebuild
 from evomerge.report.importance import importances
 from evomerge.report.info import flat, history, points, samples, settings, weights
 from evomerge.report.results import WINNER, Row
@@ -21,7 +21,7 @@ def payload(run: Run, questions: Mapping[tuple[str, str], str] | None = None) ->
     table = run.results
     return {
         "name": run.name,
-        "folder": shown(run.folder),
+        "rebuild": rebuild(run),
         "verdict": asdict(verdict(run)),
         "facts": _facts(run),
         "commands": commands(run),
@@ -29,7 +29,7 @@ def payload(run: Run, questions: Mapping[tuple[str, str], str] | None = None) ->
         "side_tasks": list(table.side_tasks),
         "rows": [_row(row) for row in table.rows],
         "delivered": _delivered(run),
-        "points": [asdict(point) for point in points(run)],
+        "points": [asdict(p) | {"command": of_candidate(run, p.number, p.recipe)} for p in points(run)],
         "experts": [expert.name for expert in run.records[0].recipe.experts] if run.records else list(run.experts),
         "history": [asdict(step) for step in history(run)],
         "anchors": sum(trial.label is not None for trial in run.records),

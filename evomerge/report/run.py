@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
 import pandas as pd
-import yaml
-from numpy.typing import NDArray
 
 from evomerge.errors import UserError
-from evomerge.recipes import load
-from evomerge.report.run_frames import items_frame, trials_frame
+from evomerge.report import chosen, run_folder
+from evomerge.report.run_frames import hypervolume_frame, items_frame, trials_frame
 from evomerge.search import choose
-from evomerge.search.pareto import hypervolume, retentions, smallest_retention
+from evomerge.search.pareto import smallest_retention
 from evomerge.search.store import Store
 from evomerge.types import ItemScore, Objective, Recipe, Score, Trial, scores_by_task
 
@@ -40,13 +35,7 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise UserError(
-                f"there is no run folder {self.folder}: give the folder of a search, for example outputs/sql_code_json"
-            )
-        if not (self.folder / "config.yaml").is_file():
-            raise UserError(f"{self.folder} holds no run (no config.yaml): give the folder that a search has written")
-        self.config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")) or {}
+        self.config = run_folder.config(self.folder)
         self._store = Store(self.folder)
         self.records: tuple[Trial, ...] = tuple(self._store.trials())
         self._scorers: dict[tuple[int | None, Path | None], Scorer] = {}
@@ -96,8 +85,7 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """``environment.json``: versions, machine, seconds per phase; empty where it was not written yet."""
-        path = self.folder / "environment.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return run_folder.environment(self.folder)
 
     # --- what was scored ---------------------------------------------------------------------------------------
 
@@ -129,13 +117,7 @@ class Run:
     @cached_property
     def delivered(self) -> dict[str, dict[str, Score]]:
         """``best/scores.json``: test scores by task of the exported ``model`` and ``lora``; empty before the export."""
-        path = self.folder / "best" / "scores.json"
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return {
-            kind: {task: Score(s["mean"], s["low"], s["high"], s["items"]) for task, s in content[kind].items()}
-            for kind in ("model", "lora")
-            if kind in content
-        }
+        return run_folder.delivered(self.folder)
 
     def scores(self, trial: Trial, split: str = "search") -> dict[str, Score]:
         """Score with 95 % interval by task."""
@@ -180,33 +162,13 @@ class Run:
         That is the recipe in ``best/recipe.yaml``; where there is none, the best on the selection items, as soon as it
         has been scored on the test items, too.
         """
-        path = self.folder / "best" / "recipe.yaml"
-        if path.is_file():
-            found = self._store.find(load(path).fingerprint)
-            if found is not None:
-                return found
-        finalists = [t for t in self.scored if set(self.tasks) <= self.evaluation(t, "selection").keys()]
-        objectives = self._referenced("selection")
-        if not finalists or any(o.expert is not None and o.reference is None for o in objectives):
-            return None
-        best = finalists[choose.choose([self.scores(t, "selection") for t in finalists], objectives)]
-        return best if set(self.tasks) <= self.evaluation(best, "test").keys() else None
-
-    def _referenced(self, split: str) -> tuple[Objective, ...]:
-        """Objectives with the specialists' scores on ``split`` as references."""
-        found = []
-        for task in self.tasks:
-            objective = Objective(task, self.expert_of(task))
-            specialist = self.anchor(f"expert:{objective.expert}")
-            score = None if specialist is None else self.scores(specialist, split).get(task)
-            found.append(objective if score is None else replace(objective, reference=score.mean))
-        return tuple(found)
+        return chosen.winner(self, self._store)
 
     @property
     def recipes(self) -> dict[int, Recipe]:
         """Recipes of the front's members by number, and the winner's."""
-        chosen = self.front_trials + ([] if self.winner is None else [self.winner])
-        return {trial.number: trial.recipe for trial in sorted(chosen, key=lambda trial: trial.number)}
+        kept = self.front_trials + ([] if self.winner is None else [self.winner])
+        return {trial.number: trial.recipe for trial in sorted(kept, key=lambda trial: trial.number)}
 
     def trial(self, number: int) -> Trial:
         """Any finished trial.
@@ -224,21 +186,12 @@ class Run:
         """The recipe of any finished trial."""
         return self.trial(number).recipe
 
-    def retention(self) -> NDArray[np.float64]:
-        """Retentions (N, M) on the search items, of the scored trials in order of number."""
-        scores = choose.score_matrix([trial.scores for trial in self.scored], self.objectives)
-        return retentions(scores, choose.references(self.objectives))
-
     def hypervolume(self) -> pd.DataFrame:
         """Hypervolume after each scored trial: columns ``number``, ``trials`` (finished so far) and ``hypervolume``.
 
         Of the scores on the search items, in [0, 1]: 1 would be a model that solves every item of every task.
         """
-        losses = 1.0 - choose.score_matrix([trial.scores for trial in self.scored], self.objectives)
-        volumes = [hypervolume(losses[: n + 1], np.ones(losses.shape[1])) for n in range(len(losses))]
-        done = {trial.number: n + 1 for n, trial in enumerate(self.records)}
-        numbers = [trial.number for trial in self.scored]
-        return pd.DataFrame({"number": numbers, "trials": [done[n] for n in numbers], "hypervolume": volumes})
+        return hypervolume_frame(self)
 
     # --- on the test items -------------------------------------------------------------------------------------
 

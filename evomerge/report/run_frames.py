@@ -6,8 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from evomerge.search import choose
+from evomerge.search.pareto import hypervolume
 from evomerge.types import Score, Trial
 
 if TYPE_CHECKING:
@@ -69,3 +72,12 @@ def _item_rows(run: Run) -> Iterator[dict[str, Any]]:
                         "answer": item.answer,
                         **item.metrics,
                     }
+
+
+def hypervolume_frame(run: Run) -> pd.DataFrame:
+    """See :meth:`Run.hypervolume`."""
+    losses = 1.0 - choose.score_matrix([trial.scores for trial in run.scored], run.objectives)
+    volumes = [hypervolume(losses[: n + 1], np.ones(losses.shape[1])) for n in range(len(losses))]
+    done = {trial.number: n + 1 for n, trial in enumerate(run.records)}
+    numbers = [trial.number for trial in run.scored]
+    return pd.DataFrame({"number": numbers, "trials": [done[n] for n in numbers], "hypervolume": volumes})

@@ -42,30 +42,32 @@ def verdict(run: Run) -> Verdict:
             f"{done}{asked} candidates are scored{lost}. The same command goes on with the search.",
         )
     kept = winner.retention
-    weakest = _weakest(run)
-    task = f"its weakest task, {weakest}" if weakest else run.tasks[0]
+    task, measured = _weakest(run)
+    several = len(run.tasks) > 1
+    skill = "its weakest skill" if several else "the skill"
+    where = f"its weakest task, {task}" if several else task
     held = (
-        f"On the test items it keeps {percent(kept.mean)} of the specialist's score on {task}"
+        f"On the test items it {measured.format(percent(kept.mean))} {where}"
         f" (95 % interval {100 * kept.low:.1f} to {100 * kept.high:.1f})."
     )
     anchor = next((row.name for row in table.rows if row.number == winner.number and row is not winner), None)
     if anchor is not None:
         return Verdict("no", f"The search found nothing better than {anchor}, from which it started", held)
     if comparison is None:
-        return Verdict("maybe", f"The winner keeps {percent(kept.mean)} of every skill", held)
+        return Verdict("maybe", f"The winner keeps {percent(kept.mean)} of {skill}", held)
     gap = comparison.difference
     points = f"{100 * gap.mean:+.1f} points (95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
     sure = f"{points}; ahead in {100 * comparison.probability:.1f} % of the resamples of the items"
     detail = f"{held} Against the best alternative, {comparison.other}: {sure}."
     if gap.low > 0:
-        return Verdict("yes", f"The winner keeps more of every skill than {comparison.other}", detail)
+        return Verdict("yes", f"The winner keeps more of {skill} than {comparison.other}", detail)
     if gap.mean > 0:
         return Verdict("maybe", f"The winner is probably better than {comparison.other}, not surely", detail)
     return Verdict("no", f"The winner is no better than {comparison.other} on the test items", detail)
 
 
-def _weakest(run: Run) -> str | None:
-    """The task on which the winner keeps least."""
+def _weakest(run: Run) -> tuple[str, str]:
+    """The task on which the winner keeps least, and what its number there says."""
     winner = run.results.winner
     assert winner is not None
     means, bounds = [], []
@@ -73,5 +75,6 @@ def _weakest(run: Run) -> str | None:
         specialist = next((r for r in run.results.rows if r.label == f"expert:{run.expert_of(task)}"), None)
         means.append(winner.scores[task].mean)
         bounds.append(float("nan") if specialist is None else specialist.scores[task].mean)
-    kept = retentions(means, bounds)
-    return run.tasks[int(kept.argmin())] if len(kept) > 1 else None
+    place = int(retentions(means, bounds).argmin())
+    # the score stands for itself where no specialist has any
+    return run.tasks[place], "keeps {} of the specialist's score on" if bounds[place] > 0 else "scores {} on"

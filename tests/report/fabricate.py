@@ -83,8 +83,8 @@ def fabricate(
         if len(store.trials()) >= len(anchors):
             weights = {f"weight.g{g}.{t}": round(draw.uniform(0.35, 1.0), 3) for g in range(4) for t in tasks}
             store.enqueue({**own.encode(anchors[0][1]), **weights})
-        number, params, label = store.ask(sampler, distributions(own.parameters))
-        candidate = Candidate(number, own.decode(params), params, label)
+        asked = store.ask(sampler, distributions(own.parameters))
+        number, candidate = asked.number, Candidate(asked.number, own.decode(asked.params), asked.params, asked.label)
         if store.find(candidate.recipe.fingerprint):
             store.tell_duplicate(number, number, None)
             continue

@@ -95,6 +95,10 @@ def test_missing_things_are_said(tmp_path: Path, finished: Path) -> None:
         Run(tmp_path / "nothing")
     with pytest.raises(UserError, match=r"no config\.yaml"):
         Run(tmp_path)
+    for text, said in (("tasks: [", "cannot be read"), ("- a", "names no tasks"), ("name: x", "names no tasks")):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match=said):
+            Run(tmp_path)
     with pytest.raises(UserError, match="no finished trial 999: numbers known are 0 to"):
         Run(finished).recipe(999)
 

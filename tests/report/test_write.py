@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+import yaml
 from rich.console import Console
 
 from evomerge import Run
@@ -86,6 +87,18 @@ def test_the_verdict_follows_the_interval(written: Path) -> None:
     gap = comparison.difference
     assert said.better == ("yes" if gap.low > 0 else "maybe" if gap.mean > 0 else "no")
     assert comparison.other in said.headline and f"{100 * gap.mean:+.1f} points" in said.detail
+    # what was compared is the smallest retention: of the other skills it says nothing
+    assert "every skill" not in said.headline and ("weakest skill" in said.headline or said.better != "yes")
+
+
+def test_the_verdict_names_no_specialist_where_there_is_none(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    config = yaml.safe_load((finished / "config.yaml").read_text())
+    for task in config["tasks"].values():
+        task["expert"] = None
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    said = verdict(Run(tmp_path / "run"))
+    assert "it scores " in said.detail and "specialist" not in said.detail
 
 
 def test_a_specialist_keeps_all_of_its_own_task_at_most(written: Path) -> None:

@@ -11,7 +11,7 @@ function first() {
   $("name").textContent = "evomerge · " + data.name;
   $("headline").textContent = data.headline.replaceAll("-", "\u2011");
   $("detail").textContent = data.detail;
-  $("again").textContent = data.command;
+  $("rebuild").textContent = data.rebuild;
 }
 
 function table() {

@@ -25,13 +25,6 @@ const classOf = (p) => several ? (p.winner ? "of-run best" : "of-run") : kind(p)
 const nameOf = (p) => several ? (p.winner ? "★ " + data.runs[p.run].name : null) : p.winner ? p.name || "winner" : p.name;
 const TITLES = { winner: "winner", front: "on the front", anchor: "starting point, off the front", dominated: "off the front" };
 
-// What a click copies: a member of the front has its recipe as a file, any other is made from Python.
-function command(p) {
-  const out = "merged-" + String(p.number).padStart(3, "0"), folder = several ? data.runs[p.run].folder : data.folder;
-  return p.recipe ? `python -m evomerge job=merge recipe=${folder}/${p.recipe} out=${out}`
-    : `python -c 'from evomerge import Run; Run("${folder}").materialize(${p.number}, "${out}")'`;
-}
-
 function card(p) {
   const scores = OBJECTIVES.map((o) => rowOf("td", [o.name, cell(p.scores[o.task])]));
   scores.push(rowOf("td", [RETENTION.name, p.min_retention === null ? "–" : percent(p.min_retention) + " "]));
@@ -45,7 +38,7 @@ function card(p) {
     make("table", {}, ...scores),
     make("table", {}, rowOf("th", ["weights", ...own.experts]), ...weights),
     make("p", {}, settings),
-    copyButton(command(p), p.recipe ? "Copy merge command" : "Copy Python line"));
+    copyButton(p.command, p.recipe ? "Copy merge command" : "Copy Python line"));
 }
 
 function point(id, force) {
@@ -119,7 +112,7 @@ function front() {
     key("square", 5.5, { class: "dot anchor" }, "starting point"), key("circle", 4, { class: "dot dominated" }, "dominated"));
   const own = (event) => { const at = event.target.closest("[data-id]"); return at && at.dataset.id; };
   for (const name of ["mouseover", "focusin"]) $("front").addEventListener(name, (event) => { const id = own(event); if (id) point(id); });
-  const act = (event) => { const id = own(event); if (id) { point(id); copy(command(pointOf.get(id))); } };
+  const act = (event) => { const id = own(event); if (id) { point(id); copy(pointOf.get(id).command); } };
   $("front").addEventListener("click", act);
   $("front").addEventListener("keydown", (event) => { if ((event.key === "Enter" || event.key === " ") && own(event)) { event.preventDefault(); act(event); } });
   $("clear").addEventListener("click", () => { least.clear(); redraw(); });

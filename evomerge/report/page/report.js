@@ -1,7 +1,7 @@
 // The report of one run, section by section.
 function first() {
   $("name").textContent = "evomerge · " + data.name;
-  $("folder").textContent = data.folder;
+  $("rebuild").textContent = data.rebuild;
   $("headline").textContent = data.verdict.headline.replaceAll("-", "\u2011");  // no line ends within TSV-M
   $("detail").textContent = data.verdict.detail;
   for (const fact of data.facts)
