@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +120,13 @@ class OutputTokenizer:
                 if (self._tokenizer / name).is_file():
                     shutil.copyfile(self._tokenizer / name, folder / name)
         else:
-            self._tokenizer.save_pretrained(folder)
+            try:
+                self._tokenizer.save_pretrained(folder)
+            except Exception as error:  # what is written in Rust raises nothing narrower for a full disk
+                number = re.search(r"\(os error (\d+)\)", str(error))
+                if number is None:
+                    raise
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         if self.chat_template is not None:
             write_chat_template(folder, self.chat_template)
 
