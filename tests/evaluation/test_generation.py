@@ -10,9 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from evomerge.evaluation.backend import attention
+from evomerge.evaluation.backend.abilities import prepare
 from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.generation import GreedyDecoder, Limits, argmax
-from evomerge.evaluation.backend.plain import generate_plainly, is_plain_attention
+from evomerge.evaluation.backend.generation import GreedyDecoder
+from evomerge.evaluation.backend.limits import Limits
+from evomerge.evaluation.backend.next_token import argmax
+from evomerge.evaluation.backend.plain import generate_plainly
 from evomerge.evaluation.backend.text import TextCodec
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -89,8 +92,7 @@ def test_other_architectures(kind: str, pico: Loaded) -> None:
     model = AutoModelForCausalLM.from_config(config).eval()
     requests = mixed_requests(3)
     expected = one_by_one((copy.deepcopy(model), pico[1]), requests)
-    assert is_plain_attention(model)
-    attention.install(model)
+    assert prepare(model).rows
     assert GreedyDecoder(model, TextCodec(pico[1]), Limits(8, 256)).generate(requests) == expected
 
 
@@ -100,7 +102,7 @@ def test_a_recurrent_model_takes_the_plain_way(pico: Loaded) -> None:
     config = MambaConfig(
         vocab_size=len(pico[1]), hidden_size=32, num_hidden_layers=2, eos_token_id=0, pad_token_id=0, bos_token_id=0
     )
-    assert not is_plain_attention(AutoModelForCausalLM.from_config(config))
+    assert not prepare(AutoModelForCausalLM.from_config(config).eval()).rows
     requests = mixed_requests(4)
     assert generate_plainly(pico[0], TextCodec(pico[1]), requests, 5) == one_by_one(pico, requests)
 
@@ -110,7 +112,7 @@ def test_long_and_short_requests_together(pico: Loaded) -> None:
     model.config.max_position_embeddings = 4096
     attention.install(model)
     requests = [GenerationRequest("ab c" * 300, (), 30), *mixed_requests(5)]
-    decoder = GreedyDecoder(model, TextCodec(pico[1]), Limits(8, 256, cache_bytes=1 << 20))
+    decoder = GreedyDecoder(model, TextCodec(pico[1]), Limits(8, 256, cache_tokens=1 << 12))
     assert decoder.generate(requests) == one_by_one(pico, requests)
 
 

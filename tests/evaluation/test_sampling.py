@@ -6,7 +6,7 @@ import torch
 
 from evomerge.evaluation.backend.base import GenerationRequest
 from evomerge.evaluation.backend.hf import HFBackend
-from evomerge.evaluation.backend.sampling import sample
+from evomerge.evaluation.backend.next_token import sample
 
 
 def test_frequencies_are_the_softmaxs():

@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.evaluation.backend import attention
 from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.generation import GreedyDecoder, Limits
+from evomerge.evaluation.backend.generation import GreedyDecoder
 from evomerge.evaluation.backend.hf import HFBackend
+from evomerge.evaluation.backend.limits import Limits
 from evomerge.evaluation.backend.plain import generate_plainly
 from evomerge.evaluation.backend.text import TextCodec
 from evomerge.evaluation.backend.watch import Ended, OutOfTime, Watch

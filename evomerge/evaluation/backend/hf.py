@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,14 +17,21 @@ from evomerge.engine.live import LiveModel
 from evomerge.engine.merge import Merger
 from evomerge.engine.population import Population
 from evomerge.errors import UserError
-from evomerge.evaluation.backend import attention
+from evomerge.evaluation.backend.abilities import Abilities, prepare
 from evomerge.evaluation.backend.base import BACKENDS, GenerationRequest
-from evomerge.evaluation.backend.generation import GreedyDecoder, Limits, SetRows
-from evomerge.evaluation.backend.plain import generate_plainly, is_plain_attention
+from evomerge.evaluation.backend.generation import GreedyDecoder
+from evomerge.evaluation.backend.limits import Limits
+from evomerge.evaluation.backend.plain import generate_plainly
+from evomerge.evaluation.backend.rows import SetRows
 from evomerge.evaluation.backend.scoring import loglikelihoods, rolling_loglikelihoods
 from evomerge.evaluation.backend.text import TextCodec
 from evomerge.evaluation.backend.watch import Watch
 from evomerge.types import Artefact, Recipe
+
+# Bound on the keys and values held at a time, and again on those of stored prefixes.
+_CACHE_BYTES = 2 << 30
+# What torch says, of a GPU and of a CPU.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
 @BACKENDS.register("hf")
@@ -54,7 +62,7 @@ class HFBackend:
             torch.set_num_threads(threads)
         self._merger = merger
         self._dtype, self._device = dtype, device
-        self._limits = Limits(rows=batch_size)
+        self._batch_size = batch_size
         self._base_folder = base_folder
         self._population: Population | None = None
         self._shared = 0  # number of candidates that answer together, 0 or 1: the weights are in the model itself
@@ -64,21 +72,25 @@ class HFBackend:
     @cached_property
     def _live(self) -> LiveModel:
         """Loaded when the first recipe comes: who only scores folders shall not hold a second model."""
-        return LiveModel(self._base_folder, self._dtype, self._device)
+        with self._memory(self._base_folder):
+            return LiveModel(self._base_folder, self._dtype, self._device)
 
     @cached_property
     def _base(self) -> _Ready:
-        return _ready(self._live.model, TextCodec(self._live.tokenizer))
+        with self._memory(self._base_folder):
+            return _ready(self._live.model, TextCodec(self._live.tokenizer))
 
     def apply(self, recipes: Sequence[Recipe]) -> None:
         """One recipe is merged in place. Several LoRA recipes share each forward; other several come one by one."""
         assert self._merger is not None, "apply needs a merger"
         assert recipes, "no recipes"
         self._loaded, self._one_by_one = None, ()
+        base = self._base  # what it can do is found out before its weights are others
         if len(recipes) == 1:
             self._leave_population()
-            self._live.apply(self._merger, recipes[0])
-        elif self._base.fast and (space := self._merger.shared_core_space(recipes)) is not None:
+            with self._memory("the merge"):
+                self._live.apply(self._merger, recipes[0])
+        elif base.abilities.rows and (space := self._merger.shared_core_space(recipes)) is not None:
             if self._population is None or self._population.space is not space:
                 self._leave_population()
                 self._population = Population(self._live, space)
@@ -103,8 +115,9 @@ class HFBackend:
                 f"cannot load {artefact.model}{f' with {artefact.adapter}' if artefact.adapter else ''} ({reason}): "
                 "give the folder of a causal language model with its tokenizer, and of a PEFT adapter made for it"
             ) from error
-        model.to(self._device).eval().requires_grad_(False)
-        self._loaded = _ready(model, TextCodec(tokenizer))
+        with self._memory(artefact.model):
+            model.to(self._device).eval().requires_grad_(False)
+            self._loaded = _ready(model, TextCodec(tokenizer))
 
     def restore(self) -> None:
         self._loaded, self._one_by_one = None, ()
@@ -126,27 +139,52 @@ class HFBackend:
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
         assert self._shared <= 1 and not self._one_by_one, "log-likelihoods are of one candidate: apply one recipe"
-        model, codec = self._current.model, self._current.codec
-        return loglikelihoods(model, codec, requests, self._limits.rows, self._limits.prefill_tokens)
+        model, codec, padding = self._current.model, self._current.codec, self._current.abilities.padding
+        with self._memory():
+            return loglikelihoods(model, codec, requests, self._limits, padding)
 
     def loglikelihood_rolling(self, texts: Sequence[str]) -> list[float]:
         assert self._shared <= 1 and not self._one_by_one, "log-likelihoods are of one candidate: apply one recipe"
-        model, codec = self._current.model, self._current.codec
-        return rolling_loglikelihoods(model, codec, texts, self._limits.rows, self._limits.prefill_tokens)
+        model, codec, padding = self._current.model, self._current.codec, self._current.abilities.padding
+        with self._memory():
+            return rolling_loglikelihoods(model, codec, texts, self._limits, padding)
 
     def _generate(
         self, requests: Sequence[GenerationRequest], set_rows: SetRows | None, watch: Watch | None
     ) -> list[str]:
-        model, codec = self._current.model, self._current.codec
-        if not self._current.fast:
-            if any(request.temperature for request in requests):
-                raise UserError(
-                    "no samples from a model of this kind (it has layers without keys and values): leave samples at 1"
-                )
-            return generate_plainly(model, codec, requests, self._limits.rows, watch)
-        if set_rows is None:  # one model answers all: requests of several candidates share their prefixes
-            requests = [replace(request, candidate=0) for request in requests]
-        return GreedyDecoder(model, codec, self._limits, set_rows).generate(requests, watch)
+        model, codec, abilities = self._current.model, self._current.codec, self._current.abilities
+        if not abilities.rows and any(request.temperature for request in requests):
+            raise UserError(
+                "no samples from a model of this kind (it has layers without keys and values, or settings of its own "
+                "for greedy answers): leave samples at 1"
+            )
+        with self._memory():
+            if not abilities.rows:
+                return generate_plainly(model, codec, requests, self._limits.rows, watch, abilities.padding)
+            if set_rows is None:  # one model answers all: requests of several candidates share their prefixes
+                requests = [replace(request, candidate=0) for request in requests]
+            return GreedyDecoder(model, codec, self._limits, set_rows).generate(requests, watch)
+
+    @property
+    def _limits(self) -> Limits:
+        token_bytes = self._current.abilities.token_bytes
+        return Limits(rows=self._batch_size, cache_tokens=_CACHE_BYTES // max(1, token_bytes))
+
+    @contextmanager
+    def _memory(self, what: object = None) -> Iterator[None]:
+        """Let the device's memory running out be a failure of one line: of ``what``, or of answers."""
+        try:
+            yield
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            if not any(phrase in reason for phrase in _OUT_OF_MEMORY):
+                raise
+            cure = (
+                f"set backend.batch_size lower, it is {self._batch_size}"
+                if what is None
+                else "it takes a device with more of it, a smaller model or, from float32, backend.dtype=bfloat16"
+            )
+            raise UserError(f"no memory on {self._device} for {what or 'the answers'} ({reason}): {cure}") from None
 
     @property
     def _current(self) -> _Ready:
@@ -160,22 +198,19 @@ class HFBackend:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A model ready to generate; ``fast``: the fast decoder knows its kind."""
+    """A model ready to answer."""
 
     model: PreTrainedModel
     codec: TextCodec
-    fast: bool
+    abilities: Abilities
 
 
 def _ready(model: PreTrainedModel, codec: TextCodec) -> _Ready:
-    """Give ``model`` the fast attention if the fast decoder knows it."""
-    fast = is_plain_attention(model)
-    if fast:
-        attention.install(model)
-        head = model.get_output_embeddings()
-        if head is not None:
-            head.register_forward_pre_hook(_contiguous)
-    return _Ready(model, codec, fast)
+    abilities = prepare(model)
+    head = model.get_output_embeddings()
+    if abilities.rows and head is not None:
+        head.register_forward_pre_hook(_contiguous)
+    return _Ready(model, codec, abilities)
 
 
 def _contiguous(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

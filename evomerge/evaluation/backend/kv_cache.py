@@ -8,10 +8,12 @@ leave the fast kernels. The width is therefore kept tight and grows by a block a
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
@@ -72,6 +74,12 @@ class RowCache(Cache):  # type: ignore[misc]
         super().__init__(layers=[_Layer(rows, columns) for _ in range(layers)])
         self.columns = columns
 
+    @property
+    def token_bytes(self) -> int:
+        """Size of a token's keys and values over all layers, once something has been written."""
+        buffers = [buffer for layer in self.layers for buffer in (layer.keys, layer.values)]
+        return sum(buffer.shape[1] * buffer.shape[3] * buffer.itemsize for buffer in buffers)
+
     def select(self, first: int, last: int, end: int) -> None:
         """The next forward concerns the rows ``first`` to ``last`` and writes from column ``end`` on."""
         for layer in self.layers:
@@ -96,3 +104,33 @@ class RowCache(Cache):  # type: ignore[misc]
                 mine.lazy_initialization(theirs.keys, theirs.values)
             mine.keys[target[0], :, target[1]] = theirs.keys[source[0], :, source[1]]
             mine.values[target[0], :, target[1]] = theirs.values[source[0], :, source[1]]
+
+
+def cache_argument(model: PreTrainedModel) -> str | None:
+    """Name of the cache among the arguments of ``model.forward``: transformers renamed it in 5.24."""
+    accepted = inspect.signature(model.forward).parameters
+    return next((name for name in ("cache", "past_key_values") if name in accepted), None)
+
+
+def forward_rows(
+    model: PreTrainedModel, argument: str, inputs: Tensor, positions: Tensor, starts: Tensor, cache: RowCache
+) -> Tensor:
+    """Logits (rows, vocabulary) after the last token of the rows that ``cache`` has selected.
+
+    Args:
+        argument: name of the cache among forward's.
+        inputs: (rows, q) token ids.
+        positions: (rows, q) of the tokens in their texts.
+        starts: (rows,) first column of each row.
+    """
+    mask = torch.arange(cache.columns)[None, :] >= starts[:, None]
+    output = model(
+        input_ids=inputs.to(model.device),
+        attention_mask=mask.to(model.device),
+        position_ids=positions.to(model.device),
+        use_cache=True,
+        logits_to_keep=1,
+        **{argument: cache},
+    )
+    logits: Tensor = output.logits[:, -1]
+    return logits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence, Set
 from typing import Any
 
@@ -12,34 +11,6 @@ from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from evomerge.evaluation.backend.base import GenerationRequest
 from evomerge.evaluation.backend.text import TextCodec, end_tokens
 from evomerge.evaluation.backend.watch import Watch
-
-# What the fast decoder's cache can hold. Recurrent states, chunked attention and convolutions are not among it.
-_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
-_NEEDED = {"position_ids", "logits_to_keep", "attention_mask"}
-
-
-def is_plain_attention(model: PreTrainedModel) -> bool:
-    """Whether every layer keeps plain keys and values and takes its attention function from the config."""
-    config = model.config.get_text_config()
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return (
-        bool(model._supports_attention_backend)
-        and not model._is_stateful
-        and not model.config.is_encoder_decoder
-        and layers <= _KNOWN_LAYERS
-        and not getattr(config, "num_kv_shared_layers", 0)
-        and _arguments(model) >= _NEEDED
-        and cache_argument(model) is not None
-    )
-
-
-def cache_argument(model: PreTrainedModel) -> str | None:
-    """Name of the cache among the arguments of ``model.forward``: transformers renamed it in 5.24."""
-    return next((name for name in ("cache", "past_key_values") if name in _arguments(model)), None)
-
-
-def _arguments(model: PreTrainedModel) -> set[str]:
-    return set(inspect.signature(model.forward).parameters)
 
 
 class _Stop(StoppingCriteria):  # type: ignore[misc]
@@ -82,22 +53,29 @@ def generate_plainly(
     requests: Sequence[GenerationRequest],
     rows: int,
     watch: Watch | None = None,
+    padding: bool = True,
 ) -> list[str]:
-    """Answers in the order of ``requests``, ``rows`` at a time, longest prompts first."""
+    """Answers in the order of ``requests``, ``rows`` at a time, longest prompts first.
+
+    Args:
+        padding: whether prompts of different length may come together (see ``Abilities``).
+    """
     watch = watch or Watch()
     ends = end_tokens(model, codec)
-    padding = min(ends, default=0)
+    pad = min(ends, default=0)
     answers = [""] * len(requests)
     prompts = [codec.prompt(model, request) for request in requests]
     order = sorted(range(len(requests)), key=lambda i: -len(prompts[i]))
-    for first in range(0, len(order), rows):
-        batch = [i for i in order[first : first + rows] if not watch.spent(i)]
-        for i in set(order[first : first + rows]).difference(batch):
+    while order:
+        width = len(prompts[order[0]])
+        together = [i for i in order[:rows] if padding or len(prompts[i]) == width]
+        order = order[len(together) :]
+        batch = [i for i in together if not watch.spent(i)]
+        for i in set(together).difference(batch):
             watch.end(i, "", cut=True)
         if not batch:
             continue
-        width = len(prompts[batch[0]])
-        inputs = torch.full((len(batch), width), padding)
+        inputs = torch.full((len(batch), width), pad)
         mask = torch.zeros(len(batch), width, dtype=torch.long)
         for k, i in enumerate(batch):
             inputs[k, width - len(prompts[i]) :] = torch.tensor(prompts[i])
@@ -108,8 +86,10 @@ def generate_plainly(
             attention_mask=mask.to(model.device),
             max_new_tokens=max(requests[i].max_new_tokens for i in batch),
             do_sample=False,
+            num_beams=1,
+            tokenizer=codec.tokenizer,  # for a generation config's stop strings
             eos_token_id=sorted(ends) or None,
-            pad_token_id=padding,
+            pad_token_id=pad,
             stopping_criteria=StoppingCriteriaList([stop]),
         )
         for k, (i, tokens) in enumerate(zip(batch, output[:, width:].tolist(), strict=True)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -62,6 +62,33 @@ def shared_prefixes(prompts: Sequence[Tokens], shortest: int = 16, least: int = 
             if part is not None:
                 stack[-1].add(part)
     return part.groups if part is not None else []
+
+
+def chunks(groups: Sequence[SharedPrefix], tokens: int) -> Iterator[list[SharedPrefix]]:
+    """Cut ``groups`` into chunks of similar length with count x longest <= ``tokens``; longer ones stand alone."""
+    chunk: list[SharedPrefix] = []
+    for group in sorted(groups, key=lambda group: group.length):
+        if chunk and (len(chunk) + 1) * group.length > tokens:
+            yield chunk
+            chunk = []
+        chunk.append(group)
+    if chunk:
+        yield chunk
+
+
+def portions(parts: Iterable[list[SharedPrefix]], tokens: int) -> Iterator[list[list[SharedPrefix]]]:
+    """Cut chunks into portions that hold at most ``tokens`` tokens together; a larger chunk is a portion by itself."""
+    portion: list[list[SharedPrefix]] = []
+    held = 0
+    for chunk in parts:
+        size = len(chunk) * chunk[-1].length
+        if portion and held + size > tokens:
+            yield portion
+            portion, held = [], 0
+        portion.append(chunk)
+        held += size
+    if portion:
+        yield portion
 
 
 def _common(a: Tokens, b: Tokens) -> int:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import PreTrainedModel
 
+from evomerge.errors import UserError
+from evomerge.evaluation.backend.abilities import accepted
+from evomerge.evaluation.backend.limits import Limits
 from evomerge.evaluation.backend.prefix import Tokens
 from evomerge.evaluation.backend.text import TextCodec, context_length
 
 
 @torch.inference_mode()
 def loglikelihoods(
-    model: PreTrainedModel, codec: TextCodec, requests: Sequence[tuple[str, str]], rows: int, tokens: int
+    model: PreTrainedModel, codec: TextCodec, requests: Sequence[tuple[str, str]], limits: Limits, padding: bool = True
 ) -> list[tuple[float, bool]]:
     """Of each (context, continuation): log-probability in nats, float32, and whether every token is the most likely.
 
@@ -21,86 +24,84 @@ def loglikelihoods(
     context's tokens; blanks at the end of the context count as the continuation's; an empty context is BOS (or EOS).
 
     Args:
-        rows, tokens: bounds on a batch.
+        limits: rows and prompt tokens of a batch.
+        padding: whether texts of different length may come together (see ``Abilities``).
     """
     pairs = [_split(codec, *request) for request in requests]
-    return _of_tokens(model, codec, pairs, rows, tokens)
+    return _of_tokens(model, codec, pairs, limits, padding)
 
 
 @torch.inference_mode()
 def rolling_loglikelihoods(
-    model: PreTrainedModel, codec: TextCodec, texts: Sequence[str], rows: int, tokens: int
+    model: PreTrainedModel, codec: TextCodec, texts: Sequence[str], limits: Limits, padding: bool = True
 ) -> list[float]:
-    """Log-probability in nats of each text, its first token after BOS (or EOS).
-
-    A text longer than the context is scored in windows as lm-evaluation-harness does: disjoint, but the last one
-    reaches back to be as long as the others; of each window all tokens that the one before did not score.
-    """
-    limit = context_length(model, codec.tokenizer)
-    pairs: list[tuple[Tokens, Tokens]] = []
-    owner: list[int] = []
-    for number, text in enumerate(texts):
-        given = tuple(codec.tokenizer(text, add_special_tokens=False)["input_ids"])
-        for start in range(0, len(given), limit):
-            new = given[start : start + limit]
-            # One token of context for a full window, more for a shorter last one; before the first token stands BOS.
-            before = given[max(0, start + len(new) - limit - 1) : start] if start else (_first(codec),)
-            pairs.append((before, new))
-            owner.append(number)
-    totals = [0.0] * len(texts)
-    for number, (value, _) in zip(owner, _of_tokens(model, codec, pairs, rows, tokens), strict=True):
-        totals[number] += value
-    return totals
+    """Log-probability in nats of each text with the special tokens that its tokenizer adds, after BOS (or EOS)."""
+    pairs = [((_first(codec),), codec.encode(text)) for text in texts]
+    return [value for value, _ in _of_tokens(model, codec, pairs, limits, padding)]
 
 
 def _of_tokens(
-    model: PreTrainedModel, codec: TextCodec, pairs: Sequence[tuple[Tokens, Tokens]], rows: int, tokens: int
+    model: PreTrainedModel, codec: TextCodec, pairs: Sequence[tuple[Tokens, Tokens]], limits: Limits, padding: bool
 ) -> list[tuple[float, bool]]:
-    limit = context_length(model, codec.tokenizer)
-    device = model.device
-    results: list[tuple[float, bool]] = [(0.0, True)] * len(pairs)
-    order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]) - len(pairs[i][1]))
-    while order:
-        width = min(limit, sum(map(len, pairs[order[0]])) - 1)
-        count = max(1, min(rows, tokens // max(width, 1)))
-        batch, order = order[:count], order[count:]
-        kept = max(len(pairs[i][1]) for i in batch)
+    context = context_length(model, codec.tokenizer)
+    windows = [(owner, *window) for owner, pair in enumerate(pairs) for window in _windows(*pair, context)]
+    windows.sort(key=lambda window: -len(window[1]) - len(window[2]))
+    values, greedy = [0.0] * len(pairs), [True] * len(pairs)
+    names = accepted(model)
+    while windows:
+        width = len(windows[0][1]) + len(windows[0][2]) - 1
+        count = max(1, min(limits.rows, limits.prefill_tokens // width))
+        batch = [(o, before, new) for o, before, new in windows[:count] if padding or len(before) + len(new) > width]
+        windows = windows[len(batch) :]
+        # Padded on the right, where a causal model does not look: it needs neither mask nor positions.
         inputs = torch.zeros(len(batch), width, dtype=torch.long)
-        mask = torch.zeros(len(batch), width, dtype=torch.bool)
-        for k, i in enumerate(batch):
-            text = (pairs[i][0] + pairs[i][1])[-(limit + 1) :][:-1]
-            inputs[k, width - len(text) :] = torch.tensor(text)
-            mask[k, width - len(text) :] = True
-        positions = (mask.long().cumsum(-1) - 1).clamp_(min=0)
-        logits = model(
-            input_ids=inputs.to(device),
-            attention_mask=mask.to(device),
-            position_ids=positions.to(device),
-            use_cache=False,
-            logits_to_keep=kept,  # aligned right, the continuations end the rows
-        ).logits
-        for k, i in enumerate(batch):
-            wanted = torch.tensor(pairs[i][1][-width:], device=device)
-            found = torch.log_softmax(logits[k, -len(wanted) :].float(), dim=-1)
-            value = found.gather(-1, wanted[:, None]).sum()
-            results[i] = float(value), bool((found.argmax(-1) == wanted).all())
-    return results
+        for row, (_, before, new) in zip(inputs, batch, strict=True):
+            row[: len(before) + len(new) - 1] = torch.tensor((before + new)[:-1])
+        first = min(len(before) for _, before, _ in batch) - 1  # whose logits are the first that are wanted
+        given = {"use_cache": False, "logits_to_keep": width - first}
+        logits = model(input_ids=inputs.to(model.device), **{k: v for k, v in given.items() if k in names}).logits
+        logits = logits[:, first - width :]
+        for k, (owner, before, new) in enumerate(batch):
+            start = len(before) - 1 - first
+            wanted = torch.tensor(new, device=logits.device)
+            found = torch.log_softmax(logits[k, start : start + len(new)].float(), dim=-1)
+            values[owner] += float(found.gather(-1, wanted[:, None]).sum())
+            greedy[owner] &= bool((found.argmax(-1) == wanted).all())
+    return list(zip(values, greedy, strict=True))
+
+
+def _windows(context: Tokens, continuation: Tokens, limit: int) -> Iterator[tuple[Tokens, Tokens]]:
+    """(before, new) pairs that fit ``limit`` tokens of input and whose new tokens make up the continuation.
+
+    As lm-evaluation-harness rolls over a text: disjoint, and each reaches back as far as it can.
+    """
+    text = context + continuation
+    for start in range(len(context), len(text), limit):
+        end = min(start + limit, len(text))
+        yield text[max(0, end - limit - 1) : start], text[start:end]
 
 
 def _split(codec: TextCodec, context: str, continuation: str) -> tuple[Tokens, Tokens]:
-    """Tokens of context and continuation, neither empty."""
-    tokenizer = codec.tokenizer
-    if not context:
-        bos = _first(codec)
-        given = tuple(tokenizer(continuation, add_special_tokens=False)["input_ids"])
-        return ((bos,), given) if given[0] != bos else (given[:1], given[1:])
+    """Tokens of context and continuation; the context's are not empty."""
     bare = context.rstrip()
     continuation = context[len(bare) :] + continuation
-    whole, head = codec.encode(bare + continuation), codec.encode(bare)
-    return head, whole[len(head) :]
+    head = codec.encode(bare) if bare else ()
+    new = codec.encode(bare + continuation)[len(head) :] if head else ()
+    if not new:  # nothing before it, or it became one token with what is before it
+        new = tuple(codec.tokenizer(continuation, add_special_tokens=False)["input_ids"])
+    if not head:
+        head = (_first(codec),)
+        new = new[1:] if new[:1] == head else new
+    return head, new
 
 
 def _first(codec: TextCodec) -> int:
     """What stands before a text's first token."""
     tokenizer = codec.tokenizer
-    return int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id)
+    found = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if found is None:
+        raise UserError(
+            "the tokenizer has neither bos_token nor eos_token, one of which stands before a text without a context: "
+            "name one in tokenizer_config.json"
+        )
+    return int(found)

@@ -1,0 +1,155 @@
+"""What a model's forward pass can do, found out by trying it on a few tokens.
+
+Class attributes and configurations do not say it all: some models ignore the attention mask, number their positions in
+a way of their own, or keep more from token to token than keys and values. What is tried here is what the decoders do.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from evomerge.errors import UserError
+from evomerge.evaluation.backend import attention
+from evomerge.evaluation.backend.kv_cache import RowCache, cache_argument, forward_rows
+from evomerge.evaluation.backend.next_token import other_settings, repetition_penalty
+
+# Of the layers that configurations name, those whose keys and values a RowCache can hold.
+_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+_NEEDED = {"position_ids", "logits_to_keep", "attention_mask"}
+
+_LENGTH, _FEWER = 12, 3  # tokens of the longer row that is tried, and how many fewer the other one has
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """Of a causal language model.
+
+    Attributes:
+        rows: it decodes from a RowCache, whose rows begin and end at any time.
+        padding: rows may be padded on the left: the attention mask hides it, positions are counted without it, and no
+            setting of the model's generation config looks at it.
+        token_bytes: size of a token's keys and values in a RowCache; 0 without ``rows``.
+    """
+
+    rows: bool
+    padding: bool
+    token_bytes: int = 0
+
+
+@torch.inference_mode()
+def prepare(model: PreTrainedModel) -> Abilities:
+    """Find out what ``model`` can do. One that decodes by rows answers with our attention from here on.
+
+    Raises:
+        UserError: it does not take tokens alone, or what it says of a token depends on later ones.
+    """
+    tokens = _some_tokens(model)
+    whole = _logits(model, tokens)
+    _check_causal(model, tokens, whole)
+    # Both rows after all but the last token, then both after the last.
+    wanted = torch.stack([whole[-2], (shorter := _logits(model, tokens[_FEWER:]))[-2], whole[-1], shorter[-1]])
+    settings = other_settings(model)
+    if keeps_keys_and_values(model) and not settings:
+        own = model.config._attn_implementation
+        attention.install(model)
+        cache = RowCache(model.config.get_text_config().num_hidden_layers, 2, _LENGTH + 1)
+        if _alike(_by_rows(model, tokens, cache), wanted, model.dtype):
+            return Abilities(rows=True, padding=True, token_bytes=cache.token_bytes)
+        model.set_attn_implementation(own)
+    alike = _alike(_padded(model, tokens), wanted[2:], model.dtype)
+    return Abilities(rows=False, padding=alike and not settings and repetition_penalty(model) == 1)
+
+
+def keeps_keys_and_values(model: PreTrainedModel) -> bool:
+    """Whether ``model`` says of itself that all its layers keep plain keys and values and let attention be replaced."""
+    config = model.config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return (
+        bool(model._supports_attention_backend)
+        and not model._is_stateful
+        and not model.config.is_encoder_decoder
+        and layers <= _KNOWN_LAYERS
+        and not getattr(config, "num_kv_shared_layers", 0)
+        and cache_argument(model) is not None
+        and accepted(model) >= _NEEDED
+    )
+
+
+def accepted(model: PreTrainedModel) -> set[str]:
+    """Names of the arguments of ``model.forward``."""
+    return set(inspect.signature(model.forward).parameters)
+
+
+def _some_tokens(model: PreTrainedModel) -> Tensor:
+    """(_LENGTH,) arbitrary tokens, none of which has a meaning to the model's code."""
+    size = model.get_input_embeddings().weight.shape[0]
+    config = model.config.get_text_config()
+    special = {getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos")}
+    drawn = torch.randint(size, (4 * _LENGTH,), generator=torch.Generator().manual_seed(0))
+    return drawn[[int(token) not in special for token in drawn]][:_LENGTH]
+
+
+def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """(length, vocabulary) of tokens (length,), computed as transformers does by default."""
+    try:
+        logits: Tensor = model(input_ids=tokens[None].to(model.device)).logits[0]
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{type(model).__name__} does not answer to tokens alone ({reason}): give a causal language model of text"
+        ) from error
+    return logits
+
+
+def _check_causal(model: PreTrainedModel, tokens: Tensor, whole: Tensor) -> None:
+    half = len(tokens) // 2
+    other = _logits(model, torch.cat([tokens[:half], tokens[half:].flip(0)]))
+    if not _alike(other[:half], whole[:half], model.dtype):
+        raise UserError(
+            f"{type(model).__name__} is not causal, what it says of a token depends on those after it: give a causal "
+            "language model (of a kind that is an encoder too: one trained with is_decoder=true in config.json)"
+        )
+
+
+def _by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache) -> Tensor:
+    """(4, vocabulary): two rows of different length in ``cache``, all but their last tokens at once, then the last."""
+    argument, end = cache_argument(model), len(tokens) - 1
+    assert argument is not None, "a model without a cache does not decode by rows"
+    inputs, positions = torch.zeros(2, end, dtype=torch.long), torch.zeros(2, end, dtype=torch.long)
+    starts = torch.tensor([0, _FEWER])
+    for row, start in enumerate(starts):
+        inputs[row, start:], positions[row, start:] = tokens[start:end], torch.arange(end - start)
+    cache.select(0, 2, 0)
+    first = forward_rows(model, argument, inputs, positions, starts, cache)
+    cache.select(0, 2, end)
+    last = forward_rows(model, argument, tokens[end].expand(2, 1), (end - starts)[:, None], starts, cache)
+    return torch.cat([first, last])
+
+
+def _padded(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """(2, vocabulary): after the last token of two rows of different length, padded as transformers' generate does."""
+    inputs = tokens.repeat(2, 1)
+    mask = torch.ones_like(inputs)
+    inputs[1, :_FEWER] = mask[1, :_FEWER] = 0
+    given = {"input_ids": inputs, "attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp_(min=0)}
+    names = accepted(model)
+    logits: Tensor = model(**{name: x.to(model.device) for name, x in given.items() if name in names}).logits[:, -1]
+    return logits
+
+
+def _alike(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> bool:
+    """Whether logits agree up to what rounding to ``dtype`` makes of another order of sums.
+
+    In bfloat16 that is 0.13 of the logits' spread, where 0.03 was the most seen; what a model does not keep, sees twice
+    or takes for another position makes 0.25 and more. A broken merge, whose logits are no numbers, agrees with
+    everything.
+    """
+    if not bool(torch.isfinite(wanted).all()):
+        return True
+    moved = (found.float() - wanted.float()).square().mean().sqrt()
+    return bool(moved <= 1.5 * torch.finfo(dtype).eps ** 0.5 * wanted.float().std() + 1e-6)

@@ -1,0 +1,21 @@
+"""How much a backend computes and holds at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much at a time.
+
+    Attributes:
+        rows: requests decoded together.
+        prefill_tokens: prompt tokens per forward; more fall out of the processor's cache.
+        cache_tokens: bound on the tokens whose keys and values are held for the rows being decoded, and again for the
+            stored prefixes; long requests get fewer rows.
+    """
+
+    rows: int = 64
+    prefill_tokens: int = 1536
+    cache_tokens: int = 1 << 16
