@@ -26,7 +26,7 @@ _STATEMENT = re.compile(
 _HANDOVER = re.compile(r"(?:^|[:`]|\n)[ \t`>*]*", re.MULTILINE)
 _CLAUSE = re.compile(
     r"(?:from|where|group|order|having|limit|offset|union|intersect|except|join|left|right|inner|outer|full|cross|"
-    r"natural|on|using|and|or|when|then|else|end|as|in|not|select|with|values|case|window|between|like|is)\b",
+    r"natural|on|using|and|or|when|then|else|end|as|in|not|case|window|between|like|is)\b",
     re.IGNORECASE,
 )
 _NEW_LINE = re.compile(r"[ \t\r]*\n\s*")
@@ -59,6 +59,8 @@ def extract_query(answer: str) -> str:
 def is_sql(query: str) -> bool:
     """Whether SQLite can read ``query``, whatever tables there are. Nothing runs."""
     with closing(sqlite3.connect(":memory:")) as connection:
+        # Refused after it was read: some pragmas would act while they are compiled, for the whole process.
+        connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
         try:
             connection.execute(f"EXPLAIN {query}")
         except (sqlite3.Error, sqlite3.Warning) as error:
@@ -74,7 +76,9 @@ def _from_query(text: str) -> Iterator[str]:
     start = len(bare) - len(bare.lstrip(" \t\r\n\0"))
     if _QUERY.match(bare, start):
         yield text
-    elif not _STATEMENT.match(bare, start):
+        return
+    statement = _STATEMENT.match(bare, start)
+    if not (statement and (statement.group().lower() == "explain" or is_sql(_first_statement(text)))):
         for handover in _HANDOVER.finditer(text):
             if _QUERY.match(text, handover.end()):
                 rest = text[handover.end() :]

@@ -151,6 +151,10 @@ def test_a_database_file_is_read_and_stays_as_it_is(judge, tmp_path):
         ("SELECT a FROM t\n```\nIt reads t.", "SELECT a FROM t"),
         ("SELECT a,\n\nb FROM t", "SELECT a,\n\nb FROM t"),
         ("SELECT a\nb FROM t", "SELECT a\nb FROM t"),
+        ("SELECT a FROM t\nSELECT b FROM t", "SELECT a FROM t"),
+        ("SELECT a FROM t\nUNION\nSELECT b FROM t", "SELECT a FROM t\nUNION\nSELECT b FROM t"),
+        ("Create a query:\nSELECT a FROM t", "SELECT a FROM t"),
+        ("EXPLAIN SELECT a FROM t", "EXPLAIN SELECT a FROM t"),
         # What breaks off is no prose.
         ("SELECT a FROM t\nWHERE b >", "SELECT a FROM t\nWHERE b >"),
         ("Sure, here you go SELECT a FROM t", "SELECT a FROM t"),
@@ -163,3 +167,10 @@ def test_a_database_file_is_read_and_stays_as_it_is(judge, tmp_path):
 )
 def test_where_the_query_of_an_answer_is(answer, query):
     assert extract_query(answer) == query
+
+
+def test_looking_for_a_query_changes_nothing():
+    """Some pragmas act while they are compiled, for the whole process."""
+    assert extract_query("PRAGMA soft_heap_limit = 1234567") == "PRAGMA soft_heap_limit = 1234567"
+    with closing(sqlite3.connect(":memory:")) as connection:
+        assert connection.execute("PRAGMA soft_heap_limit").fetchone() != (1234567,)
