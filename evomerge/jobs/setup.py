@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -15,17 +14,14 @@ from evomerge.engine.merge import Merger
 from evomerge.errors import UserError
 from evomerge.evaluation import settings
 from evomerge.evaluation.worker import WorkerSpec, build_worker
+from evomerge.evaluation.worker_memory import worker_memory
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
 from evomerge.types import Expert, Objective, Pool
-from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.sources import resolve
 from evomerge.weights.task_vector import LowRankTaskVector
 
 # Seconds that a worker gets, past its time limit, to say so itself; one that hangs is replaced.
 _GRACE = 60.0
-_LIBRARIES = 10**9  # bytes of a worker before it has a model
-_MODELS = 3.0
 
 
 def experts_of(config: Config) -> tuple[Expert, ...]:
@@ -91,11 +87,3 @@ def open_pool(config: Config, spec: WorkerSpec, works: int | None = None) -> Poo
         gpu=gpu,
         timeout=cluster.timeout + _GRACE,
     )
-
-
-def worker_memory(spec: WorkerSpec) -> int:
-    """Bytes that a worker takes at its peak."""
-    base = Checkpoint(resolve(spec.base))
-    width = getattr(torch, spec.dtype).itemsize
-    parameters = sum(math.prod(base.shape(name)) for name in base)
-    return _LIBRARIES + int(_MODELS * parameters * width)

@@ -11,8 +11,10 @@ import pytest
 from evomerge.composition import compose
 from evomerge.config import Config, to_config
 from evomerge.errors import UserError
+from evomerge.evaluation.worker_memory import worker_memory
 from evomerge.jobs import search
-from evomerge.jobs.setup import experts_of, open_pool, worker_memory, worker_spec
+from evomerge.jobs.setup import experts_of, open_pool, worker_spec
+from evomerge.weights.checkpoint import Checkpoint
 
 
 def configured(pico_model: Callable[..., Path], pico_adapter: Callable[..., Path], *overrides: str) -> Config:
@@ -48,8 +50,11 @@ def test_refused_before_a_folder_is_written(
 def test_a_worker_takes_more_than_its_model(pico_model, pico_adapter) -> None:
     config = configured(pico_model, pico_adapter)
     spec = worker_spec(config, config.models.base, experts_of(config))
-    small, wide = worker_memory(spec), worker_memory(replace(spec, dtype="float32"))
-    assert 10**8 < small < wide < small + 10**8
+    narrow, wide = worker_memory(spec), worker_memory(replace(spec, dtype="float32"))
+    parameters = sum(tensor.numel() for tensor in Checkpoint(pico_model()).values())
+    cached = 2 * 2 * 2 * 8 * 65536  # keys and values, layers, heads of keys, their size, tokens
+    assert wide - narrow == 2 * (2 * parameters + cached)
+    assert narrow > wide - narrow
 
 
 def test_one_task_has_one_worker_with_all_cores(pico_model, pico_adapter) -> None:
