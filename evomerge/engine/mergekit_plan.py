@@ -96,7 +96,7 @@ def plan_merge(config: MergeConfig, steps: Mapping[str, Path], seed: int = 0) ->
     if not donor.checkpoint.raw:
         content = _config(config, donor, [piece for pieces in slices.values() for piece in pieces], planned, untied)
         if vocabulary is not None:
-            content = vocabulary.tokenizer.renumbered(content, str(donor.ref))
+            content = vocabulary.tokenizer.configured(content, vocabulary.origin.checkpoint.config)
     template = config.chat_template if vocabulary is None else None
     folders = tuple(model.checkpoint.folder for model in inputs.values())
     return MergePlan(tuple(planned), donor, content, vocabulary, template, folders)

@@ -17,9 +17,10 @@ _HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")
 
 @dataclass(frozen=True)
 class VocabularyPlan:
-    """The tokenizer that a merge makes."""
+    """The tokenizer that a merge makes, and the model it comes from."""
 
     tokenizer: OutputTokenizer
+    origin: InputWeights
 
     @classmethod
     def build(cls, config: MergeConfig, inputs: Mapping[ModelRef, InputWeights]) -> VocabularyPlan:
@@ -42,7 +43,8 @@ class VocabularyPlan:
             chat_template=config.chat_template,
         )
         base = str(config.base_model) if config.base_model in inputs else None
-        return cls(build_tokenizer(settings, models, base))
+        tokenizer = build_tokenizer(settings, models, base)
+        return cls(tokenizer, next(model for ref, model in inputs.items() if str(ref) == tokenizer.origin))
 
     def moves(self, name: str) -> bool:
         """Whether this parameter has one row for each token."""

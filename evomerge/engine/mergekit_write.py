@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from evomerge.engine.mergekit_plan import MergePlan
 from evomerge.engine.write_tensors import Progress, write_tensors
 from evomerge.weights.chat_templates import choose_chat_template
+from evomerge.weights.documents import read_json
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, companions, write_json
 
 
@@ -29,11 +29,14 @@ def write_plan(
     def complete(work: Path) -> None:
         if plan.vocabulary is not None:
             plan.vocabulary.tokenizer.save(work)
-            generation = folder / "generation_config.json"
-            if generation.is_file():
-                content = json.loads(generation.read_text(encoding="utf-8"))
-                content = plan.vocabulary.tokenizer.renumbered(content, str(plan.donor.ref))
-                write_json(work / generation.name, content)
+            tokenizer, origin = plan.vocabulary.tokenizer, plan.vocabulary.origin.checkpoint
+            for place in (origin.folder, folder):  # the tokens that end a text come with the tokenizer
+                generation = place / "generation_config.json"
+                if generation.is_file():
+                    content = read_json(generation)
+                    ids = content if place == origin.folder else origin.config
+                    write_json(work / generation.name, tokenizer.configured(content, ids))
+                    break
         elif plan.chat_template is not None:
             # late: transformers takes a second to load, and few merges need it
             from evomerge.weights.tokenizers import chat_template_of, write_chat_template

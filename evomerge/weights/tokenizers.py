@@ -69,12 +69,14 @@ class OutputTokenizer:
     """A merge's tokenizer, and what its embedding looks like.
 
     Attributes:
+        origin: the model whose tokenizer it is, or grows from.
         inputs: each model's vocabulary.
         tokens: token -> row of the output.
         rows: length of the output embedding: config.json's vocab_size.
         padding: rows from here on are new padding.
     """
 
+    origin: str
     inputs: Mapping[str, Vocabulary]
     tokens: Mapping[str, int]
     rows: int
@@ -89,6 +91,15 @@ class OutputTokenizer:
         """Which row of each model goes where; for the models that have the embedding (or output head) in question."""
         inputs = {name: self.inputs[name] for name in models}
         return align(inputs, self.tokens, self.rows, self.padding, self.base, self.overrides)
+
+    def configured(self, config: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
+        """A merge's config.json or generation_config.json with this vocabulary and its special tokens.
+
+        Args:
+            config: of another model, perhaps: where its texts ended is not where this tokenizer's template ends them.
+            origin: that of :attr:`origin`, or what else numbers its special tokens.
+        """
+        return self.renumbered(_with_special_tokens(config, origin), self.origin)
 
     def renumbered(self, config: Mapping[str, Any], model: str) -> dict[str, Any]:
         """A config.json or generation_config.json of ``model`` with ``vocab_size`` and every ``*_token_id`` as they are
@@ -176,6 +187,7 @@ def build_tokenizer(
     length = max(tokens.values()) + 1
     rows, padding = _rows(settings.pad_to_multiple_of, length, models[origin].rows)
     return OutputTokenizer(
+        origin,
         inputs,
         tokens,
         rows,
@@ -201,6 +213,15 @@ def write_chat_template(folder: Path, template: str) -> None:
 def chat_template_of(folder: Path) -> str | None:
     """The chat template of the tokenizer in a model folder; None when it has none, or there is no tokenizer."""
     return _template(_read(folder)) if _has_tokenizer(folder) else None
+
+
+def _with_special_tokens(config: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
+    mixed = {key: value for key, value in config.items() if not key.endswith("_token_id")}
+    mixed |= {key: value for key, value in origin.items() if key.endswith("_token_id")}
+    inner, of_origin = config.get("text_config"), origin.get("text_config")
+    if isinstance(inner, dict) and isinstance(of_origin, dict):
+        mixed["text_config"] = _with_special_tokens(inner, of_origin)
+    return mixed
 
 
 def _rows(multiple: int | None, length: int, embedding: int) -> tuple[int, int]:
