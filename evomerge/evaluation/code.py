@@ -144,7 +144,7 @@ def program(item: Mapping[str, Any], answer: str) -> str:
     among = (code for text in texts for code in _among_prose(text) if defines.search(code))
     code = next(whole, None) or next(among, None) or next((text for text in texts if text.strip()), "")
     if not defines.search(code):
-        return f"{prompt}\n{code if code[:1].isspace() else textwrap.indent(code, '    ')}"
+        return f"{prompt}\n{textwrap.indent(code, '    ') if prompt and not code[:1].isspace() else code}"
     before = defines.search(prompt)
     return f"{prompt[: before.start()] if before else ''}\n{code}"
 

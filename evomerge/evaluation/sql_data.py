@@ -22,7 +22,7 @@ from typing import Any
 
 from evomerge.errors import UserError, nearest
 from evomerge.evaluation import database_files, wikisql
-from evomerge.evaluation.documents import Document, ItemOptions, Row
+from evomerge.evaluation.documents import Document, ItemOptions, Row, read_text
 from evomerge.evaluation.wikisql import quoted
 
 DEVELOPMENT = ("dev.json", "dev.jsonl")
@@ -71,7 +71,7 @@ def _described(row: Row) -> list[dict[str, Any]]:
         if path.suffix in _SQLITE:
             found.append(database_files.describe(path))
         else:
-            found.append({"script": path.read_text(encoding="utf-8")})
+            found.append({"script": read_text(path)})
     return found
 
 
@@ -101,9 +101,7 @@ def _instances(row: Row, folder: Path) -> list[Path]:
 def _shown_schema(row: Row, folder: Path) -> str:
     if "tables" not in row.known:
         listed = [path for path in sorted(row.path.parent.glob("*tables.json")) if path.name != "test_tables.json"]
-        row.known["tables"] = {
-            entry["db_id"]: entry for path in listed for entry in json.loads(path.read_text(encoding="utf-8"))
-        }
+        row.known["tables"] = {entry["db_id"]: entry for path in listed for entry in json.loads(read_text(path))}
     key = f"schema {folder}"
     if key not in row.known:
         listed_schema = row.known["tables"].get(folder.name)

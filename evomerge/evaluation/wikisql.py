@@ -11,16 +11,14 @@ conditions on one column WikiSQL's engine uses the last value for both, here eac
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.documents import Row
+from evomerge.evaluation.documents import Row, read_text
 
 _AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 _OPERATORS = ("=", ">", "<")
@@ -88,10 +86,9 @@ def _table(row: Row) -> _Table:
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             row.fail(f"WikiSQL's rows need their tables: no file {candidates[0]}")
-        opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+        lines = read_text(path).split("\n")
         try:
-            with opener(path, "rt", encoding="utf-8") as lines:
-                entries = [json.loads(line) for line in lines if line.strip()]
+            entries = [json.loads(line) for line in lines if line.strip()]
             row.known["wikisql"] = path, {entry["id"]: entry for entry in entries}
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} does not hold one table a line as WikiSQL's files do: {error!r}") from None

@@ -9,7 +9,7 @@ import pytest
 
 from evomerge.errors import UserError
 from evomerge.evaluation.data import SPLITS, by_hash, halves, read_documents
-from evomerge.evaluation.documents import Document
+from evomerge.evaluation.documents import Document, ItemOptions
 
 SQL = {
     "question": "Who?",
@@ -24,6 +24,13 @@ CODE = {
     "prompt": "def f():\n    '''One.'''\n",
     "entry_point": "f",
     "test": "def check(c):\n    assert c() == 1",
+}
+MBPP = {
+    "task_id": 1,
+    "text": "Letters.",
+    "code": "from collections import Counter\n\ndef letters(x):\n    return list(x)",
+    "test_list": ["assert Counter(letters('aab')) == Counter('aba')"],
+    "test_setup_code": "from collections import Counter",
 }
 
 
@@ -56,6 +63,39 @@ def test_compressed_files_are_read(tmp_path):
     assert len(read_documents("code", path)) == 1
 
 
+def test_a_byte_order_mark_and_other_separators_of_lines_are_no_errors(tmp_path):
+    path = tmp_path / "a.jsonl"
+    text = json.dumps(JSON | {"instruction": "a\u2028b"}, ensure_ascii=False)
+    path.write_bytes(f"\ufeff{text}\r\n\r\n{text}".encode())
+    assert [document.prompt for document in read_documents("json", path)] == ["a\u2028b\n\nJSON:"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", json.dumps(JSON, ensure_ascii=False).encode("latin-1"), r"a\.jsonl is no UTF-8 text \(byte \d+"),
+        ("a.jsonl.gz", b"{}", r"cannot read .*a\.jsonl\.gz: Not a gzipped file"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(json.dumps(JSON).encode())[:-9],
+            r"cannot read .*a\.jsonl\.gz: Compressed file ended",
+        ),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_documents("json", tmp_path / name)
+
+
+def test_the_tested_function_is_one_that_the_gold_defines(tmp_path, judge):
+    (document,) = read_documents("program", write(tmp_path / "a.jsonl", MBPP), ItemOptions(style="chat"))
+    assert json.loads(document.item)["entry_point"] == "letters"
+    answers = ["```sh\nls\n```\n" + document.gold, document.gold.replace("list(x)", "[]")]
+    verdicts = judge.judge("code", [(document.item, answer) for answer in answers])
+    assert [verdict["pass@1"] for verdict in verdicts] == [1.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("kind", "rows", "message"),
     [
@@ -70,6 +110,13 @@ def test_compressed_files_are_read(tmp_path):
         ("code", ["[1]"], r"d\.jsonl:1: wanted a JSON object, got list"),
         ("code", [CODE | {"prompt": 3}], r"d\.jsonl:1: 'prompt' must be a text, got int"),
         ("code", [], r"d\.jsonl has no rows"),
+        (
+            "code",
+            [CODE | {"test": "import numpy.linalg as n\n" + CODE["test"]}],
+            r"d\.jsonl:1: it imports numpy\.linalg",
+        ),
+        ("code", [CODE | {"prompt": "from scipy import stats\n" + CODE["prompt"]}], r"d\.jsonl:1: it imports scipy"),
+        ("program", [MBPP | {"test_imports": ["import numpy"]}], r"d\.jsonl:1: it imports numpy"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, kind, rows, message):
