@@ -14,7 +14,7 @@ import yaml
 
 from evomerge.config import Config, plain
 from evomerge.engine.mergers import merger_for
-from evomerge.errors import RunFailed
+from evomerge.errors import RunFailed, UserError
 from evomerge.evaluation.judge import Judge
 from evomerge.evaluation.worker import open_tasks
 from evomerge.jobs import push
@@ -69,7 +69,7 @@ def run(config: Config) -> None:
     begin_run(store, space, objectives, config.search.sampler, own)
     write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
     write_text(folder / "prompts.json", json.dumps(prompts))
-    seconds = _Phases(folder)
+    seconds = Phases(folder)
     anchors = dict(space.anchors())
     pool = open_pool(config, spec, works=config.search.budget)
     try:
@@ -96,7 +96,7 @@ def run(config: Config) -> None:
         with seconds("test"):
             _test(config, pool, store, anchors, winner, artefacts, folder, listener)
     except BaseException:
-        with suppress(OSError):  # what stopped the search is what a person shall hear of
+        with suppress(OSError):
             write_tables(folder)
         raise
     finally:
@@ -213,7 +213,7 @@ def _lora_key(winner: Trial, config: Config) -> str:
     return f"{winner.recipe.fingerprint}+lora{'' if config.rank is None else config.rank}"
 
 
-class _Phases:
+class Phases:
     """Seconds spent in each phase, kept in ``environment.json`` and added up over resumed runs."""
 
     def __init__(self, folder: Path) -> None:
@@ -228,9 +228,15 @@ class _Phases:
         began = time.monotonic()
         try:
             yield
-        finally:
-            self._seconds[phase] = round(self._seconds.get(phase, 0.0) + time.monotonic() - began, 1)
-            self._write()
+        except BaseException:
+            with suppress(OSError, UserError):  # what stopped the phase is what a person shall hear of
+                self._add(phase, time.monotonic() - began)
+            raise
+        self._add(phase, time.monotonic() - began)
+
+    def _add(self, phase: str, seconds: float) -> None:
+        self._seconds[phase] = round(self._seconds.get(phase, 0.0) + seconds, 1)
+        self._write()
 
     def _write(self) -> None:
         write_text(self._file, json.dumps({**environment(), "seconds": self._seconds}, indent=2))

@@ -10,9 +10,9 @@ from toy_space import ToySpace
 from toy_worker import ToySpec, ToyWorker
 
 from evomerge.cluster.serial import SerialPool
-from evomerge.errors import RunFailed
+from evomerge.errors import RunFailed, UserError
 from evomerge.jobs.final import evaluate, recipe_row
-from evomerge.jobs.search import FINALISTS, select
+from evomerge.jobs.search import FINALISTS, Phases, select
 from evomerge.search.base import Silence
 from evomerge.search.choose import finalists
 from evomerge.search.loop import run_search
@@ -105,3 +105,13 @@ def test_an_interrupt_keeps_what_is_finished(store: Store) -> None:
     with pytest.raises(KeyboardInterrupt):
         evaluate(Interrupted(SerialPool(Failing([]))), store, "test", [row], Silence())
     assert Store(store.folder).evaluation(row.key, "test", ("a", "b")) is not None
+
+
+def test_what_stopped_a_phase_is_told_and_not_what_failed_after_it(tmp_path: Path) -> None:
+    seconds = Phases(tmp_path)
+    (tmp_path / "environment.json").unlink()
+    (tmp_path / "environment.json").mkdir()  # as little to be written as on a full disk
+    with pytest.raises(ZeroDivisionError), seconds("search"):
+        _ = 1 / 0
+    with pytest.raises((OSError, UserError)), seconds("search"):
+        pass
