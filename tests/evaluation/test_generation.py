@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import copy
 import random
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +15,11 @@ from evomerge.evaluation.backend import attention
 from evomerge.evaluation.backend.abilities import prepare
 from evomerge.evaluation.backend.base import GenerationRequest
 from evomerge.evaluation.backend.generation import GreedyDecoder
+from evomerge.evaluation.backend.kv_cache import RowCache
 from evomerge.evaluation.backend.limits import Limits
 from evomerge.evaluation.backend.next_token import argmax
 from evomerge.evaluation.backend.plain import generate_plainly
+from evomerge.evaluation.backend.rows import RowModel
 from evomerge.evaluation.backend.text import TextCodec
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -114,6 +118,29 @@ def test_long_and_short_requests_together(pico: Loaded) -> None:
     requests = [GenerationRequest("ab c" * 300, (), 30), *mixed_requests(5)]
     decoder = GreedyDecoder(model, TextCodec(pico[1]), Limits(8, 256, cache_tokens=1 << 12))
     assert decoder.generate(requests) == one_by_one(pico, requests)
+
+
+def test_stored_prefixes_are_bounded(pico: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 30 schemas no more are held at a time than the limit allows, and none when all is done."""
+    model = copy.deepcopy(pico[0])
+    attention.install(model)
+    schemas = [f"table {n:02} " * 6 + "\nQuestion: " for n in range(30)]
+    requests = [GenerationRequest(schema + end, (), 4) for schema in schemas for end in "ab"]
+    stored: weakref.WeakSet[RowCache] = weakref.WeakSet()
+    most = 0
+
+    def store(self: RowModel, *given: Any) -> None:
+        nonlocal most
+        original(self, *given)
+        stored.update(row.stored.cache for row in given[1] if row.stored is not None)
+        most = max(most, sum(cache.columns * cache.layers[0].keys.shape[0] for cache in stored))
+
+    original = RowModel.store
+    monkeypatch.setattr(RowModel, "store", store)
+    decoder = GreedyDecoder(model, TextCodec(pico[1]), Limits(8, 256, cache_tokens=700))
+    assert decoder.generate(requests) == one_by_one(pico, requests)
+    assert 300 < most <= 700, "the longest prefixes are some 50 tokens, together 1500"
+    assert not stored
 
 
 def test_rows_are_told_whose_they_are(pico: Loaded) -> None:

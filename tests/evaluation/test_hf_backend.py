@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.engine.merge import Merger
@@ -90,6 +92,74 @@ def test_loglikelihood_equals_the_harness(base: Path, backend: HFBackend) -> Non
     found = BackendLM(backend).loglikelihood(instances("loglikelihood", pairs))
     assert [is_greedy for _, is_greedy in found] == [is_greedy for _, is_greedy in expected]
     assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=1e-4)
+
+
+def adding_bos(folder: Path, source: Path) -> Path:
+    """The model with a tokenizer that begins every text with a token of its own, as Llama's do."""
+    shutil.copytree(source, folder)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="A $A", special_tokens=[("A", 5)])
+    tokenizer.bos_token = tokenizer.convert_ids_to_tokens(5)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_rolling_loglikelihood_equals_the_harness(
+    bos: bool, base: Path, pico_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = pico_model(dtype="float32", initializer_range=0.3, max_position_embeddings=16)
+    folder = adding_bos(tmp_path / "bos", folder) if bos else folder
+    texts = [("Ada",), (PROMPTS[0] * 3,), (PROMPTS[1],)]
+    expected = harness(folder).loglikelihood_rolling(instances("loglikelihood_rolling", texts), disable_tqdm=True)
+    backend = HFBackend(folder, dtype="float32", batch_size=4)
+    found = BackendLM(backend).loglikelihood_rolling(instances("loglikelihood_rolling", texts))
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert AutoTokenizer.from_pretrained(folder)("x")["input_ids"][0] == 5 or not bos
+
+
+def test_loglikelihoods_that_the_harness_cannot_give(pico_model: Callable[..., Path]) -> None:
+    """The chain rule holds whatever is empty, merges with its neighbour or is longer than the window."""
+    folder = pico_model(dtype="float32", initializer_range=0.3, max_position_embeddings=16)
+    backend = HFBackend(folder, dtype="float32", batch_size=4)
+    assert backend.loglikelihood([("Ada", ""), ("", "")]) == [(0.0, True), (0.0, True)]
+    # a context of blanks is the beginning of the continuation
+    assert backend.loglikelihood([("  ", "REAL")]) == backend.loglikelihood([("", "  REAL")])
+    # "REA" is one token, as "RE" is: nothing of the continuation is left after the context's tokens
+    [(merged, _)] = backend.loglikelihood([("RE", "A")])
+    assert merged < -0.1
+    # longer than the window of 16 tokens, alone and after a context: what rolls over the whole text
+    text = "é".join("how many x" for _ in range(4))
+    [(long, _)] = backend.loglikelihood([("", text)])
+    assert long == pytest.approx(backend.loglikelihood_rolling([text])[0], abs=1e-4)
+    [(after, _)] = backend.loglikelihood([("Ada", " " + text)])
+    assert after < long / 2
+
+
+def test_a_gpu_without_memory_is_one_line(base: Path, backend: HFBackend) -> None:
+    """Of a GPU's allocator only the exception can be had here; the CPU's is real."""
+
+    def full(*args: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore")
+
+    before = backend.generate(requests())
+    handle = backend._base.model.register_forward_pre_hook(full)
+    said = r"^no memory on cpu for the answers \(CUDA out of memory.*\): set backend.batch_size lower, it is 4$"
+    for ask in (
+        lambda: backend.generate(requests()),
+        lambda: backend.loglikelihood([("x", "y")]),
+        lambda: backend.loglikelihood_rolling(["x"]),
+    ):
+        with pytest.raises(UserError, match=said):
+            ask()
+    handle.remove()
+    handle = backend._base.model.register_forward_pre_hook(
+        lambda *args: torch.empty(1 << 60, dtype=torch.uint8) and None
+    )
+    with pytest.raises(UserError, match=r"no memory on cpu for the answers .*can't allocate memory"):
+        backend.generate(requests())
+    handle.remove()
+    assert backend.generate(requests()) == before
 
 
 def test_a_harness_task_scores_alike(base: Path, backend: HFBackend, tmp_path: Path) -> None:

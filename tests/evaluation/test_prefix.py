@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from evomerge.evaluation.backend.prefix import shared_prefixes
+from evomerge.evaluation.backend.prefix import SharedPrefix, chunks, portions, shared_prefixes
 
 
 def test_two_schemas_make_two_groups() -> None:
@@ -59,3 +59,18 @@ def test_saves_nearly_as_much_as_the_best_split_found_by_trying_all() -> None:
         possible += best(sorted(prompts))
         saved += sum((len(group.members) - 1) * group.length for group in groups)
     assert 0.9 * possible <= saved <= possible
+
+
+def test_portions_hold_no_more_than_they_may() -> None:
+    rng = random.Random(2)
+    for _ in range(50):
+        groups = [SharedPrefix(rng.randint(16, 200), (n,)) for n in range(rng.randint(1, 60))]
+        limit, held = rng.randint(50, 300), rng.randint(100, 2000)
+        cut = list(portions(chunks(groups, limit), held))
+        assert sorted(group.members for portion in cut for chunk in portion for group in chunk) == [
+            group.members for group in groups
+        ]
+        for portion in cut:
+            sizes = [len(chunk) * max(group.length for group in chunk) for chunk in portion]
+            assert all(size <= limit or len(chunk) == 1 for size, chunk in zip(sizes, portion, strict=True))
+            assert sum(sizes) <= held or len(sizes) == 1

@@ -61,8 +61,8 @@ def prepare(model: PreTrainedModel) -> Abilities:
         if _alike(_by_rows(model, tokens, cache), wanted, model.dtype):
             return Abilities(rows=True, padding=True, token_bytes=cache.token_bytes)
         model.set_attn_implementation(own)
-    alike = _alike(_padded(model, tokens), wanted[2:], model.dtype)
-    return Abilities(rows=False, padding=alike and not settings and repetition_penalty(model) == 1)
+    plain = not settings and repetition_penalty(model) == 1
+    return Abilities(rows=False, padding=plain and _padding_is_hidden(model, tokens))
 
 
 def keeps_keys_and_values(model: PreTrainedModel) -> bool:
@@ -131,15 +131,33 @@ def _by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache) -> Tensor:
     return torch.cat([first, last])
 
 
-def _padded(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """(2, vocabulary): after the last token of two rows of different length, padded as transformers' generate does."""
+def _padding_is_hidden(model: PreTrainedModel, tokens: Tensor) -> bool:
+    """Whether two rows of different length, padded on the left, give in transformers' generate what each does alone."""
     inputs = tokens.repeat(2, 1)
     mask = torch.ones_like(inputs)
     inputs[1, :_FEWER] = mask[1, :_FEWER] = 0
-    given = {"input_ids": inputs, "attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp_(min=0)}
-    names = accepted(model)
-    logits: Tensor = model(**{name: x.to(model.device) for name, x in given.items() if name in names}).logits[:, -1]
-    return logits
+    together = _generated(model, inputs, mask)
+    alone = [
+        _generated(model, row[kept][None], kept[kept][None]) for row, kept in zip(inputs, mask.bool(), strict=True)
+    ]
+    steps = min(len(together), *map(len, alone))
+    wanted = torch.cat([logits[:steps] for logits in alone], dim=1)
+    return _alike(together[:steps], wanted, model.dtype)
+
+
+def _generated(model: PreTrainedModel, inputs: Tensor, mask: Tensor) -> Tensor:
+    """Logits (steps, rows, vocabulary) of two greedy steps: of the prompt, and of a token after it."""
+    output = model.generate(
+        input_ids=inputs.to(model.device),
+        attention_mask=mask.long().to(model.device),
+        max_new_tokens=2,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=0,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    return torch.stack(output.logits)
 
 
 def _alike(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> bool:

@@ -63,6 +63,8 @@ def generate_plainly(
     watch = watch or Watch()
     ends = end_tokens(model, codec)
     pad = min(ends, default=0)
+    # Only then: some models take it for an input of their own.
+    stop_strings = {"tokenizer": codec.tokenizer} if getattr(model.generation_config, "stop_strings", None) else {}
     answers = [""] * len(requests)
     prompts = [codec.prompt(model, request) for request in requests]
     order = sorted(range(len(requests)), key=lambda i: -len(prompts[i]))
@@ -87,7 +89,7 @@ def generate_plainly(
             max_new_tokens=max(requests[i].max_new_tokens for i in batch),
             do_sample=False,
             num_beams=1,
-            tokenizer=codec.tokenizer,  # for a generation config's stop strings
+            **stop_strings,
             eos_token_id=sorted(ends) or None,
             pad_token_id=pad,
             stopping_criteria=StoppingCriteriaList([stop]),
