@@ -152,9 +152,12 @@ class MergedTensor:
         weights = torch.tensor(self.weights, dtype=self.work, device=device)
         randomness = Randomness(self.seed, self.expert_names, self.name)
         merged = self.method.over(view, weights, randomness, **self.parameters)
+        rounded = torch.empty(0, dtype=self.dtype, device=device)
         try:
             for (start, _), block in zip(row_ranges(self.shape, device), merged, strict=True):
-                rounded = block.to(self.dtype)
+                if rounded.shape != block.shape:  # one buffer serves all blocks but the last
+                    rounded = torch.empty(block.shape, dtype=self.dtype, device=device)
+                rounded.copy_(block)
                 if not all_finite(rounded):
                     raise overflow(self.name, self.dtype)
                 yield start, rounded

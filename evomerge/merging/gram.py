@@ -44,11 +44,12 @@ def combined(base: Tensor | None, experts: Tensor, coefficients: Sequence[float]
         experts: the experts' parameters, shape (T, *S).
         coefficients: T numbers; experts with 0 are not read.
     """
-    merged = torch.zeros_like(experts[0]) if base is None else base.clone()
+    merged = None if base is None else base.clone()
     for model, coefficient in zip(experts, coefficients, strict=True):
         if coefficient != 0.0:
-            merged.add_(model if base is None else model - base, alpha=coefficient)
-    return merged
+            own = model if base is None else model - base
+            merged = own * coefficient if merged is None else merged.add_(own, alpha=coefficient)
+    return torch.zeros_like(experts[0]) if merged is None else merged
 
 
 def shares(method: str, weights: Tensor) -> Tensor | None:
