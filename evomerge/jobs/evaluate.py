@@ -24,7 +24,8 @@ from evomerge.weights.sources import resolve
 def run(config: Config) -> None:
     """Prints score and 95 % interval of each task; ``out=FILE`` keeps them as JSON.
 
-    Each task is a unit of work, as when a search measures its winner, so the same model gets the same numbers.
+    Each task is a unit of work, as when a search measures its winner, so the same model gets the same numbers, if each
+    worker has as many threads: sums in another order may turn a token (``cluster.threads``).
     """
     source = model_source(required(config, "model")[0])
     folder = resolve(source)

@@ -46,6 +46,7 @@ def arguments(pico_model, pico_adapter, own_expert: Path) -> list[str]:
         *(f"tasks.{task}.limit=3" for task in ("sql", "code", "json")),
         "space.layer_groups=2",
         "cluster.workers=2",
+        "cluster.threads=1",
         "tracking=tensorboard",
     ]
 
@@ -176,7 +177,7 @@ def test_shipped_scores_are_found_again(finished: Path, kind: str) -> None:
     best = finished / "outputs" / "x" / "best"
     base = load(best / "recipe.yaml").base
     what = [f"model={best / 'model'}"] if kind == "model" else [f"model={base}", f"adapter={best / 'lora'}"]
-    limits = [f"tasks.{task}.limit=3" for task in ("sql", "code", "json")]
+    limits = ["cluster.threads=1", *(f"tasks.{task}.limit=3" for task in ("sql", "code", "json"))]
     result = evomerge("job=evaluate", *what, "tasks=[sql,code,json]", *limits, "out=again.json", folder=finished)
     assert result.returncode == 0, result.stderr
     assert json.loads((finished / "again.json").read_text()) == json.loads((best / "scores.json").read_text())[kind]
