@@ -125,7 +125,8 @@ def program(item: Mapping[str, Any], answer: str) -> str:
 
     In completion style the answer goes on where the item's prompt ends, up to a line that closes a Markdown fence. In
     chat style it is a message: of its fences and its text, reasoning left out, the first that is a program and defines
-    the entry point counts, else the first of which such a program is a part, else the first.
+    the entry point counts, with others that define what it uses, else the first of which such a program is a part, else
+    the first.
     What the prompt says before the tested function (imports, helpers) stands before it; code that does not define the
     function at all is a body that goes on where the prompt ends.
 
@@ -140,13 +141,41 @@ def program(item: Mapping[str, Any], answer: str) -> str:
         rf"^(?:(?:async\s+)?def|class)\s+{re.escape(item['entry_point'])}\b|^{re.escape(item['entry_point'])}\s*=", re.M
     )
     texts = parts(without_reasoning(answer))
-    whole = (text for text in texts if defines.search(text) and _error(text) is None)
+    whole = (_with_parts(text, texts) for text in texts if defines.search(text) and _error(text) is None)
     among = (code for text in texts for code in _among_prose(text) if defines.search(code))
     code = next(whole, None) or next(among, None) or next((text for text in texts if text.strip()), "")
     if not defines.search(code):
         return f"{prompt}\n{textwrap.indent(code, '    ') if prompt and not code[:1].isspace() else code}"
     before = defines.search(prompt)
     return f"{prompt[: before.start()] if before else ''}\n{code}"
+
+
+def _with_parts(code: str, texts: list[str]) -> str:
+    """A program, and before it those that define what it uses and does not define itself."""
+    for text in texts:
+        if text != code and _definitions(text) & _used(compile(code, "answer.py", "exec", dont_inherit=True)):
+            code = code if _definitions(text) & _definitions(code) else f"{text}\n{code}"
+    return code
+
+
+def _definitions(code: str) -> set[str]:
+    """The names that a program defines, if it does nothing else."""
+    if _error(code) is not None:
+        return set()
+    names: set[str] = set()
+    for node in ast.parse(code).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign) and not any(isinstance(part, ast.Call) for part in ast.walk(node)):
+            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif not isinstance(node, (ast.Import, ast.ImportFrom)):
+            return set()
+    return names
+
+
+def _used(code: types.CodeType) -> set[str]:
+    """Names that are not local, those of attributes among them."""
+    return {*code.co_names}.union(*(_used(part) for part in code.co_consts if isinstance(part, types.CodeType)))
 
 
 def _among_prose(text: str) -> Iterator[str]:

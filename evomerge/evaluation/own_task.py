@@ -1,6 +1,7 @@
 """evomerge's own tasks: lm-eval tasks under tasks/ whose answers the judge runs.
 
-Prompts, stops, filters and metrics are lm-eval's own, so that a score equals what its ``simple_evaluate`` gives.
+Prompts, stops, filters and metrics are lm-eval's own, so that a score equals what its ``simple_evaluate`` gives; only
+messages of chats are not cut by stops.
 """
 
 from __future__ import annotations

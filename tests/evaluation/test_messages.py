@@ -135,6 +135,9 @@ def test_code_in_a_message_keeps_what_it_was(judge):
         'def double(x):\n    """\n    ```\n    double(1)\n    ```\n    """\n    return 2 * x\n': 1,
         "```python\nx = 1\n```\nwith\n```python\nimport math\n\ndouble = lambda x: 2 * x\n```": 1,
         "from what you say:\n\nimport math\n\ndef double(x):\n    return 2 * x\n\nfor x this is twice x.": 1,
+        "```python\ndef twice(x):\n    return N * x\n```\n```python\nN = 2\n```\nSo:\n```python\n"
+        "def double(x):\n    result = twice(x)\n    return result\n```\nTest it:\n```python\nimport pytest\n"
+        "def test():\n    double(1)\n```\nor\n```python\nresult = double(1)\nx = 1\n```": 1,
         "def double(x):\n    return 2 * (x": 0,
         "The answer is 2 * x.": 0,
     }
