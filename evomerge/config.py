@@ -84,7 +84,7 @@ class TaskConfig:
         max_new_tokens: longest answer, instead of the task's own bound.
         limit: at most so many items per split, spread evenly (of lm-eval's tasks the first); empty: all.
         compare: sql: when results agree, bag, strict, spider or bird.
-        strip_fence: json: take a Markdown fence around the answer away, counted as json_fenced.
+        strip_fence: json: take reasoning, Markdown fences and words around the answer away, counted as json_fenced.
         style: code: completion or chat.
         samples, k, temperature: code: pass@k from so many samples of the given temperature; one is the greedy answer.
         num_fewshot, chat_template, system_instruction, metric: of lm-eval's tasks, as its command line has them;
