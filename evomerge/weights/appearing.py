@@ -25,7 +25,7 @@ def appearing_folder(folder: Path) -> Iterator[Path]:
     """A work folder beside ``folder`` that takes its name at the end; an error leaves nothing and replaces nothing.
 
     All of it is on the disk by then. What a killed predecessor left is removed first, unless its process still runs.
-    Where ``folder`` is a link, the folder that it points to is written.
+    Where ``folder`` is a link, the folder that it points to is written. No output appears inside another's work folder.
 
     Raises:
         UserError: ``folder`` is a file, or holds other things than a former output; those are never replaced. Or it
@@ -119,8 +119,9 @@ def _put_in_place(work: Path, target: Path) -> None:
         target.rename(old)
         try:
             work.rename(target)
-        except OSError:
-            old.rename(target)
+        except BaseException:  # an interruption, too
+            if not target.exists():
+                old.rename(target)
             raise
         old.rename(work)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ def write_text(path: Path, text: str) -> None:
         UserError: it cannot be written there.
     """
     with writing(path):
-        path = path.resolve()
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{uuid.uuid4().hex}.partial"
         try:
