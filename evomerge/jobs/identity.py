@@ -35,6 +35,9 @@ def identity(config: Config, spec: WorkerSpec, space: SearchSpace, tasks: Mappin
     return {
         **{f"tasks.{name}": settings for name, settings in plain(config)["tasks"].items()},
         "space.methods": list(space.methods),
+        "space.layer_groups": space.layer_groups,
+        "space.modifiers": list(space.modifiers),
+        "space.weight_low and weight_high": list(space.weight_range),
         "space.seed": space.seed,
         "dtype": config.backend.dtype,
         "sandbox limits": spec.sandbox.limits,

@@ -35,17 +35,19 @@ def begin_run(
     """Claim the run folder for this search, or refuse; see :meth:`Store.begin`. :func:`run_search` does it by itself; a
     job that records evaluations before it calls it first. ``identity``: more of what makes scores comparable."""
     scalar = SAMPLERS[sampler].scalar
-    own: dict[str, Any] = {
+    # In this order: where several differ, what a person has set is named, not what follows from it.
+    whole: dict[str, Any] = {
         "tasks": [objective.task for objective in objectives],
         "base": space.base,
         "experts": [[expert.name, expert.source] for expert in space.experts],
+        **(identity or {}),
         "parameters": [
             [p.name, *p.choices] if p.kind == "categorical" else [p.name, p.low, p.high, p.step]
             for p in space.parameters
         ],
         "objective": "smallest retention (one number)" if scalar else "one loss per task",
     }
-    store.begin({**own, **(identity or {})}, 1 if scalar else len(objectives))
+    store.begin(whole, 1 if scalar else len(objectives))
 
 
 def run_search(

@@ -11,10 +11,13 @@ import pytest
 
 from evomerge.config import Config, ModelsConfig, TaskConfig
 from evomerge.engine.mergers import merger_for
+from evomerge.errors import UserError
 from evomerge.evaluation.judge import Judge
 from evomerge.evaluation.worker import open_tasks
 from evomerge.jobs.identity import identity
-from evomerge.jobs.setup import experts_of, search_space, worker_spec
+from evomerge.jobs.setup import experts_of, objectives_of, search_space, worker_spec
+from evomerge.search.loop import begin_run
+from evomerge.search.store import Store
 from evomerge.weights.contents import digest_files
 
 SCHEMA = "CREATE TABLE t (a INT);"
@@ -94,6 +97,25 @@ def test_settings_count(config: Config) -> None:
     config.cluster.timeout = 7
     config.search.budget = 99
     assert differs(config, before) == {"space.seed", "space.methods", "tasks.sql", "items of tasks.sql"}
+
+
+def test_the_setting_that_changed_is_named(config: Config, tmp_path: Path) -> None:
+    def begin() -> None:
+        base, experts = config.models.base, experts_of(config)
+        space = search_space(config, base, experts, merger_for(base, experts))
+        store = Store(tmp_path / "run")
+        try:
+            begin_run(store, space, objectives_of(config), "random", identity_of(config))
+        finally:
+            store.close()
+
+    config.space.layer_groups = 2
+    begin()
+    config.space.layer_groups = 1
+    with pytest.raises(UserError, match=r"other space\.layer_groups \(there 2, now 1\): choose another name="):
+        begin()
+    config.space.layer_groups = 2
+    begin()
 
 
 def test_long_files_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
