@@ -35,11 +35,15 @@ def write_comparison(folders: Sequence[Path | str], out: Path | str = ".") -> Pa
         The path of the page.
 
     Raises:
-        UserError: too few or too many runs, one named twice, or runs that were scored on other items.
+        UserError: too few or too many runs, one named twice, or runs that were scored on other items. Or the page
+            cannot be written, or would cost another one.
     """
-    page = Path(out) if Path(out).suffix == ".html" else Path(out) / "comparison.html"
+    page = Path(out).expanduser()
+    page = page if page.suffix == ".html" else page / "comparison.html"
     text = render(comparison(open_runs(folders)), "comparison")
-    page.parent.mkdir(parents=True, exist_ok=True)
+    head = text[: text.index("sha256-")]  # all pages begin like that, and no others
+    if page.is_file() and not page.read_text(encoding="utf-8", errors="replace").startswith(head):
+        raise UserError(f"{page} is there and no page of evomerge: give another name (out=)")
     write_text(page, text)
     return page
 

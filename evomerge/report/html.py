@@ -11,6 +11,7 @@ import hashlib
 import html
 import json
 import math
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -29,6 +30,8 @@ def render(data: Mapping[str, Any], page: str = "report") -> str:
     text = json.dumps(_plain(dict(data)), ensure_ascii=False, allow_nan=False)
     # No "<": neither </script> nor <!-- can end or bend the element that holds the data.
     text = text.replace("<", "\\u003c")
+    # Half a character, as data files may have by "\\ud83d", is no UTF-8.
+    text = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
     written = _read(f"{page}.html")
     # The data last, so that nothing in them is taken for a place to fill.
     for place, value in (

@@ -13,6 +13,7 @@ import pytest
 from evomerge import Run
 from evomerge.report.html import SCRIPTS, render
 from evomerge.report.payload import payload
+from evomerge.weights.files import write_text
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,13 @@ def test_placeholders_in_the_data_are_left_alone(finished: Path) -> None:
     data = payload(Run(finished))
     data["samples"][0]["item"] = "@SCRIPT@ @STYLE@ @DATA@"
     assert "@SCRIPT@ @STYLE@ @DATA@" in render(data)
+
+
+def test_half_a_character_does_not_cost_the_page(finished: Path, tmp_path: Path) -> None:
+    data = payload(Run(finished), {("sql", "sql_001"): json.loads('"which \\ud83d?"')})
+    write_text(tmp_path / "report.html", render(data))
+    text = (tmp_path / "report.html").read_text().split('id="data">')[1].split("</script>")[0]
+    assert any(sample["question"] == "which \ud83d?" for sample in json.loads(text)["samples"])
 
 
 def test_numbers_that_json_lacks(finished: Path) -> None:
@@ -185,19 +193,33 @@ def test_what_to_run_is_on_the_first_screen_and_can_be_copied(page: Path, browse
         assert any(expected in text for text in seen)
 
 
-@pytest.mark.parametrize("tasks", [("sql",), ("sql", "code"), ("sql", "code", "json", "law")])
+MANY = ("sql", "code", "json", "law", "a_long_name_of_a_task_of_lm_eval", "six", "seven", "eight")
+
+
+@pytest.mark.parametrize("tasks", [MANY[:1], MANY[:2], MANY[:4], MANY])
 def test_any_number_of_tasks_is_drawn(
     tasks: tuple[str, ...], fabricate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Any
 ) -> None:
-    monkeypatch.setitem(fabricate.BEST, "law", 0.5)
-    monkeypatch.setitem(fabricate.BASE, "law", 0.1)
-    run = Run(fabricate.fabricate(tmp_path / "run", budget=9, tasks=tasks, failures=0))
+    for task in MANY[3:]:
+        monkeypatch.setitem(fabricate.BEST, task, 0.5)
+        monkeypatch.setitem(fabricate.BASE, task, 0.1)
+    run = Run(fabricate.fabricate(tmp_path / "run", budget=max(9, 6 + len(tasks)), tasks=tasks, failures=0))
     file = tmp_path / "report.html"
     file.write_text(render(payload(run)))
-    browser.open(file, width=360)
-    assert in_order(browser)
+    for width in (1200, 360):
+        browser.open(file, width=width)
+        assert in_order(browser)
     count = len(tasks)
-    assert browser.js("document.querySelectorAll('#planes svg').length") == max(1, count * (count - 1) // 2)
+    planes = "document.querySelectorAll('#planes svg').length"
+    assert browser.js(planes) == (max(1, count * (count - 1) // 2) if count <= 4 else 1)
+    if count > 4:
+        browser.js("document.querySelectorAll('#axes select')[2].value = '5'")
+        browser.js("document.querySelectorAll('#axes select')[2].dispatchEvent(new Event('change'))")
+        assert browser.js(planes) == 1
+        assert browser.js("document.querySelector('#planes svg').getAttribute('aria-label')").endswith("sql and six")
+        # a hypervolume of many objectives is small
+        said = browser.js("[...document.querySelectorAll('#gain text.tick[text-anchor=end]')].map(e => e.textContent)")
+        assert len(said) == len(set(said)) > 1
     assert browser.js("document.getElementById('strands').hidden") == (count < 3)
 
 

@@ -42,6 +42,8 @@ function percent(value, digits = 1) {
   const rounded = scaled - below === 0.5 ? below + below % 2 : Math.round(scaled);
   return (rounded / 10 ** digits).toFixed(digits);
 }
+// Four digits: hypervolumes of many objectives are small.
+const brief = (v) => { const short = Number(v.toPrecision(4)); return short && Math.abs(short) < 0.001 ? short.toExponential() : String(short); };
 const range = (v) => "(" + percent(v.low, 0) + "–" + percent(v.high, 0) + ")";
 const clock = (s) => s < 90 ? s.toFixed(0) + " s" : s < 5400 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
 const cell = (value) => value

@@ -26,7 +26,7 @@ function table() {
     const w = run.winner;
     return rowOf("td", [make("td", {}, make("span", { class: "key" }, emblem(n), run.name), make("small", { class: "differs" }, data.differs.map((name, i) => name + " " + run.settings[i]).join(" · "))),
       ...data.tasks.map((task) => cell(w && w.scores[task])), cell(w && w.retention),
-      gap(run), run.history.length ? run.history[run.history.length - 1].hypervolume.toFixed(4) : "–",
+      gap(run), run.history.length ? brief(run.history[run.history.length - 1].hypervolume) : "–",
       make("td", {}, run.candidates, run.failed ? make("small", {}, run.failed + " failed") : ""), run.seconds ? clock(run.seconds) : "–"], { class: run.best ? "winner" : null });
   });
   $("table").append(make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));

@@ -8,7 +8,8 @@ const several = data.runs !== undefined;
 const idOf = (p) => several ? p.run + "-" + p.number : String(p.number);
 const pointOf = new Map(data.points.map((p) => [idOf(p), p]));
 const least = new Map();  // axis -> lower bound that a candidate has to reach
-const view = { near: false, hidden: new Set() };
+const view = { near: false, hidden: new Set(), across: 0, up: 1 };
+const MOST = 4;  // objectives whose pairs are all drawn; of more, the pair that is chosen
 let hot = null;
 
 const rank = (p) => (p.winner ? 3 : p.on_front ? 2 : p.name ? 1 : 0);
@@ -28,15 +29,16 @@ const TITLES = { winner: "winner", front: "on the front", anchor: "starting poin
 function card(p) {
   const scores = OBJECTIVES.map((o) => rowOf("td", [o.name, cell(p.scores[o.task])]));
   scores.push(rowOf("td", [RETENTION.name, p.min_retention === null ? "–" : percent(p.min_retention) + " "]));
-  const weights = p.weights.map((row, g) => rowOf("td", [p.weights.length > 1 ? "group " + (g + 1) : "all layers", ...row.map((w) => w.toFixed(2))]));
+  const own = several ? data.runs[p.run] : data;
+  // A row per expert: names are long, layer groups few.
+  const weights = own.experts.map((name, t) => rowOf("td", [name, ...p.weights.map((group) => group[t].toFixed(2))]));
   const shown = (value) => typeof value === "number" ? String(Number(value.toFixed(3))) : Array.isArray(value) ? value.map(shown).join(", ") : String(value);
   const settings = Object.entries(p.settings).map(([name, value]) => name + " " + shown(value)).join(" · ");
-  const own = several ? data.runs[p.run] : data;
   $("candidate").replaceChildren(
     make("h3", {}, (p.winner ? "★ " : "") + (several ? own.name + ", candidate " : "Candidate ") + p.number),
     make("p", {}, [p.name, p.method, TITLES[kind(p)]].filter(Boolean).join(" · ")),
     make("table", {}, ...scores),
-    make("table", {}, rowOf("th", ["weights", ...own.experts]), ...weights),
+    make("table", {}, rowOf("th", p.weights.length > 1 ? ["weights by group", ...p.weights.map((_, g) => g + 1)] : ["weights", ""]), ...weights),
     make("p", {}, settings),
     copyButton(p.command, p.recipe ? "Copy merge command" : "Copy Python line"));
 }
@@ -66,7 +68,7 @@ function planes() {
   if (!points.length) { host.replaceChildren(); return; }
   const axisOf = (o) => { const [low, high] = bounds(points.map(o.of)); return { name: o.name + (o.percent ? " (%) →" : ""), low, high: o.percent ? Math.min(high, 1.02) : high, percent: o.percent }; };
   const order = { name: "candidate", of: (p) => p.number, percent: false };
-  const pairs = OBJECTIVES.length === 1 ? [[order, OBJECTIVES[0]]]
+  const pairs = OBJECTIVES.length === 1 ? [[order, OBJECTIVES[0]]] : OBJECTIVES.length > MOST ? [[OBJECTIVES[view.across], OBJECTIVES[view.up]]]
     : OBJECTIVES.flatMap((a, i) => OBJECTIVES.slice(i + 1).map((b) => [a, b]));
   host.className = pairs.length > 1 ? "many" : "";
   $("front").classList.toggle("row", pairs.length === 3);  // one row of three, the card beside the strands
@@ -108,7 +110,10 @@ function front() {
   if (!data.points.length || !OBJECTIVES.length) { $("front-section").hidden = true; return; }
   view.near = crowded();
   $("axes").append(choice("Show", ["all candidates", "those near the front"], view.near ? 1 : 0, (value) => { view.near = value === 1; redraw(); }));
-  if (!several) $("axes").append(key("star", 6.5, { class: "dot winner" }, "winner"), key("circle", 6, { class: "dot front" }, "front"),
+  if (OBJECTIVES.length > MOST) for (const axis of ["across", "up"])
+    $("axes").append(choice(axis, OBJECTIVES.map((o) => o.name), view[axis], (value) => { view[axis] = value; redraw(); }));
+  if (data.points.some((p) => p.winner) && !several) $("axes").append(key("star", 6.5, { class: "dot winner" }, "winner"));
+  if (!several) $("axes").append(key("circle", 6, { class: "dot front" }, "front"),
     key("square", 5.5, { class: "dot anchor" }, "starting point"), key("circle", 4, { class: "dot dominated" }, "dominated"));
   const own = (event) => { const at = event.target.closest("[data-id]"); return at && at.dataset.id; };
   for (const name of ["mouseover", "focusin"]) $("front").addEventListener(name, (event) => { const id = own(event); if (id) point(id); });

@@ -35,7 +35,7 @@ function key(shape, radius, attributes, words) {
 // Grid, ticks and names of two axes: {name, low, high, percent}.
 function frame(box, across, up, label) {
   const x = scale(across.low, across.high, box.l, box.w - box.r), y = scale(up.low, up.high, box.h - box.b, box.t);
-  const format = (axis) => (v) => axis.format ? axis.format(v) : String(axis.percent ? Number((100 * v).toFixed(1)) : Number(v.toFixed(4)));
+  const format = (axis) => (v) => axis.format ? axis.format(v) : axis.percent ? String(Number((100 * v).toFixed(1))) : brief(v);
   const svg = draw("svg", { viewBox: `0 0 ${box.w} ${box.h}`, role: "group", "aria-label": label });
   for (const v of ticks(across.low, across.high, Math.max(2, Math.round(box.w / 90)))) svg.append(
     draw("line", { class: "grid", x1: x(v), x2: x(v), y1: box.t, y2: box.h - box.b }),
