@@ -38,9 +38,10 @@ class ToyWorker:
                 file.write(f"{recipe.fingerprint} {os.getpid()}\n")
         time.sleep(self.spec.seconds)
         self.misbehave(recipe)
+        isolation = "toy"
         if recipe.method == "environment":
             names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "EVOMERGE_X")
-            return Done(work.key, (), 0.0, " ".join(os.environ[name] for name in names))
+            isolation = " ".join(os.environ[name] for name in names)
         weights = recipe.weights[0]
         items = []
         for t, task in enumerate(work.tasks):
@@ -49,7 +50,7 @@ class ToyWorker:
             for i in range(self.spec.items):
                 outcome = float((i + 0.5) / self.spec.items < quality)
                 items.append(ItemScore(task, f"{task}-{i}", outcome, f"answer {i}", {"valid": 1.0}))
-        return Done(work.key, tuple(items), time.perf_counter() - start, "toy")
+        return Done(work.key, tuple(items), time.perf_counter() - start, isolation)
 
     def misbehave(self, recipe: Recipe) -> None:
         if recipe.method == "raises":

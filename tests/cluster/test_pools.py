@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -50,6 +51,18 @@ def test_an_exception_is_one_line_of_a_failed_candidate():
     pool.submit(work("x", method="raises"))
     (done,) = pool.wait()
     assert done.error == "ValueError: this recipe is poison" and done.items == ()
+
+
+def test_a_task_without_items_is_a_failed_candidate():
+    class Half:
+        def evaluate(self, work: Work) -> Done:
+            done = ToyWorker(ToySpec()).evaluate(work)
+            return replace(done, items=tuple(item for item in done.items if item.task == "a"))
+
+    pool = SerialPool(Half())
+    pool.submit(work("x"))
+    (done,) = pool.wait()
+    assert done.error == "no item of b was scored" and done.items == ()
 
 
 def test_ray_answers_as_serial_does(pool):
