@@ -47,7 +47,7 @@ def coefficients(view: View, weights: Tensor, max_iter: float = 10, tol: float =
         pulls = torch.where(moves, alphas * angles / torch.where(moves, torch.sin(angles), 1.0), 0.0)
         tangent = pulls - (pulls * dots).sum() * mean
         step = _length(tangent, cosines)
-        if step < tol:
+        if step < tol or step == 0.0:
             break
         mean = math.cos(step) * mean + math.sin(step) / step * tangent
         mean = mean / _length(mean, cosines)

@@ -186,6 +186,12 @@ def test_karcher_worked_example():
     torch.testing.assert_close(third, 5 / 3 * torch.tensor([3**0.5 / 2, 0.5]))
 
 
+def test_karcher_without_tolerance_ends_where_it_stands_still():
+    pair = torch.eye(2)
+    assert METHODS["karcher"](None, pair, torch.ones(2), tol=0.0).isfinite().all()
+    assert METHODS["karcher"](None, torch.stack([pair[0], pair[0]]), torch.ones(2), tol=0.0).tolist() == [1.0, 0.0]
+
+
 def test_karcher_of_opposites_is_finite():
     pair = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     assert METHODS["karcher"](None, pair, torch.ones(2)).isfinite().all()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from evomerge.recipes.mergekit.settings import Read, number, switch, whole
+from evomerge.recipes.mergekit.settings import Read, not_negative, number, switch, whole
 
 Value = float | str | bool
 Values = Mapping[str, Any]
@@ -140,9 +140,9 @@ def _task_vectors(name: str, normalize: bool, rescale: bool, sparsifier: Sequenc
 
 _INT8_MASK = Parameter("int8_mask", switch, False)  # saves mergekit memory; the result is the same
 _WEIGHT = Parameter("weight", required=True, per_model=True)
-_GAMMA = Parameter("gamma", default=0.01, per_model=True, to="gamma")
-_MAGPRUNE = Parameter("epsilon", default=0.15, per_model=True, to="epsilon")
-_NEGLIGIBLE = Parameter("epsilon", default=1e-5, to="epsilon")
+_GAMMA = Parameter("gamma", not_negative, default=0.01, per_model=True, to="gamma")
+_MAGPRUNE = Parameter("epsilon", not_negative, default=0.15, per_model=True, to="epsilon")
+_NEGLIGIBLE = Parameter("epsilon", not_negative, default=1e-5, to="epsilon")
 
 _ALL = (
     Method(
@@ -175,7 +175,7 @@ _ALL = (
         (
             _WEIGHT,
             Parameter("normalize_weights", switch, True, to="normalize_weights"),
-            Parameter("eps", default=1e-8, to="eps"),
+            Parameter("eps", not_negative, default=1e-8, to="eps"),
         ),
         _given,
         "normalize_weights",
@@ -185,7 +185,7 @@ _ALL = (
         "input",
         1,
         None,
-        (Parameter("max_iter", whole, 10, to="max_iter"), Parameter("tol", default=1e-5, to="tol")),
+        (Parameter("max_iter", whole, 10, to="max_iter"), Parameter("tol", not_negative, default=1e-5, to="tol")),
         _equal_shares,
     ),
     _task_vectors("task_arithmetic", normalize=False, rescale=False, sparsifier=None),
@@ -202,19 +202,23 @@ _ALL = (
         "required",
         0,
         None,
-        (Parameter("select_topk", default=1.0, to="select_topk"), _INT8_MASK),
+        (Parameter("select_topk", not_negative, default=1.0, to="select_topk"), _INT8_MASK),
         _ones,
         fixed={"energy_floor": 1e-6},
     ),
     Method("arcee_fusion", "required", 1, 1, (), _ones),
-    Method("nearswap", "required", 1, 1, (Parameter("t", required=True, to="t"),), _ones),
+    Method("nearswap", "required", 1, 1, (Parameter("t", not_negative, required=True, to="t"),), _ones),
     Method("ram", "required", 0, None, (_NEGLIGIBLE,), _ones),
     Method(
         "ramplus_tl",
         "required",
         0,
         None,
-        (Parameter("r", default=0.1, to="r"), Parameter("alpha", default=0.2, to="alpha"), _NEGLIGIBLE),
+        (
+            Parameter("r", not_negative, 0.1, to="r"),
+            Parameter("alpha", not_negative, 0.2, to="alpha"),
+            _NEGLIGIBLE,
+        ),
         _ones,
     ),
     Method("passthrough", "input", 1, 1, (Parameter("scale", default=1.0, per_model=True, to="scale"),), _ones),

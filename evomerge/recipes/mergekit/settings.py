@@ -26,6 +26,14 @@ def number(value: Scalar, name: str, where: str) -> float:
     return found
 
 
+def not_negative(value: Scalar, name: str, where: str) -> float:
+    """``value`` as a finite number of 0 or more."""
+    found = number(value, name, where)
+    if found < 0.0:
+        raise UserError(f"{name} must be 0 or greater, got {found:g} ({where})")
+    return found
+
+
 def whole(value: Scalar, name: str, where: str) -> int:
     """``value`` as a whole number."""
     found = number(value, name, where)
@@ -43,7 +51,7 @@ def switch(value: Scalar, name: str, where: str) -> bool:
 
 
 Read = Callable[[Scalar, str, str], Any]
-"""``(value, name, where) -> value of the parameter's type``, or a UserError: number, whole or switch."""
+"""``(value, name, where) -> value of the parameter's type``, or a UserError: number, not_negative, whole or switch."""
 
 
 def value_at(setting: Setting, tensor: str, t: float, name: str, read: Read, where: str) -> Any:

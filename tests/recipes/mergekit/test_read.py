@@ -184,6 +184,15 @@ SLICE = "{model: a, layer_range: [0, 4]}"
         (TIES.replace("density: 0.3", "density: [0.5, 0]"), ["(0, 1], got 0", "models[0].parameters"]),
         (TIES.replace("density: 0.3", "density: {filter: mlp, value: -1}"), ["(0, 1], got -1"]),
         (TIES.replace("density: 0.3", "density: much"), ["density must be a number, got 'much'"]),
+        (
+            TIES.replace("ties", "breadcrumbs").replace("density: 0.3", "gamma: -0.1"),
+            ["gamma must be 0 or greater, got -0.1"],
+        ),
+        ("{merge_method: karcher, models: [{model: a}], parameters: {tol: -1}}", ["tol must be 0 or greater, got -1"]),
+        (
+            "{merge_method: sce, base_model: b, models: [{model: a}], parameters: {select_topk: -0.5}}",
+            ["select_topk must be 0 or greater, got -0.5", "parameters.select_topk"],
+        ),
         (TIES.replace("density: 0.3", "density: [0.3, {value: 1}]"), ["mapping", "density[0]"]),
         (TIES.replace("density: 0.3", "density: {vlaue: 1}"), ["'vlaue'", "did you mean 'value'"]),
         (TIES.replace("density: 0.3", "density: null"), ["gradient", "got nothing", "models[0].parameters.density"]),
