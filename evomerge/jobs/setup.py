@@ -59,11 +59,12 @@ def worker_spec(config: Config, base: str, experts: tuple[Expert, ...]) -> Worke
     spec = settings.worker_spec(plain(config), base, experts)
     try:
         device = torch.device(spec.device)
+        module = torch.get_device_module(device)
     except RuntimeError:
         raise UserError(f"backend.device must be cpu or cuda, got '{spec.device}'") from None
     elsewhere = config.cluster.kind == "ray" and config.cluster.address is not None
-    gpus = torch.cuda.device_count()
-    if device.type == "cuda" and not elsewhere and (device.index or 0) >= gpus:
+    gpus = 0 if device.type == "cpu" else module.device_count()
+    if device.type != "cpu" and not elsewhere and (device.index or 0) >= gpus:
         raise UserError(
             f"backend.device={spec.device}, but torch sees {gpus} GPUs here: leave it out to take what there is"
         )

@@ -29,6 +29,8 @@ def configured(pico_model: Callable[..., Path], pico_adapter: Callable[..., Path
         ("backend.kind=hff", r"unknown backend 'hff': did you mean 'hf'\?"),
         ("backend.dtype=float12", r"backend\.dtype must be one of bfloat16, float16, float32, got 'float12'"),
         ("backend.device=cud", r"backend\.device must be cpu or cuda, got 'cud'"),
+        ("backend.device=meta", r"backend\.device must be cpu or cuda, got 'meta'"),
+        ("backend.device=xpu:9", r"backend\.device=xpu:9, but torch sees 0 GPUs here"),
         ("backend.device=cuda:99", r"backend\.device=cuda:99, but torch sees \d GPUs here"),
         ("backend.batch_size=0", r"backend\.batch_size must be at least 1, got 0"),
         ("cluster.kind=rya", r"unknown cluster\.kind 'rya': did you mean 'ray'\?"),
