@@ -43,6 +43,7 @@ EXPERTS = [f"models.experts.{name}=adapter" for name in ("sql", "code", "json")]
         (["job=merge", "recipe=recipe.yaml", "out=merged"], "density must be in (0, 1], got 1.5"),
         (["job=merge", "recipe=nowhere.yaml", "out=merged"], "nowhere.yaml"),
         (["job=report", "run=nowhere"], "nowhere"),
+        (["job=report", "run=runs/A,runs/B"], "several runs are a list, run=[runs/A,runs/B]"),
         (["job=evaluate"], "job=evaluate needs model="),
     ],
 )

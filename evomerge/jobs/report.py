@@ -23,7 +23,9 @@ def run(config: Config) -> None:
         page = write_comparison([str(folder) for folder in asked], config.out or ".")
         print(f"comparison of {len(asked)} runs written to {page}")
         return
-    folder = Path(str(asked))  # a folder may be called 2026
+    folder = Path(asked)
+    if "," in str(asked) and not folder.is_dir():
+        raise UserError(f"there is no run folder {asked}: several runs are a list, run=[{asked}]")
     push.check(config)
     write_report(folder)
     write_tables(folder)
