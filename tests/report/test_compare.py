@@ -97,6 +97,16 @@ def test_how_many_runs(finished: Path, interrupted: Path, tmp_path: Path) -> Non
     assert page == tmp_path / "deep" / "eight.html" and page.is_file()
 
 
+def test_a_page_takes_the_place_of_a_former_one_only(finished: Path, longer: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<!doctype html><title>my site</title>")
+    (tmp_path / "notes").write_text("mine")
+    for out, text in (("index.html", "is there and no page of evomerge: give another name"), ("notes", "cannot write")):
+        with pytest.raises(UserError, match=text):
+            write_comparison([finished, longer], tmp_path / out)
+    assert (tmp_path / "index.html").read_text().endswith("my site</title>")
+    assert write_comparison([finished, longer], tmp_path) == write_comparison([finished, longer], tmp_path)
+
+
 def test_the_same_runs_give_the_same_bytes(finished: Path, longer: Path, tmp_path: Path) -> None:
     first = write_comparison([finished, longer], tmp_path / "a").read_bytes()
     assert first == write_comparison([finished, longer], tmp_path / "b").read_bytes()
