@@ -6,6 +6,7 @@ import logging
 import math
 import time
 
+from evomerge.errors import UserError
 from evomerge.types import Done, Work, Worker
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,9 @@ def attempt(worker: Worker, work: Work) -> Done:
         unscored = _unscored(work, done)
         return done if unscored is None else failed(work, unscored, done.seconds)
     except Exception as error:
-        log.exception("evaluation %s failed", work.key)
+        # where it was raised says nothing to who can only change a setting
+        trace = None if isinstance(error, UserError) else error
+        log.error("evaluation %s failed: %s", work.key, describe(error), exc_info=trace)
         return failed(work, describe(error), time.perf_counter() - start)
 
 
