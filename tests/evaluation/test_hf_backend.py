@@ -79,6 +79,18 @@ def test_generate_until_equals_the_harness(base: Path, backend: HFBackend) -> No
     assert len(set(found)) > 5
 
 
+def test_a_prompt_longer_than_the_context_is_cut_as_by_the_harness(pico_model: Callable[..., Path]) -> None:
+    folder = pico_model(dtype="float32", initializer_range=0.3, max_position_embeddings=40)
+    arguments = [(prompt, {"until": [], "max_gen_toks": 24, "do_sample": False}) for prompt in PROMPTS]
+    expected = harness(folder).generate_until(instances("generate_until", arguments), disable_tqdm=True)
+    backend = HFBackend(folder, dtype="float32", batch_size=4)
+    assert BackendLM(backend).generate_until(instances("generate_until", arguments)) == expected
+    pairs = [(prompt, " SELECT") for prompt in PROMPTS]
+    scores = harness(folder).loglikelihood(instances("loglikelihood", pairs), disable_tqdm=True)
+    found = BackendLM(backend).loglikelihood(instances("loglikelihood", pairs))
+    assert [value for value, _ in found] == pytest.approx([value for value, _ in scores], abs=1e-4)
+
+
 def test_loglikelihood_equals_the_harness(base: Path, backend: HFBackend) -> None:
     greedy = backend.generate([GenerationRequest(PROMPTS[0], (), 3)])[0]
     pairs = [
