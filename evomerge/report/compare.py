@@ -128,10 +128,10 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
             }
         )
         front += [_drawn(point, run, n) for point in points(run) if point.on_front or point.winner]
-    headline, detail = _verdict(entries)
+    sentence, detail = headline(entries)
     return {
         "name": f"{len(runs)} runs",
-        "headline": headline,
+        "headline": sentence,
         "detail": detail,
         "tasks": list(runs[0].tasks),
         "differs": [key.removeprefix("search.").removeprefix("space.") for key in differs],
@@ -207,7 +207,7 @@ def _behind(
     return asdict(gap)
 
 
-def _verdict(entries: Sequence[dict[str, Any]]) -> tuple[str, str]:
+def headline(entries: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """One sentence, and what it rests on."""
     finished = [entry for entry in entries if entry["winner"] is not None]
     best = next((entry for entry in entries if entry["best"]), None)
@@ -222,8 +222,10 @@ def _verdict(entries: Sequence[dict[str, Any]]) -> tuple[str, str]:
         f" the test items. Against the next, {second['name']}: {100 * ahead.mean:+.1f} points"
         f" (95 % interval {100 * ahead.low:+.1f} to {100 * ahead.high:+.1f}, same items)."
     )
-    if ahead.low > 0:
-        return f"{best['name']} has the best winner", detail
+    if all(entry["behind"]["high"] < 0 for entry in others):  # one that seems further behind may be less surely so
+        waiting = [entry["name"] for entry in entries if entry["winner"] is None]
+        so_far = f" so far, without {', '.join(waiting)}" if waiting else ""
+        return f"{best['name']} has the best winner{so_far}", detail
     if ahead.mean == 0:
         return f"{best['name']} and {second['name']} are equally good", detail
     return f"{best['name']} leads, not surely", detail

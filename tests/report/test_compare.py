@@ -12,7 +12,7 @@ from command_line import evomerge
 
 from evomerge import Run
 from evomerge.errors import UserError
-from evomerge.report.compare import comparison, write_comparison
+from evomerge.report.compare import comparison, headline, write_comparison
 from evomerge.report.tables import write_front
 
 
@@ -63,6 +63,24 @@ def test_the_headline_follows_the_interval(finished: Path, longer: Path) -> None
     assert gap["mean"] <= 0 and gap["low"] <= gap["mean"] <= gap["high"]
     assert data["headline"].startswith(best["name"])
     assert ("best winner" in data["headline"]) == (gap["high"] < 0)
+
+
+@pytest.mark.parametrize(
+    ("third", "said"),
+    [
+        ((-0.3, -0.5, -0.1), "a has the best winner"),
+        ((-0.3, -0.7, 0.1), "a leads, not surely"),  # further behind than b, and less surely
+        (None, "a has the best winner so far, without c"),
+    ],
+)
+def test_the_best_is_surely_better_than_every_other(third: tuple[float, ...] | None, said: str) -> None:
+    def entry(name: str, gap: tuple[float, ...] | None, finished: bool = True) -> dict[str, Any]:
+        behind = None if gap is None else dict(zip(("mean", "low", "high"), gap, strict=True))
+        winner = {"retention": {"mean": 0.9}} if finished else None
+        return {"name": name, "best": name == "a", "behind": behind, "winner": winner}
+
+    entries = [entry("a", None), entry("b", (-0.2, -0.3, -0.1)), entry("c", third, finished=third is not None)]
+    assert headline(entries)[0] == said
 
 
 def test_other_tasks_are_refused(finished: Path, fabricate: ModuleType, tmp_path: Path) -> None:
