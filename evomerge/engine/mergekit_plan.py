@@ -197,7 +197,10 @@ def _check_shapes(config: MergeConfig, place: _Place, models: Sequence[InputWeig
 def _promoted(dtypes: Iterator[torch.dtype]) -> torch.dtype:
     found = next(dtypes)
     for dtype in dtypes:
-        found = torch.promote_types(found, dtype)
+        if 1 in (found.itemsize, dtype.itemsize) and dtype != found:  # torch promotes no fp8
+            found = max(found, dtype, torch.float16, key=lambda each: each.itemsize)
+        else:
+            found = torch.promote_types(found, dtype)
     return found
 
 

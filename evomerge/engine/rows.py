@@ -102,6 +102,8 @@ class FullExpert:
 
     def fill(self, out: torch.Tensor, start: int, stop: int, base: torch.Tensor | None, delta: bool) -> None:
         own = self.source.rows(start, stop).to(out.device)
+        if own.dtype.itemsize == 1:
+            own = own.to(out.dtype)  # torch does no sums with fp8
         if delta and base is not None:
             torch.sub(own, base, out=out)  # one pass: the sum is in the wider dtype, float32
         else:

@@ -54,6 +54,23 @@ def test_raw_weights_merge_into_a_raw_file(tmp_path):
         merge_documents(load(merge_file(tmp_path, "linear", models)), tmp_path / "folder", 0)
 
 
+@pytest.mark.parametrize("method", ["linear", "ties"])
+def test_fp8_weights_merge_as_the_numbers_they_are(tmp_path, method):
+    """Plain fp8, without scales, beside another dtype: torch itself adds and promotes no fp8."""
+    base, *models = raw_models(tmp_path, 3, (30, 40))
+    for path in (base, models[1]):
+        save_file({"w": load_file(path)["weight"].to(torch.float8_e4m3fn)}, path)
+    save_file({"w": load_file(models[0])["weight"]}, models[0])
+    more = {"base_model": str(base)} if method == "ties" else {}
+    merge_documents(load(merge_file(tmp_path, method, models, **more)), tmp_path / "out.safetensors", 0)
+    wide = {path: load_file(path)["w"].float() for path in (base, *models)}
+    for path, tensor in wide.items():
+        save_file({"w": tensor}, path)
+    merge_documents(load(merge_file(tmp_path, method, models, **more)), tmp_path / "wide.safetensors", 0)
+    found, wanted = (load_file(tmp_path / f"{name}.safetensors")["w"] for name in ("out", "wide"))
+    assert found.dtype == torch.bfloat16 and torch.equal(found, wanted)
+
+
 def test_integers_that_differ_and_shapes_that_differ_are_named(tmp_path):
     models = raw_models(tmp_path, 1, (4, 4), steps=torch.tensor([1]))
     (tmp_path / "b").mkdir()
