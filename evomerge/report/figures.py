@@ -27,14 +27,16 @@ PANELS = 6  # at most so many pairs of objectives
 def draw_front(run: Run) -> Figure:
     """Scores on the search items, one panel for each pair of objectives."""
     tasks = run.tasks
-    pairs = list(itertools.combinations(tasks, 2))[:PANELS] or [(tasks[0], tasks[0])]
+    every = list(itertools.combinations(tasks, 2)) or [(tasks[0], tasks[0])]
+    pairs = every[:PANELS]
+    part = f"; {PANELS} of {len(every)} pairs of objectives" if len(every) > PANELS else ""
     with style.figure_style():
         figure, axes = _axes(len(pairs))
         found = points(run)
         for ax, (x, y) in zip(axes, pairs, strict=True):
             _panel(ax, found, x, y, steps=len(tasks) == 2)
         figure.suptitle(
-            f"{run.name}: {len(run.front_trials)} of {len(run.scored)} candidates on the front",
+            f"{run.name}: {len(run.front_trials)} of {len(run.scored)} candidates on the front{part}",
             x=0.01, ha="left", fontsize=13, fontweight="bold",
         )
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=11)

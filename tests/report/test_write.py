@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from evomerge import Run
 from evomerge.recipes import load
+from evomerge.report.figures import draw_front
 from evomerge.report.info import points, weights
 from evomerge.report.payload import payload
 from evomerge.report.tables import markdown
@@ -48,6 +50,18 @@ def test_figures_are_pictures(written: Path) -> None:
         assert (written / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         drawing = ElementTree.parse(written / "figures" / f"{name}.svg").getroot()
         assert drawing.tag == "{http://www.w3.org/2000/svg}svg" and len(list(drawing.iter())) > 50
+
+
+def test_a_figure_that_shows_a_part_says_so(
+    fabricate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = ("a", "b", "c", "d", "e")
+    for task in tasks:
+        monkeypatch.setitem(fabricate.BEST, task, 0.5)
+        monkeypatch.setitem(fabricate.BASE, task, 0.1)
+    run = Run(fabricate.fabricate(tmp_path / "run", budget=7, tasks=tasks, finished=False))
+    figure = draw_front(run)
+    assert len(figure.axes) == 6 and "6 of 10 pairs of objectives" in figure.get_suptitle()
 
 
 def test_the_report_is_rebuilt_byte_for_byte(written: Path, tmp_path: Path) -> None:
