@@ -10,8 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.cache_utils import DynamicCache
 
 from evomerge.errors import UserError
 from evomerge.evaluation.backend.abilities import prepare
@@ -119,6 +127,26 @@ def test_answers_are_those_of_transformers(kind: str, tokenizer: Tokenizer, tmp_
     pairs = [(prompt.rstrip(), " SELECT x") for prompt in prompts()]
     scores = [loglikelihood(model, tokenizer, *pair) for pair in pairs]
     assert [value for value, _ in backend.loglikelihood(pairs)] == pytest.approx(scores, abs=1e-3)
+
+
+class Particular(LlamaForCausalLM):
+    """As models with code of their own on the hub do, it takes no cache but transformers' default one."""
+
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, logits_to_keep=0, cache=None, **rest):
+        past = cache if cache is not None else rest.get("past_key_values")
+        if past is not None and not isinstance(past, DynamicCache):
+            raise TypeError(f"{type(past).__name__} is no DynamicCache")
+        if cache is not None:
+            rest["cache"] = cache
+        return super().forward(input_ids, attention_mask, position_ids, logits_to_keep=logits_to_keep, **rest)
+
+
+def test_a_model_that_takes_no_other_cache_keeps_its_own(tokenizer: Tokenizer) -> None:
+    model = Particular(random_model("llama", tokenizer, **SIZES).config).eval()
+    kernel = model.config._attn_implementation
+    abilities = prepare(model)
+    assert (abilities.rows, abilities.padding) == (False, True)
+    assert model.config._attn_implementation == kernel
 
 
 def test_an_encoder_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:

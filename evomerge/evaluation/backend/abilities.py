@@ -49,16 +49,22 @@ def prepare(model: PreTrainedModel) -> Abilities:
         UserError: it does not take tokens alone, or what it says of a token depends on later ones.
     """
     tokens = _some_tokens(model)
-    whole = _logits(model, tokens)
-    _check_causal(model, tokens, whole)
+    half = _LENGTH // 2
+    whole, changed = _logits(model, torch.stack([tokens, torch.cat([tokens[:half], tokens[half:].flip(0)])]))
+    if not _alike(changed[:half], whole[:half], model.dtype):
+        raise UserError(
+            f"{type(model).__name__} is not causal, what it says of a token depends on those after it: give a causal "
+            "language model (of a kind that is an encoder too: one trained with is_decoder=true in config.json)"
+        )
+    [shorter] = _logits(model, tokens[None, _FEWER:])
     # Both rows after all but the last token, then both after the last.
-    wanted = torch.stack([whole[-2], (shorter := _logits(model, tokens[_FEWER:]))[-2], whole[-1], shorter[-1]])
+    wanted = torch.stack([whole[-2], shorter[-2], whole[-1], shorter[-1]])
     settings = other_settings(model)
     if keeps_keys_and_values(model) and not settings:
         own = model.config._attn_implementation
         attention.install(model)
         cache = RowCache(model.config.get_text_config().num_hidden_layers, 2, _LENGTH + 1)
-        if _alike(_by_rows(model, tokens, cache), wanted, model.dtype):
+        if _decodes_by_rows(model, tokens, cache, wanted):
             return Abilities(rows=True, padding=True, token_bytes=cache.token_bytes)
         model.set_attn_implementation(own)
     plain = not settings and repetition_penalty(model) == 1
@@ -95,9 +101,9 @@ def _some_tokens(model: PreTrainedModel) -> Tensor:
 
 
 def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """(length, vocabulary) of tokens (length,), computed as transformers does by default."""
+    """(rows, length, vocabulary) of tokens (rows, length), computed as transformers does by default."""
     try:
-        logits: Tensor = model(input_ids=tokens[None].to(model.device)).logits[0]
+        logits: Tensor = model(input_ids=tokens.to(model.device)).logits
     except (TypeError, ValueError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
@@ -106,14 +112,13 @@ def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     return logits
 
 
-def _check_causal(model: PreTrainedModel, tokens: Tensor, whole: Tensor) -> None:
-    half = len(tokens) // 2
-    other = _logits(model, torch.cat([tokens[:half], tokens[half:].flip(0)]))
-    if not _alike(other[:half], whole[:half], model.dtype):
-        raise UserError(
-            f"{type(model).__name__} is not causal, what it says of a token depends on those after it: give a causal "
-            "language model (of a kind that is an encoder too: one trained with is_decoder=true in config.json)"
-        )
+def _decodes_by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache, wanted: Tensor) -> bool:
+    try:
+        return _alike(_by_rows(model, tokens, cache), wanted, model.dtype)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # whatever a model's own code says to a cache that it does not expect
+        return False
 
 
 def _by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache) -> Tensor:
