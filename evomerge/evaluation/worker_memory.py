@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from evomerge.evaluation.backend.limits import Limits
+from evomerge.evaluation.backend.limits import CACHE_BYTES, Limits
 from evomerge.evaluation.worker import WorkerSpec
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import resolve
@@ -23,9 +23,9 @@ def worker_memory(spec: WorkerSpec) -> int:
     """
     base = Checkpoint(resolve(spec.base))
     parameters = sum(math.prod(base.shape(name)) for name in base)
-    numbers = 2 * parameters + Limits.cache_tokens * _cached_per_token(base.config)
     width: int = getattr(torch, spec.dtype).itemsize
-    return _LIBRARIES + width * numbers
+    cached = min(width * Limits.cache_tokens * _cached_per_token(base.config), CACHE_BYTES)
+    return _LIBRARIES + 2 * width * parameters + cached
 
 
 def _cached_per_token(config: dict[str, Any]) -> int:

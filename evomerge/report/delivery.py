@@ -136,9 +136,8 @@ def _command(run: Run, base: Parent, experts: tuple[Parent, ...]) -> str:
     arguments += [setting(f"models.experts.{parent.role}", parent.public_name) for parent in experts]
     arguments.append(listed("tasks", list(tasks)))
     for name, task in tasks.items():
-        public = (
-            {**task, "data": Path(task["data"]).name} if task.get("data") else task
-        )  # without this machine's folders
+        # a file's name without this machine's folders
+        public = {**task, "data": Path(task["data"]).name} if task.get("data") else task
         arguments += task_settings(name, public)
     arguments.append(setting("search", search.get("sampler")))
     arguments += [setting(f"search.{key}", search[key]) for key in ("budget", "seed") if key in search]

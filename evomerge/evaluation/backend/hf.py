@@ -20,7 +20,7 @@ from evomerge.errors import UserError
 from evomerge.evaluation.backend.abilities import Abilities, prepare
 from evomerge.evaluation.backend.base import BACKENDS, GenerationRequest
 from evomerge.evaluation.backend.generation import GreedyDecoder
-from evomerge.evaluation.backend.limits import Limits
+from evomerge.evaluation.backend.limits import CACHE_BYTES, Limits
 from evomerge.evaluation.backend.plain import generate_plainly
 from evomerge.evaluation.backend.rows import SetRows
 from evomerge.evaluation.backend.scoring import loglikelihoods, rolling_loglikelihoods
@@ -28,8 +28,6 @@ from evomerge.evaluation.backend.text import TextCodec
 from evomerge.evaluation.backend.watch import Watch
 from evomerge.types import Artefact, Recipe
 
-# Bound on the keys and values held at a time, and again on those of stored prefixes.
-_CACHE_BYTES = 2 << 30
 # What torch says, of a GPU and of a CPU.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
@@ -168,7 +166,7 @@ class HFBackend:
     @property
     def _limits(self) -> Limits:
         token_bytes = self._current.abilities.token_bytes
-        return Limits(rows=self._batch_size, cache_tokens=_CACHE_BYTES // max(1, token_bytes))
+        return Limits(rows=self._batch_size, cache_tokens=CACHE_BYTES // max(1, token_bytes))
 
     @contextmanager
     def _memory(self, what: object = None) -> Iterator[None]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Bound on the keys and values of the rows being decoded, and again on those of stored prefixes.
+CACHE_BYTES = 2 << 30
+
 
 @dataclass(frozen=True)
 class Limits:
