@@ -164,12 +164,13 @@ def energy_of(tensor: torch.Tensor) -> float:
     return sum((float(torch.dot(part, part)) for part in parts), 0.0)
 
 
-def _fast_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+def _fast_product(matrix: torch.Tensor, thin: torch.Tensor) -> torch.Tensor:
     """Factors may be rounded to bfloat16: a basis needs no exact ones. Thin products gain two- to threefold."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        return left @ right
+        # a matrix read along its columns takes up to twice as long as the same product transposed
+        return matrix @ thin if matrix.is_contiguous() else (thin.mT @ matrix.mT).mT
     finally:
         torch.set_float32_matmul_precision(before)
 
