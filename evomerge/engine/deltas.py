@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
@@ -18,10 +19,17 @@ _BLOCK = 1 << 18  # entries worked on together: they stay in the cache
 _RELATED = 0.1  # cosine; fine-tunes have more than 0.9, models trained apart about 0
 
 
+class Buffers(threading.local):
+    """Each thread's memory for a matrix of each shape: fresh memory for every one costs more than the subtraction."""
+
+    def __init__(self) -> None:
+        self.of: dict[tuple[int, ...], torch.Tensor] = {}
+
+
 class Difference:
     """A dense change of one parameter, formed when it is asked for."""
 
-    def __init__(self, before: torch.Tensor, after: torch.Tensor, buffers: dict[tuple[int, ...], torch.Tensor]) -> None:
+    def __init__(self, before: torch.Tensor, after: torch.Tensor, buffers: Buffers) -> None:
         self._before, self._after, self._buffers = before, after, buffers
 
     def energy(self) -> float:
@@ -33,11 +41,11 @@ class Difference:
         return total
 
     def dense(self) -> torch.Tensor:
-        """The change in float32. The next parameter of this shape reuses the memory; it may be written to."""
+        """The change in float32; may be written to. The thread's next one of this shape reuses the memory."""
         shape = tuple(self._before.shape)
-        if shape not in self._buffers:  # fresh memory for every matrix costs more than the subtraction
-            self._buffers[shape] = torch.empty(shape)
-        whole = self._buffers[shape]
+        if shape not in self._buffers.of:
+            self._buffers.of[shape] = torch.empty(shape)
+        whole = self._buffers.of[shape]
         for part, before, after in _blocks(whole, self._before, self._after):
             part.copy_(after).sub_(before)
         return whole
@@ -60,7 +68,7 @@ class Deltas(Protocol):
         ...
 
     def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Difference | LowRank]]:
-        """Changes of all parameters, or ``only`` of some; each is good until the next is asked for."""
+        """Changes of all parameters, or ``only`` of some."""
         ...
 
     def added_rows(self, name: str) -> torch.Tensor | None:
@@ -96,7 +104,7 @@ class CheckpointDeltas:
         return self.base.names
 
     def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Difference | LowRank]]:
-        buffers: dict[tuple[int, ...], torch.Tensor] = {}
+        buffers = Buffers()
         for name in self.names:
             before = self.base[name]
             if before.is_floating_point() and (only is None or name in only):

@@ -1,9 +1,10 @@
-"""A model's difference to its base as a PEFT adapter: one matrix in memory at a time, written as it goes."""
+"""A model's difference to its base as a PEFT adapter: a matrix a thread in memory, written as it goes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,7 +13,8 @@ from evomerge.engine.deltas import Deltas, Difference
 from evomerge.engine.extraction_plan import ExtractOptions, Plan
 from evomerge.engine.extraction_result import REPORT, Extraction, Part, report
 from evomerge.engine.low_rank import energy_of, factored_svd, with_row_means
-from evomerge.engine.triplets import Progress, decompose, spread
+from evomerge.engine.threads import in_order
+from evomerge.engine.triplets import Progress, decompose, spread, threads_for
 from evomerge.errors import UserError
 from evomerge.weights.adapter import LowRank
 from evomerge.weights.adapter_writer import AdapterWriter, new_adapter
@@ -38,8 +40,9 @@ def extract(
     modules = plan.modules(deltas.names)
     with new_adapter(folder, base_name, modules, plan.in_base(), options.dtype) as writer:
         run = _Run(deltas, plan, options, writer, ranks)
-        for number, (name, change) in enumerate(deltas.read(), start=1):
-            run.take(name, change)
+        changes = in_order(run.look, deltas.read(), threads_for(options))
+        for number, ((name, change), found) in enumerate(changes, start=1):
+            run.take(name, change, found)
             if progress is not None:
                 progress(number, len(deltas.names))
         run.finish_biases()
@@ -50,8 +53,18 @@ def extract(
     return done
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What was found in a change before its turn: its energy, and the factors of one that the adapter may hold in them,
+    with what they leave of it."""
+
+    energy: float
+    factor: LowRank | None = None
+    lost: float = 0.0
+
+
 class _Run:
-    """One pass over the parameters."""
+    """One pass over the parameters: :meth:`look` at several at once, :meth:`take` one after another."""
 
     def __init__(
         self,
@@ -66,23 +79,39 @@ class _Run:
         self._deltas, self._plan, self._options, self._writer, self._ranks = deltas, plan, options, writer, ranks
         self._biases: dict[str, tuple[str, torch.Tensor]] = {}  # module -> parameter name and change
 
-    def take(self, name: str, change: Difference | LowRank) -> None:
-        route, added = self._plan.route(name), self._deltas.added_rows(name)
-        if added is not None and self._options.added_tokens == "full":
-            route = "whole"
-        elif added is not None:
-            self.added += len(added)
+    def look(self, named: tuple[str, Difference | LowRank]) -> _Found | None:
+        """The costly part, which depends on this parameter alone; None where :meth:`take` needs the change itself."""
+        (name, change), options = named, self._options
+        route = self._route(name)
         if route in ("linear", "embedding"):
-            self._factors(name, change, route)
+            matrix = change if isinstance(change, LowRank) else change.dense().to(options.device)
+            found = decompose(matrix, options, None if self._ranks is None else self._ranks[name])
+            if not found.rank:
+                return _Found(found.energy)
+            factor, lost = found.factors(options.distribute_scale), found.lost
+            if options.correct_mean:
+                factor, lost = with_row_means(matrix, found.first(found.rank - 1), options.distribute_scale)
+            return _Found(found.energy, factor, lost)
+        return _Found(_energy(change)) if isinstance(change, LowRank) or route == "skip" else None
+
+    def take(self, name: str, change: Difference | LowRank, found: _Found | None) -> None:
+        """Write what the adapter holds of it."""
+        route, added = self._route(name), self._deltas.added_rows(name)
+        if added is not None and route != "whole":
+            self.added += len(added)
+        if found is not None:
+            self._factors(name, change, found, route)
             return
-        if isinstance(change, LowRank) or route == "skip":
-            self._leave(name, _energy(change))
-            return
+        assert isinstance(change, Difference)
         delta = change.dense()
         if route == "bias" and delta.any():
             self._biases[self._plan.module(name)] = (name, delta.clone())
         elif route == "whole" and (added is not None or delta.any() or self._plan.module(name) in self._biases):
             self._whole(name, delta, added)
+
+    def _route(self, name: str) -> str:
+        full = self._options.added_tokens == "full" and self._deltas.added_rows(name) is not None
+        return "whole" if full else self._plan.route(name)
 
     def finish_biases(self) -> None:
         """Biases whose layers did not change otherwise."""
@@ -94,22 +123,16 @@ class _Run:
             else:
                 self._whole(weight, torch.zeros(shape), None)
 
-    def _factors(self, name: str, change: Difference | LowRank, route: str) -> None:
-        module, options = self._plan.module(name), self._options
-        matrix = change if isinstance(change, LowRank) else change.dense().to(options.device)
-        if options.biases == "full" and module in self._biases:
-            self._whole(name, matrix.dense() if isinstance(matrix, LowRank) else matrix, None)
-            return
-        found = decompose(matrix, options, None if self._ranks is None else self._ranks[name])
-        if not found.rank:
+    def _factors(self, name: str, change: Difference | LowRank, found: _Found, route: str) -> None:
+        module = self._plan.module(name)
+        if route in ("linear", "embedding") and self._options.biases == "full" and module in self._biases:
+            self._whole(name, change.dense(), None)
+        elif found.factor is None:
             self._leave(name, found.energy)
-            return
-        factor, lost = found.factors(options.distribute_scale), found.lost
-        if options.correct_mean:
-            factor, lost = with_row_means(matrix, found.first(found.rank - 1), options.distribute_scale)
-        self._write(name, module, factor, route)
-        parameters = factor.left.numel() + factor.right.numel()
-        self.parts.append(Part(name, "lora", factor.rank, parameters, found.energy, lost))
+        else:
+            self._write(name, module, found.factor, route)
+            parameters = found.factor.left.numel() + found.factor.right.numel()
+            self.parts.append(Part(name, "lora", found.factor.rank, parameters, found.energy, found.lost))
 
     def _write(self, name: str, module: str, factor: LowRank, route: str) -> None:
         if route == "embedding":

@@ -132,8 +132,8 @@ def _krylov_basis(matrix: torch.Tensor, rank: int, block: int, energy: float) ->
     rows, columns = matrix.shape
     generator = torch.Generator().manual_seed(_SEED)
     start = torch.randn(columns, block, generator=generator).to(matrix)
-    q = torch.linalg.qr(_fast_product(matrix, start)).Q
-    images = _fast_product(matrix.mT, q)
+    q = torch.linalg.qr(_product(matrix, start)).Q
+    images = _product(matrix.mT, q)
     basis = _Basis(q, images, images.mT @ images)
     lost: float | None = None  # known once the basis can hold the rank
     gain: float | None = None
@@ -150,8 +150,8 @@ def _krylov_basis(matrix: torch.Tensor, rank: int, block: int, energy: float) ->
                     break
         if basis.q.shape[1] + block > rows // 2:
             return None
-        fresh = _orthonormal(_fast_product(matrix, images), basis.q)
-        images = _fast_product(matrix.mT, fresh)
+        fresh = _orthonormal(_product(matrix, images), basis.q)
+        images = _product(matrix.mT, fresh)
         basis = basis.grown(fresh, images)
     return basis
 
@@ -164,15 +164,9 @@ def energy_of(tensor: torch.Tensor) -> float:
     return sum((float(torch.dot(part, part)) for part in parts), 0.0)
 
 
-def _fast_product(matrix: torch.Tensor, thin: torch.Tensor) -> torch.Tensor:
-    """Factors may be rounded to bfloat16: a basis needs no exact ones. Thin products gain two- to threefold."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        # a matrix read along its columns takes up to twice as long as the same product transposed
-        return matrix @ thin if matrix.is_contiguous() else (thin.mT @ matrix.mT).mT
-    finally:
-        torch.set_float32_matmul_precision(before)
+def _product(matrix: torch.Tensor, thin: torch.Tensor) -> torch.Tensor:
+    """A matrix read along its columns takes up to twice as long as the same product transposed."""
+    return matrix @ thin if matrix.is_contiguous() else (thin.mT @ matrix.mT).mT
 
 
 def _orthonormal(block: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import torch
 
-from evomerge.engine.deltas import Deltas, Difference, FactorDeltas
+from evomerge.engine.deltas import Buffers, Deltas, Difference, FactorDeltas
 from evomerge.engine.merge import Merger
 from evomerge.types import Recipe
 from evomerge.weights.adapter import LowRank
@@ -28,7 +28,7 @@ class MergeDeltas:
         return self._merger.changed(self._recipe)
 
     def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Difference | LowRank]]:
-        buffers: dict[tuple[int, ...], torch.Tensor] = {}
+        buffers = Buffers()
         for name, tensor in self._merger.tensors(self._recipe, dtype=torch.float32):
             if only is None or name in only:
                 yield name, Difference(self.base[name], tensor, buffers)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from threading import Event
 
 import torch
 
 from evomerge.engine.tensor_merge import OutputTensor
+from evomerge.engine.threads import pool_of
 
 Write = Callable[[OutputTensor, int, torch.Tensor], None]
 """Takes a block: its parameter, its first row and its values. Called from several threads."""
@@ -53,20 +53,14 @@ def stream(
         for tensor in ordered:
             merge(tensor)
         return
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            futures = [pool.submit(merge, tensor) for tensor in ordered]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                stop.set()
-                # the end of the with waits for those at work; waiting for the cancelled ones would never end
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        torch.set_num_threads(before)  # the pool's threads set what later threads inherit
+    with pool_of(threads) as pool:
+        futures = [pool.submit(merge, tensor) for tensor in ordered]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            stop.set()
+            raise
 
 
 def cores() -> int:

@@ -10,12 +10,19 @@ from evomerge.engine.deltas import Deltas, Difference
 from evomerge.engine.extraction_plan import ExtractOptions, Plan
 from evomerge.engine.low_rank import Truncated, energy_of, factored_svd, full_svd, randomized_svd
 from evomerge.engine.rank_budget import rank_for_energy, spread_budget
+from evomerge.engine.threads import in_order
 from evomerge.errors import UserError
 from evomerge.weights.adapter import LowRank
 
 Progress = Callable[[int, int], None]
 
+_MOST_THREADS = 8  # each holds a matrix
 _FIRST_RANK = 16  # tried where the rank follows from the spectrum; doubled while it is too small
+
+
+def threads_for(options: ExtractOptions) -> int:
+    """Matrices that are decomposed at once."""
+    return min(torch.get_num_threads(), _MOST_THREADS) if options.device == "cpu" else 1
 
 
 def decompose(matrix: torch.Tensor | LowRank, options: ExtractOptions, rank: int | None) -> Truncated:
@@ -61,8 +68,13 @@ def spread(deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progre
             f"parameters={options.parameters} buys nothing: one direction costs {min(costs.values())} at least"
         )
     while short:
-        for number, (name, change) in enumerate(deltas.read(short), start=1):
-            spectra[name] = _spectrum(change, min(rank, most[name]), options)
+
+        def spectrum(named: tuple[str, Difference | LowRank], rank: int = rank) -> list[float]:
+            return _spectrum(named[1], min(rank, most[named[0]]), options)
+
+        found = in_order(spectrum, deltas.read(short), threads_for(options))
+        for number, ((name, _), values) in enumerate(found, start=1):
+            spectra[name] = values
             if progress is not None:
                 progress(number, len(short))
         ranks = spread_budget(spectra, costs, options.parameters)
