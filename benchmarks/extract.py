@@ -111,7 +111,8 @@ def startup(folder: Path, pairs: int) -> dict[str, float]:
     folder.mkdir()
     out = {"theirs": folder / "theirs", "ours": folder / "ours"}
     commands = commands_for(*make_models("tiny", folder), out, 4)
-    taken = [{who: timed(command, folder)[0] for who, command in commands.items()} for _ in range(pairs)]
+    taken = [{who: timed(command, folder)[0] for who, command in commands.items()} for _ in range(pairs + 1)]
+    del taken[0]  # modules are compiled in it
     return {who: statistics.median(seconds[who] for seconds in taken) for who in commands}
 
 
