@@ -38,6 +38,7 @@ def run(request: pytest.FixtureRequest, finished: Path, tmp_path: Path, monkeypa
     config = yaml.safe_load((finished / "config.yaml").read_text()) | {"name": request.param}
     config["tasks"]["sql"] |= {"limit": 7, "data": "/data/my rows.jsonl", "compare": "bag"}
     config["tasks"]["code"] |= {"samples": 4, "k": [1, 4]}
+    config["backend"] = {"dtype": "float32"}
     (tmp_path / request.param / "config.yaml").write_text(yaml.safe_dump(config))
     return Run(tmp_path / request.param)
 
@@ -49,6 +50,7 @@ def test_every_command_names_the_folder_as_it_is(run: Run) -> None:
     assert same(again.model, run.folder / "best" / "model") and list(again.tasks) == list(run.tasks)
     assert (again.tasks["sql"].limit, again.tasks["sql"].data) == (7, "/data/my rows.jsonl")
     assert (again.tasks["code"].samples, again.tasks["code"].k) == (4, [1, 4])
+    assert again.backend.dtype == "float32"
     assert "compare" not in texts["score again"], "a default needs no word"
     assert same(typed(rebuild(run)).run, run.folder)
     for tab, kind in (("transformers", "model"), ("peft", "lora")):
