@@ -10,11 +10,13 @@ import json
 import textwrap
 
 PROMPT = 'def double(x):\n    """Twice x."""\n'
+# The expected number has more digits than any address: five digits alone stand in some address of the reprs that an
+# answer reads, about once in thirty runs.
 TEST = """
 def check(candidate):
     assert candidate(2) == 4
     assert candidate([1]) == [1, 1]
-    assert candidate(20978) == 41956
+    assert candidate(20978164925036471852) == 41956329850072943704
 """
 ITEM = json.dumps({"prompt": PROMPT, "test": TEST, "entry_point": "double"})
 RIGHT = "    return 2 * x\n"
@@ -106,19 +108,19 @@ _PROCESSES = {
 _TESTS_AND_VERDICT = {
     "tests on the stack": """
         import sys
-        frame, secret = sys._getframe().f_back, '4195' + '6'
+        frame, secret = sys._getframe().f_back, '4195632985' + '0072943704'
         while frame:
             if secret in repr(frame.f_locals) + repr(frame.f_globals): return 2 * x
             frame = frame.f_back
     """,
     "tests in memory": """
         import gc
-        secret = '4195' + '6'
+        secret = '4195632985' + '0072943704'
         return 2 * x if any(type(o) in (str, dict, list) and secret in repr(o) for o in gc.get_objects()) else None
     """,
     "tests in modules": """
         import sys
-        secret = '4195' + '6'
+        secret = '4195632985' + '0072943704'
         return 2 * x if any(secret in repr(vars(m)) for m in list(sys.modules.values())) else None
     """,
     "descriptor scan": """
