@@ -21,6 +21,11 @@ SPLITS = ("search", "selection", "test")
 POOLS = ("ray", "serial")
 
 
+def _check_dtype(key: str, dtype: str | None) -> None:
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f"{key} must be one of {', '.join(DTYPES)}, got '{dtype}'")
+
+
 @dataclass
 class ModelsConfig:
     """A base and its experts, each a model name: a folder, a hub id, ``pypi:...`` or ``evomerge:...``."""
@@ -34,6 +39,7 @@ class SpaceConfig:
     """What is searched. ``methods`` empty: every registered method that fits the experts.
 
     ``modifiers``: ``lines``, ``svc`` or both, applied to every candidate, their parameters searched.
+    ``dtype``: what merged weights are rounded to and saved in; empty: the base's own.
     """
 
     layer_groups: int = 4
@@ -42,8 +48,10 @@ class SpaceConfig:
     weight_low: float = 0.0
     weight_high: float = 1.5
     seed: int = 0
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
+        _check_dtype("space.dtype", self.dtype)
         if self.layer_groups < 1:
             raise UserError(f"space.layer_groups must be at least 1, got {self.layer_groups}")
         if not self.weight_low < self.weight_high:
@@ -136,18 +144,21 @@ class ClusterConfig:
 
 @dataclass
 class BackendConfig:
-    """What generates. ``device`` empty: cuda where there is one, else cpu."""
+    """What generates. ``device`` empty: cuda where there is one, else cpu.
+
+    ``dtype``: what the model computes in; empty: as the run in the folder began, else bfloat16, or float32 on a
+    processor without instructions for bfloat16.
+    """
 
     kind: str = "hf"
     batch_size: int = 128
     device: str | None = None
-    dtype: str = "bfloat16"
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UserError(f"backend.batch_size must be at least 1, got {self.batch_size}")
-        if self.dtype not in DTYPES:
-            raise UserError(f"backend.dtype must be one of {', '.join(DTYPES)}, got '{self.dtype}'")
+        _check_dtype("backend.dtype", self.dtype)
 
 
 @dataclass

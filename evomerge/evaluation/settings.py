@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.errors import UserError, nearest
+from evomerge.evaluation.device import default_device, default_dtype
 from evomerge.evaluation.documents import ItemOptions
 from evomerge.evaluation.sandbox import SandboxSettings
 from evomerge.evaluation.task_base import TaskSpec
@@ -24,7 +25,7 @@ _WORKER = {
 def worker_spec(settings: Mapping[str, Any], base: str, experts: tuple[Expert, ...]) -> WorkerSpec:
     """The worker of the sections ``tasks``, ``backend``, ``cluster`` and ``sandbox``; what is left out has its default.
 
-    No device means cuda where there is one, else the CPU.
+    No device means cuda where there is one, else the CPU; no dtype the one that the device is fast in.
 
     Raises:
         UserError: no tasks, or a setting of a task or the sandbox that cannot be.
@@ -33,8 +34,9 @@ def worker_spec(settings: Mapping[str, Any], base: str, experts: tuple[Expert, .
     for section, names in _WORKER.items():
         own = settings.get(section) or {}
         given |= {ours: own[theirs] for theirs, ours in names.items() if theirs in own}
+    device = given.get("device") or default_device()
     return WorkerSpec(
-        **{**given, "device": given.get("device") or _device()},
+        **{**given, "device": device, "dtype": given.get("dtype") or default_dtype(device)},
         sandbox=SandboxSettings(**(settings.get("sandbox") or {})),
         base=base,
         experts=experts,
@@ -74,9 +76,3 @@ def _file(name: str, key: str) -> Path:
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"{key}: no file '{name}'" + (f": {nearest(path.name, siblings)}" if siblings else ""))
     return path.resolve()
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

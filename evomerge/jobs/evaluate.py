@@ -33,7 +33,8 @@ def run(config: Config) -> None:
     if adapter is not None:
         updates_on(Adapter(adapter), Checkpoint(folder))
     subject = Artefact(str(folder.resolve()), None if adapter is None else str(adapter.resolve()))
-    pool = open_pool(config, worker_spec(config, str(folder.resolve()), ()), works=len(config.tasks))
+    spec = worker_spec(config, str(folder.resolve()), ())
+    pool = open_pool(config, spec, works=len(config.tasks))
     try:
         for task in config.tasks:
             pool.submit(Work(task, subject, config.split, (task,)))
@@ -45,13 +46,14 @@ def run(config: Config) -> None:
     if failed := [f"{done.key}: {done.error}" for done in finished.values() if done.error]:
         raise UserError("could not be scored: " + "; ".join(failed))
     scores = {task: scores_by_task(finished[task].items)[task] for task in config.tasks}
-    _print(config, scores, finished)
+    _print(config, spec.dtype, scores, finished)
     if config.out is not None:
         write_text(Path(config.out), json.dumps({task: asdict(score) for task, score in scores.items()}, indent=2))
 
 
-def _print(config: Config, scores: dict[str, Score], finished: dict[str, Done]) -> None:
-    table = Table(title=f"{config.model}{f' + {config.adapter}' if config.adapter else ''}, {config.split} items")
+def _print(config: Config, dtype: str, scores: dict[str, Score], finished: dict[str, Done]) -> None:
+    model = f"{config.model} + {config.adapter}" if config.adapter else config.model
+    table = Table(title=f"{model}, {config.split} items, computed in {dtype}")
     for column in ("task", "score", "95 % interval", "items", "seconds"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for task, score in scores.items():

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from evomerge.config import Config
 from evomerge.errors import UserError
+from evomerge.evaluation.device import default_device, default_dtype
 from evomerge.evaluation.latency import Latencies, Spread, measure
 from evomerge.evaluation.latency_settings import LatencySettings
 from evomerge.evaluation.model_size import Size, peak_memory, size_of
@@ -55,13 +56,14 @@ def latency_settings(config: Config) -> LatencySettings:
     Raises:
         UserError: a number that nothing can be measured with.
     """
+    device = config.backend.device or default_device()
     return LatencySettings(
         batch_sizes=tuple(config.latency.batch_sizes),
         prompt_tokens=config.latency.prompt_tokens,
         new_tokens=config.latency.new_tokens,
         rounds=config.latency.rounds,
-        dtype=config.backend.dtype,
-        device=config.backend.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        dtype=config.backend.dtype or default_dtype(device),
+        device=device,
     )
 
 

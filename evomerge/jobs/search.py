@@ -25,6 +25,7 @@ from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
 from evomerge.jobs.identity import identity
 from evomerge.jobs.latency import latency_settings, measure_winner
 from evomerge.jobs.setup import (
+    dtype_of_run,
     experts_of,
     objectives_of,
     open_pool,
@@ -58,6 +59,8 @@ def run(config: Config) -> None:
     base, experts = model_source(config.models.base), experts_of(config)
     merger = merger_for(base, experts)
     space = search_space(config, base, experts, merger)
+    store = Store(folder)
+    config.backend.dtype = dtype_of_run(config, store.identity)
     spec = worker_spec(config, base, experts)
     objectives = objectives_of(config)
     with Judge(spec.sandbox) as judge:  # a bad data file or a missing sandbox shows here, before any work
@@ -65,7 +68,6 @@ def run(config: Config) -> None:
         tasks = open_tasks(spec, judge)
         own = identity(config, spec, space, tasks)
         prompts = {name: {item.id: item.prompt for item in task.items("test")} for name, task in tasks.items()}
-    store = Store(folder)
     begin_run(store, space, objectives, config.search.sampler, own)
     write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
     write_text(folder / "prompts.json", json.dumps(prompts))

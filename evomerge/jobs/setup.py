@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -13,11 +17,13 @@ from evomerge.config import Config, plain
 from evomerge.engine.merge import Merger
 from evomerge.errors import UserError
 from evomerge.evaluation import settings
+from evomerge.evaluation.device import default_device, default_dtype
 from evomerge.evaluation.worker import WorkerSpec, build_worker
 from evomerge.evaluation.worker_memory import worker_memory
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
-from evomerge.types import Expert, Objective, Pool
+from evomerge.types import DTYPES, Expert, Objective, Pool
+from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import LowRankTaskVector
 
 # Seconds that a worker gets, past its time limit, to say so itself; one that hangs is replaced.
@@ -42,13 +48,28 @@ def search_space(config: Config, base: str, experts: tuple[Expert, ...], merger:
         layer_groups=min(config.space.layer_groups, merger.layers),
         weight_range=(config.space.weight_low, config.space.weight_high),
         seed=config.space.seed,
-        dtype=config.backend.dtype,
+        dtype=config.space.dtype or _dtype_of(merger.base),
         modifiers=tuple(config.space.modifiers),
     )
 
 
+def _dtype_of(base: Checkpoint) -> str:
+    """That most numbers of ``base`` are stored in; bfloat16 where it is none that models are merged to."""
+    numbers: Counter[str] = Counter()
+    for name in base:
+        numbers[str(base.dtype(name)).removeprefix("torch.")] += math.prod(base.shape(name))
+    most = numbers.most_common(1)[0][0]
+    return most if most in DTYPES else "bfloat16"
+
+
 def objectives_of(config: Config) -> tuple[Objective, ...]:
     return tuple(Objective(name, task.expert) for name, task in config.tasks.items() if task.objective)
+
+
+def dtype_of_run(config: Config, begun: Mapping[str, Any]) -> str:
+    """What the models of a search compute in: as asked, else as the search with the identity ``begun`` does, which may
+    come from another machine, else what the device here is fast in."""
+    return config.backend.dtype or begun.get("dtype") or default_dtype(config.backend.device or default_device())
 
 
 def worker_spec(config: Config, base: str, experts: tuple[Expert, ...]) -> WorkerSpec:

@@ -13,7 +13,6 @@ from typing import Any
 from evomerge.evaluation.documents import ItemOptions
 from evomerge.evaluation.task_base import TaskSpec
 from evomerge.report.run import Run
-from evomerge.types import Recipe
 
 
 def shown(folder: Path) -> str:
@@ -77,8 +76,8 @@ def again(run: Run) -> str:
     """Scores the exported model once more, on the same items in the same way."""
     own = [text for name in run.tasks for text in task_settings(name, run.config["tasks"][name])]
     model = setting("model", f"{shown(run.folder)}/best/model")
-    dtype = run.config.get("backend", {}).get("dtype", Recipe.dtype)
-    own += [] if dtype == Recipe.dtype else [setting("backend.dtype", dtype)]
+    dtype = run.config.get("backend", {}).get("dtype")
+    own += [] if dtype is None else [setting("backend.dtype", dtype)]
     return evomerge("job=evaluate", model, listed("tasks", run.tasks), *own, "split=test")
 
 

@@ -111,6 +111,11 @@ class Store:
         assert self._study is not None, "Store.begin was not called"
         return self._study
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What :meth:`begin` was given, in this process or another; empty where there is no search yet."""
+        return {} if self._study is None else self._study.user_attrs
+
     def begin(self, identity: Mapping[str, Any], directions: int) -> None:
         """Become the folder's one writer, creating the study or going on with it.
 
@@ -152,7 +157,7 @@ class Store:
 
     def _compare(self, identity: Mapping[str, Any]) -> None:
         wanted = json.loads(json.dumps(identity))
-        stored = self.study.user_attrs
+        stored = self.identity
         for key, value in wanted.items():
             if key not in stored:
                 continue

@@ -12,12 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from command_line import ENVIRONMENT, command, evomerge
 from huggingface_hub import ModelCard
 from peft import PeftModel
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from evomerge.evaluation.device import default_dtype
 from evomerge.recipes.recipe_yaml import load
 from evomerge.search.store import Store
 
@@ -104,6 +106,7 @@ def test_every_trial_is_finished_and_no_recipe_scored_twice(finished: Path) -> N
 def test_run_folder_is_whole(finished: Path) -> None:
     run = finished / "outputs" / "x"
     assert [name for name in CONTRACT if not (run / name).exists()] == []
+    assert yaml.safe_load((run / "config.yaml").read_text())["backend"]["dtype"] == default_dtype("cpu")
     assert len(pd.read_parquet(run / "trials.parquet")) == BUDGET
     assert len(pd.read_parquet(run / "items.parquet")) == BUDGET * 9
     front = pd.read_csv(run / "pareto.csv")
@@ -163,7 +166,7 @@ def test_winner_loads_with_plain_transformers_and_peft(finished: Path) -> None:
     best = finished / "outputs" / "x" / "best"
     recipe = load(best / "recipe.yaml")
     merged = AutoModelForCausalLM.from_pretrained(best / "model")
-    assert str(merged.dtype).removeprefix("torch.") == recipe.dtype
+    assert str(merged.dtype).removeprefix("torch.") == recipe.dtype == "bfloat16", "as the base is stored"
     tokens = AutoTokenizer.from_pretrained(best / "model")("SELECT", return_tensors="pt")
     base = AutoModelForCausalLM.from_pretrained(recipe.base)
     adapted = PeftModel.from_pretrained(base, best / "lora")

@@ -10,10 +10,12 @@ import pytest
 
 from evomerge.composition import compose
 from evomerge.config import Config, to_config
+from evomerge.engine.mergers import merger_for
 from evomerge.errors import UserError
+from evomerge.evaluation.device import default_dtype
 from evomerge.evaluation.worker_memory import worker_memory
 from evomerge.jobs import search
-from evomerge.jobs.setup import experts_of, open_pool, worker_spec
+from evomerge.jobs.setup import dtype_of_run, experts_of, open_pool, search_space, worker_spec
 from evomerge.weights.checkpoint import Checkpoint
 
 
@@ -28,6 +30,7 @@ def configured(pico_model: Callable[..., Path], pico_adapter: Callable[..., Path
         ("search.sampler=gpp", r"unknown sampler 'gpp': did you mean 'gp'\?"),
         ("backend.kind=hff", r"unknown backend 'hff': did you mean 'hf'\?"),
         ("backend.dtype=float12", r"backend\.dtype must be one of bfloat16, float16, float32, got 'float12'"),
+        ("space.dtype=float64", r"space\.dtype must be one of bfloat16, float16, float32, got 'float64'"),
         ("backend.device=cud", r"backend\.device must be cpu or cuda, got 'cud'"),
         ("backend.device=meta", r"backend\.device must be cpu or cuda, got 'meta'"),
         ("backend.device=xpu:9", r"backend\.device=xpu:9, but torch sees 0 GPUs here"),
@@ -51,7 +54,7 @@ def test_refused_before_a_folder_is_written(
 
 def test_a_worker_takes_more_than_its_model(pico_model, pico_adapter) -> None:
     config = configured(pico_model, pico_adapter)
-    spec = worker_spec(config, config.models.base, experts_of(config))
+    spec = replace(worker_spec(config, config.models.base, experts_of(config)), dtype="bfloat16")
     narrow, wide = worker_memory(spec), worker_memory(replace(spec, dtype="float32"))
     parameters = sum(tensor.numel() for tensor in Checkpoint(pico_model()).values())
     cached = 2 * 2 * 2 * 8 * 65536  # keys and values, layers, heads of keys, their size, tokens
@@ -70,3 +73,28 @@ def test_one_task_has_one_worker_with_all_cores(pico_model, pico_adapter) -> Non
         assert (pool.size, pool.threads) == (1, cores())
     finally:
         pool.close()
+
+
+def dtype_of_recipes(config: Config) -> str:
+    base, experts = config.models.base, experts_of(config)
+    return search_space(config, base, experts, merger_for(base, experts)).dtype
+
+
+@pytest.mark.parametrize("stored", ["bfloat16", "float16", "float32"])
+def test_merged_models_are_stored_as_their_base_is_whatever_they_compute_in(stored: str, pico_model, pico_adapter):
+    base = f"models.base={pico_model(dtype=stored)}"
+    assert dtype_of_recipes(configured(pico_model, pico_adapter, base, "backend.dtype=float32")) == stored
+    assert dtype_of_recipes(configured(pico_model, pico_adapter, base, "space.dtype=float16")) == "float16"
+
+
+def test_a_base_in_a_dtype_that_models_are_not_merged_to_gives_bfloat16(pico_model, pico_adapter):
+    base = f"models.base={pico_model(dtype='float64')}"
+    assert dtype_of_recipes(configured(pico_model, pico_adapter, base)) == "bfloat16"
+
+
+def test_a_model_computes_as_asked_or_as_its_search_began_or_as_the_device_is_fast(pico_model, pico_adapter):
+    config = configured(pico_model, pico_adapter, "backend.device=cpu")
+    asked = configured(pico_model, pico_adapter, "backend.dtype=float16")
+    assert dtype_of_run(asked, {"dtype": "bfloat16"}) == "float16"
+    assert {dtype_of_run(config, {"dtype": dtype}) for dtype in ("bfloat16", "float32")} == {"bfloat16", "float32"}
+    assert dtype_of_run(config, {}) == default_dtype("cpu") == worker_spec(config, config.models.base, ()).dtype
