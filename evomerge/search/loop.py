@@ -12,10 +12,11 @@ import optuna
 from evomerge.errors import RunFailed, UserError
 from evomerge.search.base import Listener, Silence, Space
 from evomerge.search.choose import references, score_matrix, with_references
+from evomerge.search.distributions import distributions, on_grid
 from evomerge.search.pareto import retentions, tchebycheff
 from evomerge.search.runaway import allowances, cut_off
 from evomerge.search.samplers import SAMPLERS, SamplerSetup
-from evomerge.search.store import Proposal, Store, distributions, on_grid, quiet
+from evomerge.search.store import Proposal, Store, quiet
 from evomerge.types import Candidate, Done, Objective, Pool, Trial, Work
 
 # Duplicates in a row after which proposals are drawn at random, and after which the space counts as exhausted.

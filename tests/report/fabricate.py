@@ -11,7 +11,8 @@ import yaml
 
 from evomerge.recipes import SearchSpace, dump
 from evomerge.search.choose import choose, finalists, scored
-from evomerge.search.store import Store, distributions
+from evomerge.search.distributions import distributions
+from evomerge.search.store import Store
 from evomerge.types import Candidate, Done, Expert, ItemScore, Objective, Recipe, Trial, scores_by_task
 
 TASKS = ("sql", "code", "json")

@@ -7,8 +7,9 @@ import pytest
 from toy_space import ToySpace
 
 from evomerge.errors import UserError
+from evomerge.search.distributions import distributions, on_grid
 from evomerge.search.samplers import SAMPLERS, SamplerSetup
-from evomerge.search.store import Proposal, Store, distributions, on_grid
+from evomerge.search.store import Proposal, Store
 from evomerge.search.tables import write_tables
 from evomerge.types import Candidate, Done, ItemScore
 
