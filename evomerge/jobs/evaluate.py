@@ -22,7 +22,8 @@ from evomerge.weights.sources import resolve
 
 
 def run(config: Config) -> None:
-    """Prints score and 95 % interval of each task; ``out=FILE`` keeps them as JSON.
+    """Prints score and 95 % interval of each task; ``out=FILE`` keeps them as JSON. A task that fails keeps no other's
+    scores back.
 
     Each task is a unit of work, as when a search measures its winner, so the same model gets the same numbers, if each
     worker has as many threads: sums in another order may turn a token (``cluster.threads``).
@@ -43,12 +44,14 @@ def run(config: Config) -> None:
             finished.update({done.key: done for done in pool.wait()})
     finally:
         pool.close()
-    if failed := [f"{done.key}: {done.error}" for done in finished.values() if done.error]:
-        raise UserError("could not be scored: " + "; ".join(failed))
-    scores = {task: scores_by_task(finished[task].items)[task] for task in config.tasks}
-    _print(config, spec.dtype, scores, finished)
-    if config.out is not None:
+    failed = [f"{done.key}: {done.error}" for done in finished.values() if done.error]
+    scores = {task: scores_by_task(done.items)[task] for task in config.tasks if not (done := finished[task]).error}
+    if scores:
+        _print(config, spec.dtype, scores, finished)
+    if config.out is not None and scores:
         write_text(Path(config.out), json.dumps({task: asdict(score) for task, score in scores.items()}, indent=2))
+    if failed:
+        raise UserError("could not be scored: " + "; ".join(failed))
 
 
 def _print(config: Config, dtype: str, scores: dict[str, Score], finished: dict[str, Done]) -> None:

@@ -8,6 +8,10 @@ import pandas as pd
 import pytest
 from command_line import evomerge
 
+from evomerge.composition import compose
+from evomerge.config import to_config
+from evomerge.engine.extraction_plan import ExtractOptions
+from evomerge.jobs.extract_lora import options_of
 from evomerge.weights.adapter import Adapter
 
 RECIPE = """\
@@ -82,3 +86,8 @@ def test_what_cannot_be(arguments, said, tmp_path, recipe):
     assert result.returncode == 2, result.stderr
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def test_the_configuration_has_the_extractions_own_defaults():
+    config = to_config(compose(()))
+    assert options_of(config) == ExtractOptions(), "config.py repeats them, for it imports no torch"
