@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from command_line import ENVIRONMENT, command, evomerge
+from command_line import ENVIRONMENT, command, evomerge, heed_interrupts
 
 RECIPE = """\
 base: base
@@ -89,7 +89,12 @@ def test_ctrl_c_ends_all_of_several_runs(tmp_path: Path) -> None:
     """The first table does not fit into the pipe, so that the process waits inside the first run."""
     several = command("-m", "job=methods", "search.seed=0,1")
     with subprocess.Popen(
-        several, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        several,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     ) as run:
         assert run.stdout is not None
         fcntl.fcntl(run.stdout, fcntl.F_SETPIPE_SZ, 4096)

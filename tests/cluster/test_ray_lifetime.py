@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_line import heed_interrupts
 
 HERE = Path(__file__).parents[1]
 SCRIPT = """
@@ -49,11 +50,6 @@ def start(
         start_new_session=True,
         preexec_fn=heed_interrupts,
     )
-
-
-def heed_interrupts() -> None:
-    """A shell starts its background jobs deaf to Ctrl-C, and their children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def alive(pids: list[int]) -> list[str]:

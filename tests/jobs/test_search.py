@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from command_line import ENVIRONMENT, command, evomerge
+from command_line import ENVIRONMENT, command, evomerge, heed_interrupts
 from huggingface_hub import ModelCard
 from peft import PeftModel
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -81,7 +81,7 @@ def test_ctrl_c_keeps_everything_finished(arguments: list[str], tmp_path: Path) 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
+        preexec_fn=heed_interrupts,
     )
     deadline = time.monotonic() + 300
     while not Store(tmp_path / "outputs" / "x").trials():
