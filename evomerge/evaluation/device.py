@@ -14,10 +14,10 @@ def default_device() -> str:
 
 
 def default_dtype(device: str) -> str:
-    """The narrowest dtype with bfloat16's range that ``device`` multiplies at full speed.
+    """The dtype of half precision that ``device`` is fast in, or float32.
 
     bfloat16; on processors without instructions for it float32, as products of 64 rows took 3.2 times as long in
-    bfloat16 on an AVX-512 processor that has none; on GPUs without it (before Ampere) float16, which they do have.
+    bfloat16 on an AVX-512 processor that has none; float16 on GPUs that compute it and not bfloat16 (before Ampere).
     """
     if device.startswith("cuda"):
         here = torch.cuda.is_available()  # a driver without one decides for the cluster's GPUs
