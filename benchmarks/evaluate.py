@@ -25,9 +25,9 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from evomerge.engine.export import export_model
-from evomerge.engine.merge import Merger
-from evomerge.evaluation.backend.hf import HFBackend
+from evomerge.engine.merger import Merger
 from evomerge.evaluation.lm_eval_adapter import BackendLM
+from evomerge.inference.backends.hf import HFBackend
 from evomerge.jobs.arguments import model_source
 from evomerge.types import Artefact, Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint

@@ -30,7 +30,7 @@ from kept_results import keep
 from safetensors.torch import save_file
 from transformers import LlamaConfig
 
-from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 
 # vocabulary, width, inner width, layers

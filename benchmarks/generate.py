@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evomerge.evaluation.backend import attention
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.generation import GreedyDecoder
-from evomerge.evaluation.backend.limits import Limits
-from evomerge.evaluation.backend.plain import generate_plainly
-from evomerge.evaluation.backend.text import TextCodec
+from evomerge.inference import attention
+from evomerge.inference.answer_text import TextCodec
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.generation import GreedyDecoder
+from evomerge.inference.memory_limits import Limits
+from evomerge.inference.plain_generation import generate_plainly
 
 TASKS = Path(__file__).resolve().parent.parent / "tasks"
 

@@ -24,8 +24,8 @@ from kept_results import keep
 
 from evomerge.evaluation.data import read_documents
 from evomerge.evaluation.documents import ItemOptions
-from evomerge.evaluation.judge import Judge
-from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.evaluation.judging.judge import Judge
+from evomerge.evaluation.judging.sandbox import SandboxSettings
 
 LOOP, WRONG = "\n    while True: pass", "\n    return None"
 

@@ -20,11 +20,11 @@ import torch
 from kept_results import keep
 
 from evomerge.engine.export import export_model
-from evomerge.engine.merge import Merger
-from evomerge.evaluation.latency import LatencyRow, measure
-from evomerge.evaluation.latency_settings import LatencySettings
-from evomerge.evaluation.model_size import peak_memory, size_of
-from evomerge.evaluation.served_model import ALONE, SWITCHING, Serving
+from evomerge.engine.merger import Merger
+from evomerge.inference.serving.latency import LatencyRow, measure
+from evomerge.inference.serving.latency_settings import LatencySettings
+from evomerge.inference.serving.model_size import peak_memory, size_of
+from evomerge.inference.serving.served_model import ALONE, SWITCHING, Serving
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.recipe_yaml import load
 from evomerge.types import Expert, Recipe

@@ -34,11 +34,11 @@ from random_llama import SIZES, random_weights, shapes_of, write_llama
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from evomerge.engine.live import LiveModel
-from evomerge.engine.merge import Merger
-from evomerge.engine.mergekit_plan import plan_merge
-from evomerge.engine.mergekit_write import write_plan
-from evomerge.recipes.mergekit import load
+from evomerge.engine.live_model import LiveModel
+from evomerge.engine.merger import Merger
+from evomerge.mergekit import load
+from evomerge.mergekit.plan import plan_merge
+from evomerge.mergekit.write_model import write_plan
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector

@@ -58,8 +58,8 @@ def main() -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from evomerge.command_line import one_line, read
-    from evomerge.composition import compose, run_by_hydra_main
+    from evomerge.command_line.composition import compose, run_by_hydra_main
+    from evomerge.command_line.overrides import one_line, read
 
     failures: list[Exception] = []
 

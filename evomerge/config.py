@@ -12,8 +12,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.latency_settings import LatencySettings
-from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.evaluation.judging.sandbox import SandboxSettings
+from evomerge.inference.serving.latency_settings import LatencySettings
 from evomerge.types import DTYPES
 
 JOBS = ("search", "merge", "evaluate", "extract_lora", "report", "methods", "latency")

@@ -9,7 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Ray's workers import the tests' toy worker by name; they inherit the environment, not pytest's module path.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from evomerge.evaluation.judging.judge import Judge
 
 TOKENIZER_LINES = (
     "CREATE TABLE employees (id INTEGER, name TEXT, salary REAL);",
@@ -111,3 +113,10 @@ def pico_adapter(tmp_path_factory: pytest.TempPathFactory, pico_model: Callable[
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def judge() -> Iterator[Judge]:
+    """One warm judge for all tests."""
+    with Judge() as judge:
+        yield judge

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evomerge.types import Expert, Recipe
+from evomerge.types import Expert, Objective, Recipe
 
 
 @dataclass(frozen=True)
@@ -57,3 +57,7 @@ class ToySpace:
             (f"expert:{name}", self.recipe(*(float(i == t) for i in range(count)))) for t, name in enumerate(self.names)
         ]
         return [("base", self.recipe(*(0.0,) * count)), *alone, ("uniform", self.recipe(*(0.5,) * count))]
+
+
+def objectives(space: ToySpace) -> list[Objective]:
+    return [Objective(name, expert=name) for name in space.names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evomerge.errors import UserError
@@ -82,3 +82,14 @@ def _taken(place: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+@dataclass
+class Counting:
+    """A toy worker that remembers what it was asked to score."""
+
+    seen: list[str] = field(default_factory=list)
+
+    def evaluate(self, work: Work) -> Done:
+        self.seen.append(work.subject.fingerprint)
+        return ToyWorker(ToySpec(items=200)).evaluate(work)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from evomerge.errors import UserError, nearest
-from evomerge.merging.base import METHODS
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Value
+from evomerge.merging.registry import METHODS
 from evomerge.recipes.validate import check
 from evomerge.types import Recipe
 

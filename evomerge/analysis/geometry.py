@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pandas as pd
 import torch
 
-from evomerge.engine.layers import layer_index
-from evomerge.engine.merge import Merger
+from evomerge.engine.layer_groups import layer_index
+from evomerge.engine.merger import Merger
 from evomerge.weights.task_vector import TaskVector
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.judge import Judge
+from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.task_base import EvalTask
 from evomerge.evaluation.worker import EvaluationWorker, WorkerSpec, open_backend, open_tasks
 from evomerge.search.evaluations import Evaluations

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from evomerge.analysis.recipe_scorer import Known, Scorer
 from evomerge.errors import UserError
-from evomerge.evaluation.settings import worker_spec
+from evomerge.evaluation.worker_settings import worker_spec
 from evomerge.report.paired import differences
-from evomerge.report.scorer import Known, Scorer
 from evomerge.types import ItemScore, Recipe
 
 if TYPE_CHECKING:

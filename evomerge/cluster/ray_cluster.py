@@ -11,8 +11,8 @@ from typing import Any
 import ray
 
 from evomerge.cluster.base import describe
-from evomerge.cluster.fit import Demand, fit
 from evomerge.cluster.machine import cores, free_memory
+from evomerge.cluster.worker_count import Demand, fit
 from evomerge.errors import UserError
 
 _OBJECT_STORE = 200 * 1024**2  # bytes; recipes and answers are small, weights never pass through it

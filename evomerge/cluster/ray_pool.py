@@ -19,8 +19,8 @@ import ray
 import ray.exceptions
 
 from evomerge.cluster.base import attempt, describe, failed
-from evomerge.cluster.fit import Demand
 from evomerge.cluster.ray_cluster import connect, size_of, worker_environment
+from evomerge.cluster.worker_count import Demand
 from evomerge.errors import RunFailed, UserError
 from evomerge.types import Done, Work, Worker
 
@@ -67,8 +67,8 @@ class RayPool(Generic[Spec]):
     Args:
         spec: what ``build`` makes a worker from; both are pickled.
         build: makes one worker, inside the actor.
-        workers: number of actors; by default as many as fit (:func:`evomerge.cluster.fit.fit`), with ``gpu`` as many as
-            there are GPUs.
+        workers: number of actors; by default as many as fit (:func:`evomerge.cluster.worker_count.fit`), with
+            ``gpu`` as many as there are GPUs.
         threads: CPU threads per worker; by default the cores that are left over, in a running cluster 1.
         address: ``auto`` or ``host:port`` joins a running cluster, where evomerge must be installed and the models
             reachable under the same names; None starts Ray on this machine for as long as the pool lives.

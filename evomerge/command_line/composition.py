@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from evomerge.config import register
-from evomerge.weights.package_data import data_dir
+from evomerge.files.package_data import data_dir
 
 
 def run_by_hydra_main(task: Callable[[DictConfig], None], arguments: Sequence[str]) -> None:

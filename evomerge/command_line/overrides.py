@@ -22,7 +22,7 @@ from hydra.errors import OverrideParseException
 
 from evomerge.config import Config
 from evomerge.errors import UserError, nearest
-from evomerge.weights.package_data import data_dir
+from evomerge.files.package_data import data_dir
 
 _KINDS = {
     str: "one value",

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from evomerge.engine.extract import extract
-from evomerge.engine.extraction_plan import ExtractOptions, Plan
-from evomerge.engine.merge import Merger
-from evomerge.engine.merge_deltas import MergeDeltas, adapter_modules
-from evomerge.engine.write_tensors import Progress, write_tensors
+from evomerge.engine.dense.write_tensors import Progress, write_tensors
+from evomerge.engine.extract.extract import extract
+from evomerge.engine.extract.merge_into_deltas import MergeDeltas, adapter_modules
+from evomerge.engine.extract.plan import ExtractOptions, Plan
+from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
 from evomerge.types import Recipe
-from evomerge.weights.adapter_writer import write_adapter
+from evomerge.weights.adapters.writer import write_adapter
 from evomerge.weights.sources import loadable
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, companions, with_dtype
 from evomerge.weights.task_vector import LowRankTaskVector

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from evomerge.engine.merge import Merger
-from evomerge.engine.stream import stream
-from evomerge.engine.tensor_merge import put
+from evomerge.engine.dense.merge_tensor import put
+from evomerge.engine.dense.stream import stream
+from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
 from evomerge.types import Recipe
 from evomerge.weights.checkpoint import Checkpoint, find_name

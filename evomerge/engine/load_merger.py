@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evomerge.engine.merge import Merger
+from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint

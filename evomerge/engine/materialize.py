@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from evomerge.engine.live import LiveModel
-from evomerge.engine.mergers import recipe_merger
+from evomerge.engine.live_model import LiveModel
+from evomerge.engine.load_merger import recipe_merger
 from evomerge.types import Recipe
 
 

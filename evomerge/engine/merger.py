@@ -6,17 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from evomerge.engine.coefficients import check_experts, linear_coefficients, settings_of
-from evomerge.engine.core_space import CoreSpace
-from evomerge.engine.layers import layer_count, layer_group
+from evomerge.engine.core.core_space import CoreSpace
+from evomerge.engine.dense.merge_tensor import CopiedTensor, FactoredTensor, MergedTensor, OutputTensor, whole
+from evomerge.engine.dense.rows import (
+    CheckpointRows,
+    DeltaExpert,
+    ExpertRows,
+    FullExpert,
+    LowRankExpert,
+    UnchangedExpert,
+)
+from evomerge.engine.layer_groups import layer_count, layer_group
+from evomerge.engine.method_arguments import check_experts, linear_coefficients, settings_of
 from evomerge.engine.modify import ModifiedTensor, layer_scale
-from evomerge.engine.rows import CheckpointRows, DeltaExpert, ExpertRows, FullExpert, LowRankExpert, UnchangedExpert
-from evomerge.engine.tensor_merge import CopiedTensor, FactoredTensor, MergedTensor, OutputTensor, whole
 from evomerge.errors import UserError
-from evomerge.merging.base import METHODS
-from evomerge.merging.view import Magnitudes
+from evomerge.merging.block import Magnitudes
+from evomerge.merging.registry import METHODS
 from evomerge.types import Recipe
-from evomerge.weights.adapter import LowRank
+from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import DenseTaskVector, LowRankTaskVector, TaskVector
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from evomerge.errors import UserError
-from evomerge.merging.base import METHODS
+from evomerge.merging.registry import METHODS
 from evomerge.types import Recipe
 
 # Full-space methods whose result is base + sum_t c_t delta_t with c from the weights alone. For LoRA experts the sum

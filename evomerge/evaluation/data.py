@@ -5,10 +5,10 @@
 - a file, one JSON object a line (``.jsonl``, ``.jsonl.gz``) or one list of objects (``.json``): cut 40/20/40;
 - a folder with ``validation.jsonl`` (or ``dev.jsonl``, as WikiSQL's) and ``test.jsonl``: test items are the latter,
   the former is halved;
-- a folder in Spider's or BIRD's layout (:mod:`evomerge.evaluation.sql_data`): test items are all of ``dev.json``,
-  the others come from the training file if there is one; else ``dev.json`` is cut.
+- a folder in Spider's or BIRD's layout (:mod:`evomerge.evaluation.scorers.sql.data`): test items are all of
+  ``dev.json``, the others come from the training file if there is one; else ``dev.json`` is cut.
 
-Formats of rows: :mod:`evomerge.evaluation.sql_data`, :mod:`json_data`, :mod:`code_data` beside this module. ``id``
+Formats of rows: ``data`` of each folder in :mod:`evomerge.evaluation.scorers`. ``id``
 (``task_id``, ``question_id``) names an item; without it the line number does. Keys not named there are not read.
 """
 
@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evomerge.errors import UserError
-from evomerge.evaluation.code_data import read_code, read_program
 from evomerge.evaluation.documents import Document, ItemOptions, Row, rows
-from evomerge.evaluation.json_data import read_json
-from evomerge.evaluation.sql_data import DEVELOPMENT, TRAINING, read_sql
+from evomerge.evaluation.scorers.code.data import read_code, read_program
+from evomerge.evaluation.scorers.json.data import read_json
+from evomerge.evaluation.scorers.sql.data import DEVELOPMENT, TRAINING, read_sql
 
 SPLITS = ("search", "selection", "test")
 _SHARES = (0.4, 0.2)  # of a user's file: search, selection; the rest is test

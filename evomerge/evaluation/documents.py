@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.sql_compare import COMPARISONS
+from evomerge.evaluation.scorers.sql.compare_rows import COMPARISONS
 
 STYLES = ("completion", "chat")
 
@@ -45,7 +45,7 @@ class ItemOptions:
     """How items are asked and judged; the keys of ``tasks.NAME`` of these names.
 
     Attributes:
-        compare: sql: when results agree, a name of :mod:`evomerge.evaluation.sql_compare`.
+        compare: sql: when results agree, a name of :mod:`evomerge.evaluation.scorers.sql.compare_rows`.
         strip_fence: json: take reasoning, Markdown fences and words around the answer away; counted as ``json_fenced``.
         style: code: ``completion`` (the answer goes on where the prompt ends) or ``chat`` (it is a message with a
             program in a fence).

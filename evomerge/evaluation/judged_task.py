@@ -13,10 +13,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation import judge as judging
-from evomerge.evaluation.code import pass_at_k
 from evomerge.evaluation.data import SPLITS
-from evomerge.evaluation.judge import Judge
+from evomerge.evaluation.judging import judge as judging
+from evomerge.evaluation.judging.judge import Judge
+from evomerge.evaluation.scorers.code.run_tests import pass_at_k
 from evomerge.evaluation.task_base import Answer, Item, TaskSpec, Template
 from evomerge.types import ItemScore
 

@@ -9,7 +9,7 @@ from lm_eval.api.model import LM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from evomerge.errors import UserError
-from evomerge.evaluation.backend.base import Backend, GenerationRequest
+from evomerge.inference.backend import Backend, GenerationRequest
 
 _DEFAULT_NEW_TOKENS = 256  # lm-eval's own, for tasks that do not say
 

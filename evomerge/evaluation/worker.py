@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
-from evomerge.engine.mergers import merger_for
-from evomerge.evaluation.backend.base import BACKENDS, Backend
-from evomerge.evaluation.backend.watch import Ended
-from evomerge.evaluation.chat import ChatTemplate
-from evomerge.evaluation.judge import Judge
-from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.engine.load_merger import merger_for
+from evomerge.evaluation.judging.judge import Judge
+from evomerge.evaluation.judging.sandbox import SandboxSettings
 from evomerge.evaluation.task_base import EvalTask, TaskSpec, ask
 from evomerge.evaluation.tasks import load_tasks
+from evomerge.inference.backend import BACKENDS, Backend
+from evomerge.inference.chat import ChatTemplate
+from evomerge.inference.deadline import Ended
 from evomerge.types import Artefact, Done, Expert, ItemScore, Recipe, Work
 from evomerge.weights.sources import resolve
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from evomerge.evaluation.backend.limits import CACHE_BYTES, Limits
 from evomerge.evaluation.worker import WorkerSpec
+from evomerge.inference.memory_limits import CACHE_BYTES, Limits
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import resolve
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.device import default_device, default_dtype
 from evomerge.evaluation.documents import ItemOptions
-from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.evaluation.judging.sandbox import SandboxSettings
 from evomerge.evaluation.task_base import TaskSpec
 from evomerge.evaluation.worker import WorkerSpec
+from evomerge.inference.device import default_device, default_dtype
 from evomerge.types import Expert
 
 # Of the configuration's sections: a worker's setting by the setting's name there.

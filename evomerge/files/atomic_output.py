@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evomerge.errors import UserError
-from evomerge.weights.exchange import exchange
-from evomerge.weights.files import FULL, reason, writing
-from evomerge.weights.former_output import check_target, place_of, write_manifest
+from evomerge.files.overwrite_guard import check_target, place_of, write_manifest
+from evomerge.files.small_files import FULL, reason, writing
+from evomerge.files.swap_paths import exchange
 
 _LONGEST = 200  # bytes of a name that still leave room, in the 255 of most file systems, for what a work path adds
 

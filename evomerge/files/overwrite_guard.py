@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evomerge.errors import UserError
-from evomerge.weights.files import writing
+from evomerge.files.small_files import writing
 
 MANIFEST = ".evomerge"
 # the card, which is written once the folder is there, and what a look into it leaves on macOS

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from evomerge.types import Expert
-from evomerge.weights.package_artefact import artefact_folder
+from evomerge.weights.package_artifact import artefact_folder
 from evomerge.weights.sources import HUB_ID, default_cache, resolve
 
 _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|\Z)", re.DOTALL)

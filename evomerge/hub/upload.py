@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evomerge.errors import UserError
-from evomerge.weights.parents import hub_id_of
+from evomerge.hub.model_card_facts import hub_id_of
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evomerge.errors import UserError
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.prefix import Tokens
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.prefix import Tokens
 
 # Tokenizers without a limit carry a huge one.
 _UNSET = 10**18

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from evomerge.evaluation.backend.watch import Watch
+from evomerge.inference.deadline import Watch
 from evomerge.registry import Registry
 from evomerge.types import Artefact, Recipe
 
@@ -73,4 +73,4 @@ class Backend(Protocol):
 
 
 #: Backend name -> class or function that builds it.
-BACKENDS: Registry[Any] = Registry("backend", "evomerge.evaluation.backend")
+BACKENDS: Registry[Any] = Registry("backend", "evomerge.inference.backends")

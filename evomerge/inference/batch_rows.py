@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.kv_cache import RowCache, cache_argument, forward_rows
-from evomerge.evaluation.backend.next_token import argmax, penalized, repetition_penalty, sample
-from evomerge.evaluation.backend.prefix import SharedPrefix, Tokens
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.kv_cache import RowCache, cache_argument, forward_rows
+from evomerge.inference.next_token import argmax, penalized, repetition_penalty, sample
+from evomerge.inference.prefix import SharedPrefix, Tokens
 
 SetRows = Callable[[Tensor], None]
 
@@ -46,7 +46,7 @@ class RowModel:
     """Next tokens of rows.
 
     Args:
-        model: one that :func:`evomerge.evaluation.backend.abilities.prepare` found to decode by rows.
+        model: one that :func:`evomerge.inference.probe_model.prepare` found to decode by rows.
         set_rows: told the candidate of each row, (rows,) long, before every forward whose rows differ from the last.
     """
 

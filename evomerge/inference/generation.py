@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from transformers import PreTrainedModel
 
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.limits import Limits
-from evomerge.evaluation.backend.prefix import chunks, portions, shared_prefixes
-from evomerge.evaluation.backend.rows import Row, RowModel, SetRows
-from evomerge.evaluation.backend.text import TextCodec, end_tokens
-from evomerge.evaluation.backend.watch import Watch
+from evomerge.inference.answer_text import TextCodec, end_tokens
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.batch_rows import Row, RowModel, SetRows
+from evomerge.inference.deadline import Watch
+from evomerge.inference.memory_limits import Limits
+from evomerge.inference.prefix import chunks, portions, shared_prefixes
 
 # Columns by which the cache grows. A growth copies it: rarer with larger blocks; attention pays for unused columns.
 _BLOCK = 32
@@ -29,7 +29,7 @@ class GreedyDecoder:
     """Answers of a causal language model whose layers all keep plain keys and values.
 
     Args:
-        model: one that :func:`evomerge.evaluation.backend.abilities.prepare` found to decode by rows.
+        model: one that :func:`evomerge.inference.probe_model.prepare` found to decode by rows.
         codec: its tokenizer.
         set_rows: see :class:`RowModel`.
     """

@@ -8,10 +8,10 @@ import torch
 from transformers import PreTrainedModel
 
 from evomerge.errors import UserError
-from evomerge.evaluation.backend.abilities import accepted
-from evomerge.evaluation.backend.limits import Limits
-from evomerge.evaluation.backend.prefix import Tokens
-from evomerge.evaluation.backend.text import TextCodec, context_length
+from evomerge.inference.answer_text import TextCodec, context_length
+from evomerge.inference.memory_limits import Limits
+from evomerge.inference.prefix import Tokens
+from evomerge.inference.probe_model import accepted
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from evomerge.evaluation.backend.base import GenerationRequest
+from evomerge.inference.backend import GenerationRequest
 
 # What a folder's generation_config.json can ask of greedy decoding beside a repetition penalty, and the values that
 # ask nothing. Beams are not among it: answers are greedy here.

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.text import TextCodec, end_tokens
-from evomerge.evaluation.backend.watch import Watch
+from evomerge.inference.answer_text import TextCodec, end_tokens
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.deadline import Watch
 
 
 class _Stop(StoppingCriteria):  # type: ignore[misc]

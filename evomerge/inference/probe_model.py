@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from evomerge.errors import UserError
-from evomerge.evaluation.backend import attention
-from evomerge.evaluation.backend.kv_cache import RowCache, cache_argument, forward_rows
-from evomerge.evaluation.backend.next_token import other_settings, repetition_penalty
+from evomerge.inference import attention
+from evomerge.inference.kv_cache import RowCache, cache_argument, forward_rows
+from evomerge.inference.next_token import other_settings, repetition_penalty
 
 # Of the layers that configurations name, those whose keys and values a RowCache can hold.
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}

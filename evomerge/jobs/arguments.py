@@ -9,7 +9,7 @@ import yaml
 
 from evomerge.config import Config
 from evomerge.errors import UserError
-from evomerge.weights.package_data import data_dir
+from evomerge.files.package_data import data_dir
 
 
 def model_source(name: str) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from evomerge.engine.combine_adapters import combine
+from evomerge.engine.core.combine_adapters import combine
 from evomerge.errors import UserError
+from evomerge.files.overwrite_guard import output_path
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.combine_yaml import load
-from evomerge.weights.adapter import Adapter, LowRank
-from evomerge.weights.adapter_updates import updates_on
-from evomerge.weights.adapter_writer import new_adapter
+from evomerge.weights.adapters.adapter import Adapter, LowRank
+from evomerge.weights.adapters.updates import updates_on
+from evomerge.weights.adapters.writer import new_adapter
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.former_output import output_path
 from evomerge.weights.sources import loadable, resolve
 
 

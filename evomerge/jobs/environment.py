@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from evomerge.engine.stream import cores
+from evomerge.engine.dense.stream import cores
 
 PACKAGES = ("evomerge", "torch", "transformers", "peft", "optuna", "lm-eval", "ray", "numpy")
 

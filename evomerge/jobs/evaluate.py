@@ -11,13 +11,13 @@ from rich.table import Table
 
 from evomerge.config import Config
 from evomerge.errors import UserError
+from evomerge.files.small_files import write_text
 from evomerge.jobs.arguments import model_source, required
 from evomerge.jobs.setup import open_pool, worker_spec
 from evomerge.types import Artefact, Done, Score, Work, scores_by_task
-from evomerge.weights.adapter import Adapter
-from evomerge.weights.adapter_updates import updates_on
+from evomerge.weights.adapters.adapter import Adapter
+from evomerge.weights.adapters.updates import updates_on
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.files import write_text
 from evomerge.weights.sources import resolve
 
 

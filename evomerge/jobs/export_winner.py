@@ -9,12 +9,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from evomerge.engine.export import LoraExport, export_lora, export_model
-from evomerge.engine.extraction_plan import ExtractOptions
-from evomerge.engine.merge import Merger
+from evomerge.engine.extract.plan import ExtractOptions
+from evomerge.engine.merger import Merger
+from evomerge.files.overwrite_guard import output_path
+from evomerge.files.small_files import write_text
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.types import Artefact, Recipe
-from evomerge.weights.files import write_text
-from evomerge.weights.former_output import output_path
 from evomerge.weights.task_vector import LowRankTaskVector
 
 Better = Callable[[Mapping[str, Artefact]], str]

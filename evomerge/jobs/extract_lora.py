@@ -12,24 +12,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evomerge.config import Config
-from evomerge.engine.deltas import Deltas, deltas_of_expert
-from evomerge.engine.extract import extract
-from evomerge.engine.extraction_plan import ExtractOptions
-from evomerge.engine.extraction_result import Extraction
-from evomerge.engine.triplets import Progress as Step
+from evomerge.engine.extract.deltas import Deltas, deltas_of_expert
+from evomerge.engine.extract.extract import extract
+from evomerge.engine.extract.plan import ExtractOptions
+from evomerge.engine.extract.rank_selection import Progress as Step
+from evomerge.engine.extract.result import Extraction
 from evomerge.errors import UserError
+from evomerge.files.overwrite_guard import output_path
 from evomerge.jobs.arguments import model_source, required
 from evomerge.report.extraction import extraction_table, left_out_lines
 from evomerge.types import Recipe
-from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.former_output import output_path
 from evomerge.weights.quantized import plain_checkpoint
 from evomerge.weights.sources import loadable, resolve
 from evomerge.weights.task_vector import LowRankTaskVector
 
 if TYPE_CHECKING:
-    from evomerge.engine.merge import Merger
+    from evomerge.engine.merger import Merger
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def origin_of(config: Config) -> Origin:
 
 def _origin_of_recipe(file: str) -> Origin:
     # Late: merge methods and what goes with them, which a checkpoint needs none of.
-    from evomerge.engine.merge_deltas import deltas_of_merge
-    from evomerge.engine.mergers import recipe_merger
+    from evomerge.engine.extract.merge_into_deltas import deltas_of_merge
+    from evomerge.engine.load_merger import recipe_merger
     from evomerge.recipes.recipe_yaml import load
 
     recipe = load(file)

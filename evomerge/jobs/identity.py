@@ -14,8 +14,8 @@ from evomerge.config import Config, plain
 from evomerge.evaluation.data import SPLITS
 from evomerge.evaluation.task_base import EvalTask, Item
 from evomerge.evaluation.worker import WorkerSpec
+from evomerge.files.digests import digest_files, digest_model
 from evomerge.recipes.space import SearchSpace
-from evomerge.weights.contents import digest_files, digest_model
 from evomerge.weights.sources import resolve, resolve_weights
 
 

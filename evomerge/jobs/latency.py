@@ -15,16 +15,16 @@ from rich.table import Table
 
 from evomerge.config import Config
 from evomerge.errors import UserError
-from evomerge.evaluation.device import default_device, default_dtype
-from evomerge.evaluation.latency import Latencies, Spread, measure
-from evomerge.evaluation.latency_settings import LatencySettings
-from evomerge.evaluation.model_size import Size, peak_memory, size_of
-from evomerge.evaluation.served_model import Serving
+from evomerge.files.small_files import write_text
+from evomerge.inference.device import default_device, default_dtype
+from evomerge.inference.serving.latency import Latencies, Spread, measure
+from evomerge.inference.serving.latency_settings import LatencySettings
+from evomerge.inference.serving.model_size import Size, peak_memory, size_of
+from evomerge.inference.serving.served_model import Serving
 from evomerge.jobs.arguments import model_source, required
 from evomerge.jobs.environment import environment
 from evomerge.recipes.recipe_yaml import load
 from evomerge.types import Recipe
-from evomerge.weights.files import write_text
 from evomerge.weights.sources import resolve
 
 

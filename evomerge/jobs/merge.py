@@ -7,25 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from evomerge.config import Config
+from evomerge.engine.dense.stream import cores
 from evomerge.engine.export import export_model
-from evomerge.engine.merge import Merger
-from evomerge.engine.mergekit_plan import plan_merge
-from evomerge.engine.mergekit_write import write_plan
-from evomerge.engine.mergers import recipe_merger
-from evomerge.engine.stream import cores
+from evomerge.engine.load_merger import recipe_merger
+from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
+from evomerge.files.atomic_output import passing_folder
+from evomerge.files.overwrite_guard import output_path
+from evomerge.files.small_files import write_text
 from evomerge.jobs import combine
 from evomerge.jobs.arguments import required
 from evomerge.jobs.bytes_progress import bytes_progress
 from evomerge.jobs.merge_card import mergekit_card, recipe_card, write_card
+from evomerge.mergekit import MergeConfig, dump, is_mergekit, unused_parameters
+from evomerge.mergekit import load as load_mergekit
+from evomerge.mergekit.plan import plan_merge
+from evomerge.mergekit.write_model import write_plan
 from evomerge.recipes.combine_yaml import is_combination
-from evomerge.recipes.mergekit import MergeConfig, dump, is_mergekit, unused_parameters
-from evomerge.recipes.mergekit import load as load_mergekit
 from evomerge.recipes.recipe_yaml import load
 from evomerge.types import Recipe
-from evomerge.weights.appearing import passing_folder
-from evomerge.weights.files import write_text
-from evomerge.weights.former_output import output_path
 from evomerge.weights.sources import loadable, resolve
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, shard_bytes
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evomerge.recipes.mergekit import MergeConfig
+from evomerge.files.small_files import write_text
+from evomerge.hub.model_card_facts import Parent, read_parent, read_parents
+from evomerge.mergekit import MergeConfig
 from evomerge.report.model_card import CardValues, model_card, public_recipe
 from evomerge.types import Expert, Recipe
-from evomerge.weights.files import write_text
-from evomerge.weights.parents import Parent, read_parent, read_parents
 
 _ORIGIN = "Made by `python -m evomerge job=merge`."
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from evomerge.config import Config
 from evomerge.errors import UserError
+from evomerge.hub.model_card_facts import read_parents
+from evomerge.hub.upload import check_access, upload, upload_files
 from evomerge.report.delivery import run_card
 from evomerge.report.run import Run
-from evomerge.weights.hub_upload import check_access, upload, upload_files
-from evomerge.weights.parents import read_parents
 
 
 def check(config: Config) -> None:

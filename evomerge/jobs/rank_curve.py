@@ -10,8 +10,8 @@ from rich.console import Console
 
 from evomerge.config import Config
 from evomerge.engine.export import export_lora
-from evomerge.engine.extract import extract
-from evomerge.engine.extraction_plan import ExtractOptions
+from evomerge.engine.extract.extract import extract
+from evomerge.engine.extract.plan import ExtractOptions
 from evomerge.errors import UserError
 from evomerge.jobs.extract_lora import Origin, rank_name
 from evomerge.jobs.setup import open_pool, worker_spec

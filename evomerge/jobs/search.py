@@ -13,17 +13,18 @@ from pathlib import Path
 import yaml
 
 from evomerge.config import Config, plain
-from evomerge.engine.mergers import merger_for
+from evomerge.engine.load_merger import merger_for
 from evomerge.errors import RunFailed, UserError
-from evomerge.evaluation.judge import Judge
+from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.worker import open_tasks
+from evomerge.files.small_files import write_text
 from evomerge.jobs import push
 from evomerge.jobs.arguments import model_source
 from evomerge.jobs.environment import environment
 from evomerge.jobs.export_winner import Better, export_winner
-from evomerge.jobs.final import Wanted, evaluate, recipe_row, scores
 from evomerge.jobs.identity import identity
 from evomerge.jobs.latency import latency_settings, measure_winner
+from evomerge.jobs.scored_once import Wanted, evaluate, recipe_row, scores
 from evomerge.jobs.setup import (
     dtype_of_run,
     experts_of,
@@ -32,18 +33,17 @@ from evomerge.jobs.setup import (
     search_space,
     worker_spec,
 )
+from evomerge.jobs.terminal_view import listener as live_listener
 from evomerge.report.delivery import write_cards
 from evomerge.report.write import print_summary, write_report
 from evomerge.search.base import Listener
 from evomerge.search.choose import choose, finalists, scored
-from evomerge.search.live import listener as live_listener
 from evomerge.search.loop import begin_run, run_search
 from evomerge.search.store import Store
 from evomerge.search.tables import write_tables
 from evomerge.search.tracking.base import TrackingSetup
 from evomerge.search.tracking.listener import with_tracking
 from evomerge.types import Artefact, Objective, Pool, Recipe, Trial
-from evomerge.weights.files import write_text
 
 FINALISTS = 8  # candidates that get the selection items,
 ANCHORS = 2  # and the best anchors with them: unlike the searched, the search items do not overrate them

@@ -14,12 +14,12 @@ from evomerge.cluster.machine import cores
 from evomerge.cluster.ray_pool import RayPool
 from evomerge.cluster.serial import SerialPool
 from evomerge.config import Config, plain
-from evomerge.engine.merge import Merger
+from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
-from evomerge.evaluation import settings
-from evomerge.evaluation.device import default_device, default_dtype
+from evomerge.evaluation import worker_settings
 from evomerge.evaluation.worker import WorkerSpec, build_worker
 from evomerge.evaluation.worker_memory import worker_memory
+from evomerge.inference.device import default_device, default_dtype
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
 from evomerge.types import DTYPES, Expert, Objective, Pool
@@ -77,7 +77,7 @@ def worker_spec(config: Config, base: str, experts: tuple[Expert, ...]) -> Worke
     Raises:
         UserError: a setting that cannot be, or a device that is not there.
     """
-    spec = settings.worker_spec(plain(config), base, experts)
+    spec = worker_settings.worker_spec(plain(config), base, experts)
     try:
         device = torch.device(spec.device)
         module = torch.get_device_module(device)

@@ -1,7 +1,7 @@
 """mergekit's YAML (0.1.5): read as frozen values, resolved per tensor, and written."""
 
-from evomerge.recipes.mergekit.check import unused_parameters
-from evomerge.recipes.mergekit.config import (
+from evomerge.mergekit.check import unused_parameters
+from evomerge.mergekit.config import (
     InputModel,
     InputSlice,
     MergeConfig,
@@ -12,11 +12,11 @@ from evomerge.recipes.mergekit.config import (
     TokenRow,
     TokenSource,
 )
-from evomerge.recipes.mergekit.methods import MethodCall
-from evomerge.recipes.mergekit.read import is_mergekit, load, parse
-from evomerge.recipes.mergekit.slices import OutputLayer, output_layers, output_slices
-from evomerge.recipes.mergekit.tensors import tensor_settings
-from evomerge.recipes.mergekit.write import dump
+from evomerge.mergekit.methods import MethodCall
+from evomerge.mergekit.read import is_mergekit, load, parse
+from evomerge.mergekit.slices import OutputLayer, output_layers, output_slices
+from evomerge.mergekit.tensors import tensor_settings
+from evomerge.mergekit.write_file import dump
 
 __all__ = [
     "InputModel",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from evomerge.errors import UserError, nearest
-from evomerge.recipes.mergekit.config import MergeConfig, ModelRef, Module, OutputSlice, Parameters
-from evomerge.recipes.mergekit.methods import METHODS, PARAMETERS, Method
-from evomerge.recipes.mergekit.settings import scalars
-from evomerge.recipes.mergekit.slices import place
-from evomerge.recipes.mergekit.tensors import check_densities, check_sum, divide
+from evomerge.mergekit.config import MergeConfig, ModelRef, Module, OutputSlice, Parameters
+from evomerge.mergekit.methods import METHODS, PARAMETERS, Method
+from evomerge.mergekit.scoped_values import scalars
+from evomerge.mergekit.slices import place
+from evomerge.mergekit.tensors import check_densities, check_sum, divide
 
 
 def check(config: MergeConfig) -> MergeConfig:

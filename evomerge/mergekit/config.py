@@ -154,7 +154,7 @@ class MergeConfig:
     """One document: one merge.
 
     Attributes:
-        merge_method: mergekit's name, known to :mod:`evomerge.recipes.mergekit.methods`.
+        merge_method: mergekit's name, known to :mod:`evomerge.mergekit.methods`.
         modules: one entry without a name for a file with ``models`` or ``slices``.
         base_model: the base of all slices that do not name their own.
         dtype: of the maths and, without ``out_dtype``, of the result, a torch dtype name; None: the inputs' own.

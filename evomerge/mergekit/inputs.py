@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from evomerge.engine.layers import layer_index
-from evomerge.engine.rows import AdaptedRows, CheckpointRows, DeltaRows, Rows
+from evomerge.engine.dense.rows import AdaptedRows, CheckpointRows, DeltaRows, Rows
+from evomerge.engine.layer_groups import layer_index
 from evomerge.errors import UserError
-from evomerge.recipes.mergekit import ModelRef
-from evomerge.weights.adapter import LowRank
+from evomerge.mergekit import ModelRef
+from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.checkpoint import TIED_HEAD, Checkpoint
 from evomerge.weights.quantized import plain_checkpoint
 from evomerge.weights.sources import resolve_weights

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evomerge.errors import UserError
-from evomerge.recipes.mergekit.config import Scalar
-from evomerge.recipes.mergekit.methods import METHODS, Method
+from evomerge.mergekit.config import Scalar
+from evomerge.mergekit.methods import METHODS, Method
 
 # Methods of task vectors that elect a sign per entry: they divide by the agreeing experts' weights.
 _ELECTING = frozenset({"ties", "dare_ties", "della", "breadcrumbs_ties"})

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from evomerge.recipes.mergekit.settings import Read, not_negative, number, switch, whole
+from evomerge.mergekit.scoped_values import Read, not_negative, number, switch, whole
 
 Value = float | str | bool
 Values = Mapping[str, Any]

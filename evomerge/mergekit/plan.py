@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evomerge.engine.layers import is_before_layers, layer_index
-from evomerge.engine.mergekit_inputs import InputWeights, open_inputs, same_values
-from evomerge.engine.rows import ExpertRows, FullExpert, LowRankExpert, Rows
-from evomerge.engine.tensor_merge import CopiedTensor, MergedTensor, OutputTensor
+from evomerge.engine.dense.merge_tensor import CopiedTensor, MergedTensor, OutputTensor
+from evomerge.engine.dense.rows import ExpertRows, FullExpert, LowRankExpert, Rows
+from evomerge.engine.layer_groups import is_before_layers, layer_index
 from evomerge.errors import UserError
-from evomerge.merging.base import METHODS
-from evomerge.recipes.mergekit import (
+from evomerge.mergekit import (
     MergeConfig,
     ModelRef,
     Module,
@@ -25,11 +23,13 @@ from evomerge.recipes.mergekit import (
     output_slices,
     tensor_settings,
 )
+from evomerge.mergekit.inputs import InputWeights, open_inputs, same_values
+from evomerge.merging.registry import METHODS
 from evomerge.weights.checkpoint import TIED_HEAD
 from evomerge.weights.stream_writer import with_dtype
 
 if TYPE_CHECKING:
-    from evomerge.engine.mergekit_vocabulary import VocabularyPlan
+    from evomerge.mergekit.vocabulary import VocabularyPlan
 
 _LAYER_NUMBER = re.compile(r"((?:^|\.)(?:layers?|h|blocks?)\.)(\d+)(\.)")
 # What configurations call the number of layers.
@@ -84,7 +84,7 @@ def plan_merge(config: MergeConfig, steps: Mapping[str, Path], seed: int = 0) ->
     vocabulary = None
     if config.tokenizer is not None:
         # late: transformers takes a second to load, and few merges need it
-        from evomerge.engine.mergekit_vocabulary import VocabularyPlan
+        from evomerge.mergekit.vocabulary import VocabularyPlan
 
         vocabulary = VocabularyPlan.build(config, inputs)
     slices = {module.name: output_slices(config, module, lambda ref: inputs[ref].layers) for module in config.modules}

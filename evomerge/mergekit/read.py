@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from evomerge.errors import UserError, nearest
-from evomerge.recipes.documents import parse_documents, read_documents
-from evomerge.recipes.mergekit.check import check
-from evomerge.recipes.mergekit.config import (
+from evomerge.mergekit.check import check
+from evomerge.mergekit.config import (
     Filtered,
     Gradient,
     InputModel,
@@ -25,9 +24,10 @@ from evomerge.recipes.mergekit.config import (
     TokenRow,
     TokenSource,
 )
-from evomerge.recipes.mergekit.references import Surroundings, model_ref
-from evomerge.recipes.nodes import Node
-from evomerge.weights.chat_templates import CHAT_TEMPLATES
+from evomerge.mergekit.references import Surroundings, model_ref
+from evomerge.recipes.yaml_files import parse_documents, read_documents
+from evomerge.recipes.yaml_nodes import Node
+from evomerge.weights.tokenizers.chat_templates import CHAT_TEMPLATES
 
 _KEYS = (
     "merge_method",

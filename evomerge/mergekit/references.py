@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from evomerge.recipes.documents import located
-from evomerge.recipes.mergekit.config import ModelRef
-from evomerge.recipes.nodes import Node
+from evomerge.mergekit.config import ModelRef
+from evomerge.recipes.yaml_files import located
+from evomerge.recipes.yaml_nodes import Node
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from evomerge.errors import UserError
-from evomerge.recipes.mergekit.config import Filtered, Parameters, Scalar, Setting
+from evomerge.mergekit.config import Filtered, Parameters, Scalar, Setting
 
 _SWITCHES = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evomerge.errors import UserError
-from evomerge.recipes.mergekit.config import InputSlice, MergeConfig, ModelRef, Module, OutputSlice
+from evomerge.mergekit.config import InputSlice, MergeConfig, ModelRef, Module, OutputSlice
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evomerge.errors import UserError
-from evomerge.recipes.mergekit.config import MergeConfig, ModelRef, Module, OutputSlice, Parameters
-from evomerge.recipes.mergekit.methods import METHODS, Method, MethodCall, Parameter
-from evomerge.recipes.mergekit.settings import resolve
+from evomerge.mergekit.config import MergeConfig, ModelRef, Module, OutputSlice, Parameters
+from evomerge.mergekit.methods import METHODS, Method, MethodCall, Parameter
+from evomerge.mergekit.scoped_values import resolve
 
 
 def tensor_settings(

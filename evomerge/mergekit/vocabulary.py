@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evomerge.engine.mergekit_inputs import EMBEDDINGS, InputWeights
-from evomerge.engine.rows import Rows
+from evomerge.engine.dense.rows import Rows
 from evomerge.errors import UserError
-from evomerge.recipes.mergekit import MergeConfig, ModelRef, TokenRow
-from evomerge.weights import vocabulary
-from evomerge.weights.tokenizers import InputModel, OutputTokenizer, TokenizerSettings, build_tokenizer
+from evomerge.mergekit import MergeConfig, ModelRef, TokenRow
+from evomerge.mergekit.inputs import EMBEDDINGS, InputWeights
+from evomerge.weights.tokenizers import vocabulary
+from evomerge.weights.tokenizers.output_tokenizer import (
+    InputModel,
+    OutputTokenizer,
+    TokenizerSettings,
+    build_tokenizer,
+)
 
 _HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")
 

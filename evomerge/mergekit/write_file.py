@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from evomerge.errors import UserError
-from evomerge.merging.base import METHODS
-from evomerge.recipes.mergekit.methods import METHODS as MERGEKIT
-from evomerge.recipes.mergekit.read import parse
-from evomerge.recipes.mergekit.spelling import Spelling, spelled
+from evomerge.mergekit.mergekit_parameters import Spelling, spelled
+from evomerge.mergekit.methods import METHODS as MERGEKIT
+from evomerge.mergekit.read import parse
+from evomerge.merging.registry import METHODS
 from evomerge.types import Recipe
 
 _RANDOM = frozenset({"dare_linear", "dare_ties", "della", "della_linear"})

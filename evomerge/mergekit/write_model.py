@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from evomerge.engine.mergekit_plan import MergePlan
-from evomerge.engine.write_tensors import Progress, write_tensors
-from evomerge.weights.chat_templates import choose_chat_template
-from evomerge.weights.documents import read_json
+from evomerge.engine.dense.write_tensors import Progress, write_tensors
+from evomerge.files.json_files import read_json
+from evomerge.mergekit.plan import MergePlan
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, companions, write_json
+from evomerge.weights.tokenizers.chat_templates import choose_chat_template
 
 
 def write_plan(
@@ -39,7 +39,7 @@ def write_plan(
                     break
         elif plan.chat_template is not None:
             # late: transformers takes a second to load, and few merges need it
-            from evomerge.weights.tokenizers import chat_template_of, write_chat_template
+            from evomerge.weights.tokenizers.output_tokenizer import chat_template_of, write_chat_template
 
             template = choose_chat_template(plan.chat_template, [chat_template_of(model) for model in plan.folders])
             if template is not None:

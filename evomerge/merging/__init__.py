@@ -1,9 +1,9 @@
 """Merge methods: pure tensor maths, one method a file. Tensors in, tensor out."""
 
-from evomerge.merging.base import METHODS, MergeMethod, merge_method
+from evomerge.merging.block import Block, InMemoryView, Magnitudes, View
 from evomerge.merging.parameters import PerExpert, Range
 from evomerge.merging.randomness import Randomness
-from evomerge.merging.view import Block, InMemoryView, Magnitudes, View
+from evomerge.merging.registry import METHODS, MergeMethod, merge_method
 
 __all__ = [
     "METHODS",

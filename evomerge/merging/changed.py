@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from evomerge.merging.block import View
 from evomerge.merging.parameters import Range
-from evomerge.merging.view import View
 
 Negligible = Annotated[float, Range(1e-8, 1e-3, log=True, at_least=0.0, searched=False)]
 """An entry counts as changed where |delta| is greater than this, in the parameter's own units."""

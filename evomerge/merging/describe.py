@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evomerge.merging.base import METHODS, MergeMethod
 from evomerge.merging.modifiers import MODIFIERS
+from evomerge.merging.registry import METHODS, MergeMethod
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evomerge.errors import UserError
-from evomerge.merging.view import View
+from evomerge.merging.block import View
 
 _CHUNK = 1 << 20  # entries of each expert that are widened to float64 at once
 

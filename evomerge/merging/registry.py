@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
+from evomerge.merging.block import InMemoryView, View
 from evomerge.merging.parameters import Choice, Domain, Flag, PerExpert, Range, Value
 from evomerge.merging.randomness import Randomness
-from evomerge.merging.view import InMemoryView, View
 from evomerge.registry import Registry
 
 # What every full-space function is offered by keyword; a function names those it uses.
@@ -135,7 +135,7 @@ class MergeMethod:
         return self.min_experts <= experts and (self.max_experts is None or experts <= self.max_experts)
 
 
-METHODS: Registry[MergeMethod] = Registry("merge method", "evomerge.merging")
+METHODS: Registry[MergeMethod] = Registry("merge method", "evomerge.merging.methods")
 
 
 def merge_method(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from evomerge.merging.consensus import agreeing_mean
+from evomerge.merging.sign_election import agreeing_mean
 from evomerge.merging.trim import Trim
 
 # Weights whose sum is smaller than this are not divided by it (mergekit's bound).

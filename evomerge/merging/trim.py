@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
+from evomerge.merging.block import View
 from evomerge.merging.parameters import PerExpert, per_expert
 from evomerge.merging.randomness import Randomness, share
 from evomerge.merging.sparsify import keep_between, keep_by_rank, keep_largest, keep_random, kept_count
-from evomerge.merging.view import View
 
 Keep = Callable[[Tensor, int, int], Tensor]
 """(block of a delta, index of the expert, flat position of the block) -> the block with the dropped entries at 0."""

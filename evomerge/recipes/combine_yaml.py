@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 from evomerge.errors import UserError, nearest
-from evomerge.recipes.documents import located, parse_documents, read_documents
-from evomerge.recipes.nodes import Node, finite_number
+from evomerge.recipes.yaml_files import located, parse_documents, read_documents
+from evomerge.recipes.yaml_nodes import Node, finite_number
 
 TYPES = (
     "cat",

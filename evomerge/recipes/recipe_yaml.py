@@ -22,13 +22,13 @@ from typing import Any
 import yaml
 
 from evomerge.errors import UserError, nearest
-from evomerge.merging.base import METHODS
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Domain, Range, Value
-from evomerge.recipes.documents import located, parse_documents, read_documents
-from evomerge.recipes.experts import check_models
-from evomerge.recipes.nodes import finite_number
+from evomerge.merging.registry import METHODS
+from evomerge.recipes.duplicate_experts import check_models
 from evomerge.recipes.validate import check
+from evomerge.recipes.yaml_files import located, parse_documents, read_documents
+from evomerge.recipes.yaml_nodes import finite_number
 from evomerge.types import Expert, Recipe
 
 _KEYS = ("base", "method", "experts", "parameters", "modifiers", "seed", "dtype")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evomerge.errors import UserError, nearest
-from evomerge.merging.base import METHODS, MergeMethod
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Range
-from evomerge.recipes.experts import check_models
+from evomerge.merging.registry import METHODS, MergeMethod
+from evomerge.recipes.duplicate_experts import check_models
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evomerge.errors import UserError, nearest
-from evomerge.merging.base import METHODS
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Domain
+from evomerge.merging.registry import METHODS
 from evomerge.types import DTYPES, Recipe
 
 

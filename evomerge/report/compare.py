@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evomerge.errors import UserError
+from evomerge.files.small_files import write_text
 from evomerge.report.bootstrap import Interval, interval, resampled_means, resampled_retention
 from evomerge.report.commands import of_candidate, rebuild
 from evomerge.report.html import render
-from evomerge.report.info import Point, flat, history, points
 from evomerge.report.results import Row
 from evomerge.report.run import Run
-from evomerge.weights.files import write_text
+from evomerge.report.shown_data import Point, flat, history, points
 
 MOST = 8  # runs: so many shapes and colours are told apart
 _NO_SETTING = ("name", "outputs", "job", "run", "out", "seed")  # of other jobs, like the top-level seed

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evomerge.files.package_data import data_dir
+from evomerge.files.small_files import write_text
+from evomerge.hub.model_card_facts import Parent, read_parents
 from evomerge.report.commands import evomerge, listed, setting, task_settings
 from evomerge.report.model_card import AdapterFacts, CardValues, model_card, public_recipe
 from evomerge.report.run import Run
 from evomerge.report.tables import markdown
 from evomerge.report.verdict import verdict
 from evomerge.types import Score
-from evomerge.weights.files import write_text
-from evomerge.weights.package_data import data_dir
-from evomerge.weights.parents import Parent, read_parents
 
 KINDS = ("model", "lora")
 

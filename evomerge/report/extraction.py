@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from evomerge.engine.extraction_result import Extraction, Part, relative_error
-from evomerge.engine.layers import layer_index
+from evomerge.engine.extract.result import Extraction, Part, relative_error
+from evomerge.engine.layer_groups import layer_index
 
 _SHOWN = 4  # parameters that are named in full
 

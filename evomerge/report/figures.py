@@ -13,8 +13,8 @@ import numpy as np
 
 from evomerge.report import style
 from evomerge.report.importance import Importance, importances
-from evomerge.report.info import Point, points, weights
 from evomerge.report.run import Run
+from evomerge.report.shown_data import Point, points, weights
 from evomerge.types import Recipe
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ SCRIPTS = {
 
 
 def render(data: Mapping[str, Any], page: str = "report") -> str:
-    """The page of a :func:`evomerge.report.payload.payload`, or of :func:`evomerge.report.compare.comparison`."""
+    """The page of a :func:`evomerge.report.page_json.payload`, or of :func:`evomerge.report.compare.comparison`."""
     style = _read("page.css")
     script = '"use strict";\n(() => {\n' + "\n".join(_read(name) for name in SCRIPTS[page]) + "})();\n"
     text = json.dumps(_plain(dict(data)), ensure_ascii=False, allow_nan=False)

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
+from evomerge.hub.model_card_facts import Licence, Parent
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.types import Expert, Recipe, Score
-from evomerge.weights.parents import Licence, Parent
 
 # What vLLM takes as --max-lora-rank.
 _SERVED_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)

@@ -9,9 +9,9 @@ from typing import Any
 from evomerge.report.bootstrap import Interval
 from evomerge.report.commands import commands, of_candidate, rebuild
 from evomerge.report.importance import importances
-from evomerge.report.info import flat, history, points, samples, settings, weights
 from evomerge.report.results import WINNER, Row
 from evomerge.report.run import Run
+from evomerge.report.shown_data import flat, history, points, samples, settings, weights
 from evomerge.report.verdict import verdict
 from evomerge.types import Score
 

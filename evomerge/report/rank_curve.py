@@ -11,10 +11,10 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
+from evomerge.files.small_files import write_text
 from evomerge.report import style
 from evomerge.report.figures import save
 from evomerge.types import Score
-from evomerge.weights.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

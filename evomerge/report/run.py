@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import pandas as pd
 
 from evomerge.errors import UserError
-from evomerge.report import chosen, run_folder
+from evomerge.report import run_folder, winner
 from evomerge.report.run_frames import hypervolume_frame, items_frame, trials_frame
 from evomerge.search import choose
 from evomerge.search.pareto import smallest_retention
@@ -19,8 +19,8 @@ from evomerge.search.store import Store
 from evomerge.types import ItemScore, Objective, Recipe, Score, Trial, scores_by_task
 
 if TYPE_CHECKING:
+    from evomerge.analysis.recipe_scorer import Scored, Scorer
     from evomerge.report.results import Results
-    from evomerge.report.scorer import Scored, Scorer
 
 
 class Run:
@@ -162,7 +162,7 @@ class Run:
         That is the recipe in ``best/recipe.yaml``; where there is none, the best on the selection items, as soon as it
         has been scored on the test items, too.
         """
-        return chosen.winner(self, self._store)
+        return winner.winner(self, self._store)
 
     @property
     def recipes(self) -> dict[int, Recipe]:
@@ -235,9 +235,9 @@ class Run:
             from evomerge.engine.materialize import materialize
 
             return materialize(own, device)
+        from evomerge.engine.dense.stream import cores
         from evomerge.engine.export import export_model
-        from evomerge.engine.mergers import recipe_merger
-        from evomerge.engine.stream import cores
+        from evomerge.engine.load_merger import recipe_merger
 
         return export_model(recipe_merger(own), own, Path(folder), threads=cores())
 
@@ -278,7 +278,7 @@ class Run:
         Raises:
             UserError: see :meth:`score`; or no reference is given and there is no winner yet.
         """
-        from evomerge.report.rescore import compare
+        from evomerge.analysis.rescore import compare
 
         own = {name: self._recipe(recipe) for name, recipe in recipes.items()}
         against = None if reference is None else self._recipe(reference)
@@ -288,7 +288,7 @@ class Run:
         return recipe if isinstance(recipe, Recipe) else self.recipe(recipe)
 
     def _scorer(self, limit: int | None, cache: Path | str | None) -> Scorer:
-        from evomerge.report.rescore import scorer_of  # loads what evaluation needs; reading a run does not
+        from evomerge.analysis.rescore import scorer_of  # loads what evaluation needs; reading a run does not
 
         key = limit, None if cache is None else Path(cache)
         if key not in self._scorers:

@@ -9,12 +9,12 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
+from evomerge.files.small_files import write_text
 from evomerge.recipes import dump
 from evomerge.report.bootstrap import Interval
 from evomerge.report.paired import RETENTION
 from evomerge.report.run import Run
 from evomerge.types import Score
-from evomerge.weights.files import write_text
 
 
 def markdown(run: Run) -> str:

@@ -8,14 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from evomerge.files.small_files import write_text
 from evomerge.report.commands import again, shown
 from evomerge.report.delivery import adapter_facts
 from evomerge.report.html import render
-from evomerge.report.payload import payload
+from evomerge.report.page_json import payload
 from evomerge.report.run import Run
 from evomerge.report.tables import rich_table, write_front
 from evomerge.report.verdict import verdict
-from evomerge.weights.files import write_text
 
 
 def write_report(run_dir: Path | str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from evomerge.errors import UserError
-from evomerge.weights.documents import AGAIN, read_json
+from evomerge.files.json_files import AGAIN, read_json
 from evomerge.weights.tensor_files import TensorFile, open_tensor_file
 
 TIED_HEAD = "lm_head.weight"

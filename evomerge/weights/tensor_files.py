@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from evomerge.errors import UserError
-from evomerge.weights.documents import is_pointer, unreadable
+from evomerge.files.json_files import is_pointer, unreadable
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 

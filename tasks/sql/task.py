@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from evomerge.evaluation import yaml_functions
+from evomerge.evaluation import lm_eval_functions
 
 
 def dataset(**metadata: Any) -> Any:
     """The items of this folder, or of the user's ``data``."""
-    return yaml_functions.dataset("sql", Path(__file__).parent, metadata)
+    return lm_eval_functions.dataset("sql", Path(__file__).parent, metadata)
 
 
 def process_results(document: dict[str, Any], results: list[str]) -> dict[str, float]:
     """Metrics of one answer."""
-    return yaml_functions.results("sql", document, results[0])
+    return lm_eval_functions.results("sql", document, results[0])

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from evomerge.analysis.ablations import ablations, flat, scaled, unmodified, with_method, with_weights, without
 from evomerge.errors import UserError
-from evomerge.merging.base import METHODS
+from evomerge.merging.registry import METHODS
 from evomerge.recipes import SearchSpace
-from evomerge.recipes.ablations import ablations, flat, scaled, unmodified, with_method, with_weights, without
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evomerge.engine.layers import layer_index
-from evomerge.engine.merge import Merger
-from evomerge.engine.mergers import merger_for
-from evomerge.report.geometry import layer_norms, layer_overlaps
+from evomerge.analysis.geometry import layer_norms, layer_overlaps
+from evomerge.engine.layer_groups import layer_index
+from evomerge.engine.load_merger import merger_for
+from evomerge.engine.merger import Merger
 from evomerge.types import Expert
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import DenseTaskVector

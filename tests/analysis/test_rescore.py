@@ -12,13 +12,13 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge import Run
+from evomerge.analysis.ablations import ablations, with_method, with_weights
+from evomerge.analysis.recipe_scorer import Scorer
 from evomerge.errors import UserError
-from evomerge.evaluation.settings import worker_spec
 from evomerge.evaluation.worker import build_worker
-from evomerge.recipes.ablations import ablations, with_method, with_weights
+from evomerge.evaluation.worker_settings import worker_spec
 from evomerge.report.paired import RETENTION
 from evomerge.report.results import WINNER
-from evomerge.report.scorer import Scorer
 from evomerge.types import Expert, Recipe, Work
 
 TASKS = {task: {"task": task, "expert": task, "limit": 3, "max_new_tokens": 12} for task in ("sql", "json")}

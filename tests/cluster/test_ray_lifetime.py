@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command_line import heed_interrupts
+from run_evomerge import heed_interrupts
 
 HERE = Path(__file__).parents[1]
 SCRIPT = """

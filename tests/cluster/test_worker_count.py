@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from evomerge.cluster.fit import Demand, fit
 from evomerge.cluster.machine import cores, free_memory
+from evomerge.cluster.worker_count import Demand, fit
 from evomerge.errors import UserError
 
 GB = 1024**3

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from command_line import ENVIRONMENT, command, evomerge, heed_interrupts
+from run_evomerge import ENVIRONMENT, command, evomerge, heed_interrupts
 
 RECIPE = """\
 base: base

@@ -8,12 +8,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from evomerge import composition
+from evomerge.command_line import composition
 from evomerge.config import Config, LatencyConfig, register, to_config
 from evomerge.errors import UserError
-from evomerge.evaluation.latency_settings import LatencySettings
+from evomerge.files.package_data import data_dir
+from evomerge.inference.serving.latency_settings import LatencySettings
 from evomerge.search.samplers import SAMPLERS
-from evomerge.weights.package_data import data_dir
 
 CONF = data_dir("conf").resolve()
 

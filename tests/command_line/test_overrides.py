@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf.errors import OmegaConfBaseException
 
-from evomerge.command_line import one_line, read
-from evomerge.composition import compose
+from evomerge.command_line.composition import compose
+from evomerge.command_line.overrides import one_line, read
 from evomerge.config import Config, to_config
 from evomerge.errors import UserError
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pico_recipes import NAMES, RECIPES, WEIGHTS
 
-from evomerge.engine.merge import Merger
+from evomerge.engine.merger import Merger
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector

@@ -10,16 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from evomerge.engine.dense.merge_tensor import CopiedTensor, MergedTensor, whole
+from evomerge.engine.dense.rows import CheckpointRows, FullExpert
 from evomerge.engine.export import export_model
-from evomerge.engine.live import LiveModel
-from evomerge.engine.merge import Merger
+from evomerge.engine.live_model import LiveModel
+from evomerge.engine.merger import Merger
 from evomerge.engine.modify import ModifiedTensor
-from evomerge.engine.rows import CheckpointRows, FullExpert
-from evomerge.engine.tensor_merge import CopiedTensor, MergedTensor, whole
 from evomerge.errors import UserError
 from evomerge.merging import METHODS
 from evomerge.types import Expert, Recipe
-from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector
 

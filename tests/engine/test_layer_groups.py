@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from evomerge.engine.layers import layer_count, layer_group, layer_index
+from evomerge.engine.layer_groups import layer_count, layer_group, layer_index
 
 
 @pytest.mark.parametrize(

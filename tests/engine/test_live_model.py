@@ -6,7 +6,7 @@ from pico_recipes import RECIPES
 from transformers import AutoModelForCausalLM
 
 from evomerge.engine.export import export_model
-from evomerge.engine.live import LiveModel
+from evomerge.engine.live_model import LiveModel
 from evomerge.errors import UserError
 from evomerge.types import Expert, Recipe
 

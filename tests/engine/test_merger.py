@@ -5,11 +5,11 @@ import torch
 from pico_recipes import NAMES, RECIPES, WEIGHTS
 
 from evomerge.engine.export import export_model
-from evomerge.engine.layers import layer_group
-from evomerge.engine.merge import Merger
+from evomerge.engine.layer_groups import layer_group
+from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
-from evomerge.merging.base import METHODS
 from evomerge.merging.randomness import Randomness
+from evomerge.merging.registry import METHODS
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector

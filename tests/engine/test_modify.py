@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evomerge.engine.layers import layer_index
+from evomerge.engine.layer_groups import layer_index
 from evomerge.errors import UserError
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.recipes.recipe_yaml import dump, parse

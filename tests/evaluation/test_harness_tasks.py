@@ -16,12 +16,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.errors import UserError
 from evomerge.evaluation import harness_index
-from evomerge.evaluation.backend.hf import HFBackend
 from evomerge.evaluation.harness_index import load_leaves
 from evomerge.evaluation.lm_eval_adapter import BackendLM
 from evomerge.evaluation.task_base import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 from evomerge.evaluation.worker import EvaluationWorker
+from evomerge.inference.backends.hf import HFBackend
 from evomerge.types import Artefact, Work, scores_by_task
 
 WORDS = [
@@ -132,7 +132,7 @@ def yamls(tmp_path_factory) -> Path:
 
 def ours(folder, judge, spec, split="test"):
     """Scores by a worker, which asks for all that a task needs in one call of each kind."""
-    from evomerge.evaluation.chat import ChatTemplate
+    from evomerge.inference.chat import ChatTemplate
 
     task = load_tasks([spec], judge, lambda: ChatTemplate(folder))[spec.name]
     worker = EvaluationWorker(HFBackend(folder, dtype="float32", batch_size=4), {spec.name: task}, judge)

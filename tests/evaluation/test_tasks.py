@@ -9,14 +9,14 @@ from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from evomerge.errors import UserError
-from evomerge.evaluation import judge as judging
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.hf import HFBackend
 from evomerge.evaluation.data import SPLITS
-from evomerge.evaluation.judge import Judge
+from evomerge.evaluation.judging import judge as judging
+from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.lm_eval_adapter import BackendLM
 from evomerge.evaluation.tasks import TaskSpec, load_tasks, tasks_folder
 from evomerge.evaluation.worker import EvaluationWorker
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.backends.hf import HFBackend
 from evomerge.types import Artefact, Work, scores_by_task
 
 OWN = ("sql", "json", "python_basics")

@@ -9,9 +9,9 @@ import pytest
 
 from evomerge.config import SandboxConfig
 from evomerge.errors import UserError
-from evomerge.evaluation.judge import Judge
-from evomerge.evaluation.sandbox import SandboxSettings
-from evomerge.evaluation.settings import worker_spec
+from evomerge.evaluation.judging.judge import Judge
+from evomerge.evaluation.judging.sandbox import SandboxSettings
+from evomerge.evaluation.worker_settings import worker_spec
 
 TASKS = {"sql": {"task": "sql"}}
 

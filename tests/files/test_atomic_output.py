@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from evomerge.errors import UserError
-from evomerge.weights.appearing import appearing_file, appearing_folder, passing_folder
-from evomerge.weights.exchange import exchange
-from evomerge.weights.files import write_text
+from evomerge.files.atomic_output import appearing_file, appearing_folder, passing_folder
+from evomerge.files.small_files import write_text
+from evomerge.files.swap_paths import exchange
 
 EMPTY = (2).to_bytes(8, "little") + b"{}"  # a file of weights without any
 
@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, str]:
 WRITERS = """
 import sys, threading
 from pathlib import Path
-from evomerge.weights.appearing import appearing_file, appearing_folder
+from evomerge.files.atomic_output import appearing_file, appearing_folder
 
 def work(thread):
     for number in range(int(sys.argv[2])):
@@ -238,8 +238,8 @@ import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 from evomerge.errors import UserError
-from evomerge.weights.appearing import appearing_file, appearing_folder
-from evomerge.weights.files import write_text
+from evomerge.files.atomic_output import appearing_file, appearing_folder
+from evomerge.files.small_files import write_text
 target = Path(sys.argv[1])
 try:
     if target.suffix == ".txt":

@@ -14,11 +14,11 @@ import resource, sys
 from pathlib import Path
 import torch
 from evomerge.errors import UserError
-from evomerge.weights.adapter import LowRank
-from evomerge.weights.adapter_writer import write_adapter
-from evomerge.weights.appearing import appearing_folder
+from evomerge.weights.adapters.adapter import LowRank
+from evomerge.weights.adapters.writer import write_adapter
+from evomerge.files.atomic_output import appearing_folder
 from evomerge.weights.stream_writer import StreamWriter, TensorLayout
-from evomerge.weights.tokenizers import InputModel, TokenizerSettings, build_tokenizer
+from evomerge.weights.tokenizers.output_tokenizer import InputModel, TokenizerSettings, build_tokenizer
 
 folder, one, other = map(Path, sys.argv[1:])
 tokenizer = build_tokenizer(TokenizerSettings("union"), {"one": InputModel(one, 300), "other": InputModel(other, 301)})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evomerge.errors import UserError
-from evomerge.weights.hub_upload import upload_files
+from evomerge.hub.upload import upload_files
 
 
 def adapter(folder: Path, base: str) -> Path:

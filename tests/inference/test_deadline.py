@@ -14,17 +14,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evomerge.evaluation.backend import attention
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.generation import GreedyDecoder
-from evomerge.evaluation.backend.hf import HFBackend
-from evomerge.evaluation.backend.limits import Limits
-from evomerge.evaluation.backend.plain import generate_plainly
-from evomerge.evaluation.backend.text import TextCodec
-from evomerge.evaluation.backend.watch import Ended, OutOfTime, Watch
-from evomerge.evaluation.judge import Judge
+from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.tasks import TaskSpec, load_tasks
 from evomerge.evaluation.worker import EvaluationWorker
+from evomerge.inference import attention
+from evomerge.inference.answer_text import TextCodec
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.backends.hf import HFBackend
+from evomerge.inference.deadline import Ended, OutOfTime, Watch
+from evomerge.inference.generation import GreedyDecoder
+from evomerge.inference.memory_limits import Limits
+from evomerge.inference.plain_generation import generate_plainly
 from evomerge.types import Artefact, Work
 
 Generate = Callable[[list[GenerationRequest], Watch | None], list[str]]

@@ -7,7 +7,7 @@ import platform
 import pytest
 import torch
 
-from evomerge.evaluation.device import computes_bfloat16, default_dtype
+from evomerge.inference.device import computes_bfloat16, default_dtype
 
 PROCESSORS = {
     "Cascade Lake": ("flags\t\t: fpu vme sse4_2 avx2 avx512f avx512_vnni\nvmx flags\t: bf16\n", False),

@@ -11,16 +11,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from evomerge.evaluation.backend import attention
-from evomerge.evaluation.backend.abilities import prepare
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.generation import GreedyDecoder
-from evomerge.evaluation.backend.kv_cache import RowCache
-from evomerge.evaluation.backend.limits import Limits
-from evomerge.evaluation.backend.next_token import argmax
-from evomerge.evaluation.backend.plain import generate_plainly
-from evomerge.evaluation.backend.rows import RowModel
-from evomerge.evaluation.backend.text import TextCodec
+from evomerge.inference import attention
+from evomerge.inference.answer_text import TextCodec
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.batch_rows import RowModel
+from evomerge.inference.generation import GreedyDecoder
+from evomerge.inference.kv_cache import RowCache
+from evomerge.inference.memory_limits import Limits
+from evomerge.inference.next_token import argmax
+from evomerge.inference.plain_generation import generate_plainly
+from evomerge.inference.probe_model import prepare
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 

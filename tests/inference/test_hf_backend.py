@@ -15,11 +15,11 @@ from lm_eval.tasks import TaskManager
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evomerge.engine.merge import Merger
+from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
-from evomerge.evaluation.backend.base import BACKENDS, GenerationRequest
-from evomerge.evaluation.backend.hf import HFBackend
 from evomerge.evaluation.lm_eval_adapter import BackendLM
+from evomerge.inference.backend import BACKENDS, GenerationRequest
+from evomerge.inference.backends.hf import HFBackend
 from evomerge.types import Artefact, Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector

@@ -22,9 +22,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.cache_utils import DynamicCache
 
 from evomerge.errors import UserError
-from evomerge.evaluation.backend.abilities import prepare
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.hf import HFBackend
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.backends.hf import HFBackend
+from evomerge.inference.probe_model import prepare
 from evomerge.types import Artefact
 
 SIZES: dict[str, Any] = {

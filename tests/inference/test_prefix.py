@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from evomerge.evaluation.backend.prefix import SharedPrefix, chunks, portions, shared_prefixes
+from evomerge.inference.prefix import SharedPrefix, chunks, portions, shared_prefixes
 
 
 def test_two_schemas_make_two_groups() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from evomerge.evaluation.backend.base import GenerationRequest
-from evomerge.evaluation.backend.hf import HFBackend
-from evomerge.evaluation.backend.next_token import sample
+from evomerge.inference.backend import GenerationRequest
+from evomerge.inference.backends.hf import HFBackend
+from evomerge.inference.next_token import sample
 
 
 def test_frequencies_are_the_softmaxs():

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from evomerge.config import Config
 from evomerge.errors import UserError
 from evomerge.jobs import combine, merge
-from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapters.adapter import Adapter
 
 
 def write(path, recipe) -> str:

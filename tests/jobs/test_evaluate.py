@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from command_line import evomerge
+from run_evomerge import evomerge
 
-from evomerge.evaluation.device import default_dtype
+from evomerge.inference.device import default_dtype
 
 
 def test_a_task_that_fails_keeps_no_others_scores_back(tmp_path: Path, pico_model) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import evomerge
+from run_evomerge import evomerge
 
-from evomerge.engine.mergers import recipe_merger
+from evomerge.engine.load_merger import recipe_merger
 from evomerge.errors import UserError
 from evomerge.jobs.export_winner import export_winner
 from evomerge.types import Artefact, Expert, Recipe
-from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapters.adapter import Adapter
 
 RANK = 3
 

@@ -6,13 +6,13 @@ import json
 
 import pandas as pd
 import pytest
-from command_line import evomerge
+from run_evomerge import evomerge
 
-from evomerge.composition import compose
+from evomerge.command_line.composition import compose
 from evomerge.config import to_config
-from evomerge.engine.extraction_plan import ExtractOptions
+from evomerge.engine.extract.plan import ExtractOptions
 from evomerge.jobs.extract_lora import options_of
-from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapters.adapter import Adapter
 
 RECIPE = """\
 base: {base}

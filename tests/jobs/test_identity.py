@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from evomerge.config import Config, ModelsConfig, TaskConfig
-from evomerge.engine.mergers import merger_for
+from evomerge.engine.load_merger import merger_for
 from evomerge.errors import UserError
-from evomerge.evaluation.judge import Judge
+from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.worker import open_tasks
+from evomerge.files.digests import digest_files
 from evomerge.jobs.identity import identity
 from evomerge.jobs.setup import experts_of, objectives_of, search_space, worker_spec
 from evomerge.search.loop import begin_run
 from evomerge.search.store import Store
-from evomerge.weights.contents import digest_files
 
 SCHEMA = "CREATE TABLE t (a INT);"
 ROWS = "".join(

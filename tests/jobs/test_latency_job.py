@@ -7,7 +7,7 @@ import re
 import shutil
 
 import pytest
-from command_line import evomerge
+from run_evomerge import evomerge
 
 from evomerge.config import Config, LatencyConfig
 from evomerge.errors import UserError

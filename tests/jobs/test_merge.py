@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from evomerge.config import Config
 from evomerge.errors import UserError
 from evomerge.jobs import merge
-from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 
 

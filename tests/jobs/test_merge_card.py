@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import evomerge
 from huggingface_hub import ModelCard
+from run_evomerge import evomerge
 
 RECIPE = """\
 base: {base}

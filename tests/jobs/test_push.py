@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import ENVIRONMENT, command
+from run_evomerge import ENVIRONMENT, command
 from toy_space import ToySpace
 from toy_worker import ToySpec, ToyWorker
 

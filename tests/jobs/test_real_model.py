@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import evomerge
+from run_evomerge import evomerge
 
 from evomerge import Run
 

@@ -11,7 +11,7 @@ from toy_worker import ToySpec, ToyWorker
 
 from evomerge.cluster.serial import SerialPool
 from evomerge.errors import RunFailed, UserError
-from evomerge.jobs.final import evaluate, recipe_row
+from evomerge.jobs.scored_once import evaluate, recipe_row
 from evomerge.jobs.search import FINALISTS, Phases, select
 from evomerge.search.base import Silence
 from evomerge.search.choose import finalists

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from command_line import ENVIRONMENT, command, evomerge, heed_interrupts
 from huggingface_hub import ModelCard
 from peft import PeftModel
+from run_evomerge import ENVIRONMENT, command, evomerge, heed_interrupts
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evomerge.evaluation.device import default_dtype
+from evomerge.inference.device import default_dtype
 from evomerge.recipes.recipe_yaml import load
 from evomerge.search.store import Store
 

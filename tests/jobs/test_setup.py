@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from evomerge.composition import compose
+from evomerge.command_line.composition import compose
 from evomerge.config import Config, to_config
-from evomerge.engine.mergers import merger_for
+from evomerge.engine.load_merger import merger_for
 from evomerge.errors import UserError
-from evomerge.evaluation.device import default_dtype
 from evomerge.evaluation.worker_memory import worker_memory
+from evomerge.inference.device import default_dtype
 from evomerge.jobs import search
 from evomerge.jobs.setup import dtype_of_run, experts_of, open_pool, search_space, worker_spec
 from evomerge.weights.checkpoint import Checkpoint

@@ -6,11 +6,11 @@ import io
 import re
 
 from rich.console import Console
-from test_loop import Counting, objectives
-from toy_space import ToySpace
+from toy_space import ToySpace, objectives
+from toy_worker import Counting
 
 from evomerge.cluster.serial import SerialPool
-from evomerge.search.live import LiveView, LogLines, listener
+from evomerge.jobs.terminal_view import LiveView, LogLines, listener
 from evomerge.search.loop import run_search
 from evomerge.search.progress import clock
 from evomerge.search.store import Store

@@ -15,7 +15,7 @@ from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM
 
 from evomerge.jobs.merge import merge_documents
-from evomerge.recipes.mergekit import load
+from evomerge.mergekit import load
 from evomerge.weights.checkpoint import Checkpoint
 
 LAYERS = 4

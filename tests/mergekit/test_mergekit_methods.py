@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from evomerge.merging.base import METHODS as EVOMERGE
-from evomerge.recipes.mergekit.methods import METHODS
+from evomerge.mergekit.methods import METHODS
+from evomerge.merging.registry import METHODS as EVOMERGE
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evomerge.errors import UserError
-from evomerge.recipes.mergekit import (
+from evomerge.mergekit import (
     MergeConfig,
     ModelRef,
     Tokenizer,

@@ -18,9 +18,9 @@ from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 from mergekit.options import MergeOptions
 from mergekit.plan import MergePlanner
 
-from evomerge.recipes.mergekit import MethodCall, output_layers, output_slices, parse
-from evomerge.recipes.mergekit.methods import METHODS
-from evomerge.recipes.mergekit.tensors import tensor_settings
+from evomerge.mergekit import MethodCall, output_layers, output_slices, parse
+from evomerge.mergekit.methods import METHODS
+from evomerge.mergekit.tensors import tensor_settings
 
 LAYERS = 7
 

@@ -13,11 +13,11 @@ from mergekit.merge_methods import get, merge_tensors
 from mergekit.parameter_resolver import resolve_parameters
 from torch import Tensor
 
-from evomerge.engine.layers import layer_group
+from evomerge.engine.layer_groups import layer_group
 from evomerge.errors import UserError
-from evomerge.merging.base import METHODS
+from evomerge.mergekit import ModelRef, dump, parse
 from evomerge.merging.randomness import Randomness
-from evomerge.recipes.mergekit import ModelRef, dump, parse
+from evomerge.merging.registry import METHODS
 from evomerge.types import Expert, Recipe
 
 LAYERS = 5

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evomerge.merging import METHODS
-from evomerge.merging.core_ties import Ranked
+from evomerge.merging.methods.core_ties import Ranked
 
 SHAPES = [(40, 30), (30, 64), (12, 50)]  # the last is narrower than the ranks together: padded cores
 RANKS = [(8, 8, 8), (2, 8, 5), (4, 6), (3,)]

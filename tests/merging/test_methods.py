@@ -7,7 +7,7 @@ import torch
 
 from evomerge.errors import UserError
 from evomerge.merging import METHODS, Randomness
-from evomerge.merging.consensus import agreeing_mean
+from evomerge.merging.sign_election import agreeing_mean
 
 RANDOMNESS = Randomness(0, ("a", "b", "c"), "w")
 

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from evomerge.errors import UserError
 from evomerge.merging import METHODS, MergeMethod, PerExpert, Range
-from evomerge.merging.base import merge_method
 from evomerge.merging.describe import method_rows, method_table
 from evomerge.merging.parameters import Choice, Flag, per_expert
+from evomerge.merging.registry import merge_method
 from evomerge.registry import Registry
 
 
 @pytest.fixture
 def strength(monkeypatch) -> MergeMethod:
     """A method defined here, in a registry of its own."""
-    monkeypatch.setattr("evomerge.merging.base.METHODS", Registry("merge method", "evomerge.merging"))
+    monkeypatch.setattr("evomerge.merging.registry.METHODS", Registry("merge method", "evomerge.merging"))
 
     @merge_method(paper="none: a test", min_experts=2, max_experts=4)
     def strength(

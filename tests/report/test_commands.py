@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from evomerge import Run
-from evomerge.command_line import read
-from evomerge.composition import compose
+from evomerge.command_line.composition import compose
+from evomerge.command_line.overrides import read
 from evomerge.config import Config, to_config
 from evomerge.report.commands import commands, listed, of_candidate, rebuild, setting
 from evomerge.report.compare import comparison

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import evomerge
+from run_evomerge import evomerge
 
 from evomerge import Run
 from evomerge.errors import UserError

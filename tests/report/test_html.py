@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from evomerge import Run
+from evomerge.files.small_files import write_text
 from evomerge.report.html import SCRIPTS, render
-from evomerge.report.payload import payload
-from evomerge.weights.files import write_text
+from evomerge.report.page_json import payload
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import ModelCard
 
+from evomerge.hub.model_card_facts import Licence, Parent
 from evomerge.report.model_card import AdapterFacts, CardValues, common_licence, model_card
 from evomerge.types import wilson
-from evomerge.weights.parents import Licence, Parent
 
 APACHE, LLAMA, OWN = Licence("apache-2.0"), Licence("llama3.1"), Licence("other", "own", "https://x")
 BASE = Parent("base", "org/base", "org/base", APACHE, ("en",))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from evomerge.analysis.difference_figure import draw_differences
 from evomerge.errors import UserError
-from evomerge.report.difference_figure import draw_differences
 from evomerge.report.paired import RETENTION, differences
 from evomerge.types import ItemScore
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from evomerge import Run
 from evomerge.recipes import load
 from evomerge.report.figures import draw_front
-from evomerge.report.info import points, weights
-from evomerge.report.payload import payload
+from evomerge.report.page_json import payload
+from evomerge.report.shown_data import points, weights
 from evomerge.report.tables import markdown
 from evomerge.report.verdict import verdict
 from evomerge.report.write import print_summary, write_report

@@ -11,8 +11,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from test_loop import Counting, objectives
-from toy_space import ToySpace
+from toy_space import ToySpace, objectives
+from toy_worker import Counting
 
 from evomerge.cluster.serial import SerialPool
 from evomerge.search.loop import run_search

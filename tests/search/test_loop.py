@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
-from toy_space import ToySpace
-from toy_worker import ToySpec, ToyWorker
+from toy_space import ToySpace, objectives
+from toy_worker import Counting
 
 from evomerge.cluster.serial import SerialPool
 from evomerge.errors import RunFailed, UserError
@@ -17,20 +17,9 @@ from evomerge.search.loop import begin_run, run_search
 from evomerge.search.progress import progress
 from evomerge.search.samplers import SAMPLERS
 from evomerge.search.store import Store
-from evomerge.types import Done, Objective, Trial, Work
+from evomerge.types import Done, Trial, Work
 
 SPACE = ToySpace()
-
-
-@dataclass
-class Counting:
-    """A toy worker that remembers what it was asked to score."""
-
-    seen: list[str] = field(default_factory=list)
-
-    def evaluate(self, work: Work) -> Done:
-        self.seen.append(work.subject.fingerprint)
-        return ToyWorker(ToySpec(items=200)).evaluate(work)
 
 
 class Notes(Silence):
@@ -41,10 +30,6 @@ class Notes(Silence):
 
     def note(self, text: str) -> None:
         self.said.append(text)
-
-
-def objectives(space: ToySpace) -> list[Objective]:
-    return [Objective(name, expert=name) for name in space.names]
 
 
 def search(folder, space=SPACE, budget=12, worker=None, **settings) -> list[Trial]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_loop import Counting, objectives
-from toy_space import ToySpace
+from toy_space import ToySpace, objectives
+from toy_worker import Counting
 
 from evomerge.cluster.serial import SerialPool
 from evomerge.errors import UserError

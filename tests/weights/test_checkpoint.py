@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from evomerge.errors import UserError
-from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.tensor_files import equal_values
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from evomerge.engine.mergekit_inputs import open_inputs
-from evomerge.engine.mergers import merger_for
+from evomerge.engine.load_merger import merger_for
 from evomerge.errors import UserError
-from evomerge.recipes.mergekit import ModelRef
+from evomerge.mergekit import ModelRef
+from evomerge.mergekit.inputs import open_inputs
 from evomerge.types import Expert
 from evomerge.weights.quantized import plain_checkpoint
 

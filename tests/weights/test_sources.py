@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.errors import UserError
+from evomerge.files.package_data import data_dir
+from evomerge.hub.model_card_facts import Licence, read_parents
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.package_data import data_dir
-from evomerge.weights.parents import Licence, read_parents
 from evomerge.weights.sources import default_cache, resolve, resolve_weights
 
 GGUF_NAMES = {

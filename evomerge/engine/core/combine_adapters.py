@@ -24,12 +24,12 @@ from dataclasses import dataclass
 
 import torch
 
-from evomerge.engine.adapter_matrices import Matrix, merge_matrices, whole
-from evomerge.engine.low_rank import Truncated, energy_of, factored_svd, randomized_svd
+from evomerge.engine.core.adapter_matrices import Matrix, merge_matrices, whole
+from evomerge.engine.extract.low_rank import Truncated, energy_of, factored_svd, randomized_svd
 from evomerge.errors import UserError
 from evomerge.merging.randomness import Randomness
 from evomerge.recipes.combine_yaml import Combination
-from evomerge.weights.adapter import Adapter, LowRank
+from evomerge.weights.adapters.adapter import Adapter, LowRank
 
 # Up to this smaller side, a truncated SVD is exact; beyond, eigenvectors take minutes a matrix and the randomised one
 # (error within 1 % of the best possible) seconds.
@@ -181,7 +181,8 @@ def truncated_svd(matrix: torch.Tensor, rank: int) -> Truncated:
     """The ``rank`` largest singular triplets of a dense matrix (m, n).
 
     Exact when the smaller side is at most 2048, from the eigenvectors of the smaller Gram matrix in float64: five times
-    faster than a full decomposition at 1024 x 4096. Larger ones: :func:`evomerge.engine.low_rank.randomized_svd`.
+    faster than a full decomposition at 1024 x 4096. Larger ones:
+    :func:`evomerge.engine.extract.low_rank.randomized_svd`.
     """
     if matrix.shape[0] > matrix.shape[1]:
         turned = truncated_svd(matrix.mT, rank)

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from evomerge.engine.coefficients import check_experts, linear_coefficients, settings_of, weights_of
-from evomerge.engine.compress import compress, shared_subspaces
-from evomerge.engine.layers import layer_group
+from evomerge.engine.core.compress import compress, shared_subspaces
+from evomerge.engine.layer_groups import layer_group
+from evomerge.engine.method_arguments import check_experts, linear_coefficients, settings_of, weights_of
 from evomerge.engine.modify import modified_cores
-from evomerge.merging.base import METHODS, MergeMethod
 from evomerge.merging.randomness import Randomness
+from evomerge.merging.registry import METHODS, MergeMethod
 from evomerge.types import Recipe
-from evomerge.weights.adapter import LowRank
+from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.task_vector import LowRankTaskVector
 
 

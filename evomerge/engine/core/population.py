@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from evomerge.engine.core_space import CoreSpace
-from evomerge.engine.live import LiveModel
+from evomerge.engine.core.core_space import CoreSpace
+from evomerge.engine.live_model import LiveModel
 from evomerge.types import Recipe
 from evomerge.weights.checkpoint import find_name
 

@@ -13,14 +13,14 @@ from typing import Any, Protocol
 
 import torch
 
-from evomerge.engine.finite import damaged, overflow
-from evomerge.engine.rows import ExpertRows, FullExpert, Rows, origin, release_rows
+from evomerge.engine.check_finite import damaged, overflow
+from evomerge.engine.dense.rows import ExpertRows, FullExpert, Rows, origin, release_rows
 from evomerge.errors import UserError
-from evomerge.merging.base import MergeMethod
+from evomerge.merging.block import Block, Magnitudes
 from evomerge.merging.randomness import Randomness
+from evomerge.merging.registry import MergeMethod
 from evomerge.merging.sparsify import Cut
-from evomerge.merging.view import Block, Magnitudes
-from evomerge.weights.adapter import LowRank
+from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.tensor_files import all_finite
 
 # Entries to a block. A processor works from its cache; an accelerator wants few, large kernels.

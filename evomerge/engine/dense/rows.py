@@ -7,10 +7,10 @@ from typing import Protocol
 
 import torch
 
-from evomerge.weights.adapter import LowRank
+from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import TaskVector
-from evomerge.weights.vocabulary import PermutedRows, RowSource
+from evomerge.weights.tokenizers.vocabulary import PermutedRows, RowSource
 
 
 class Rows(Protocol):

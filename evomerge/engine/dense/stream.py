@@ -9,7 +9,7 @@ from threading import Event
 
 import torch
 
-from evomerge.engine.tensor_merge import OutputTensor
+from evomerge.engine.dense.merge_tensor import OutputTensor
 from evomerge.engine.threads import pool_of
 
 Write = Callable[[OutputTensor, int, torch.Tensor], None]

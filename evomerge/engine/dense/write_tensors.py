@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from evomerge.engine.stream import stream
-from evomerge.engine.tensor_merge import OutputTensor, release
+from evomerge.engine.dense.merge_tensor import OutputTensor, release
+from evomerge.engine.dense.stream import stream
 from evomerge.errors import UserError
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, StreamWriter, TensorLayout
 
@@ -38,7 +38,7 @@ def write_tensors(
         complete: called with the work folder before it appears, to put further files there.
         progress: called after each block.
         max_shard_bytes: a shard is closed before it would grow beyond this.
-        threads: see :func:`evomerge.engine.stream.stream`.
+        threads: see :func:`evomerge.engine.dense.stream.stream`.
 
     Raises:
         UserError: raw weights into a folder, or a model into a file.

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from evomerge.errors import UserError
-from evomerge.weights.adapter import LowRank
+from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import LowRankTaskVector, TaskVector
 

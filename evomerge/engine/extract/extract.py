@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 
-from evomerge.engine.deltas import Deltas, Difference
-from evomerge.engine.extraction_plan import ExtractOptions, Plan
-from evomerge.engine.extraction_result import REPORT, Extraction, Part, report
-from evomerge.engine.low_rank import energy_of, factored_svd, with_row_means
+from evomerge.engine.extract.deltas import Deltas, Difference
+from evomerge.engine.extract.low_rank import energy_of, factored_svd, with_row_means
+from evomerge.engine.extract.plan import ExtractOptions, Plan
+from evomerge.engine.extract.rank_selection import Progress, decompose, spread, threads_for
+from evomerge.engine.extract.result import REPORT, Extraction, Part, report
 from evomerge.engine.threads import in_order
-from evomerge.engine.triplets import Progress, decompose, spread, threads_for
 from evomerge.errors import UserError
-from evomerge.weights.adapter import LowRank
-from evomerge.weights.adapter_writer import AdapterWriter, new_adapter
+from evomerge.weights.adapters.adapter import LowRank
+from evomerge.weights.adapters.writer import AdapterWriter, new_adapter
 
 
 def extract(

@@ -1,6 +1,6 @@
 """A merge as its difference to the base, for extraction.
 
-Apart from :mod:`evomerge.engine.deltas`, for extracting from a checkpoint needs no merge method.
+Apart from :mod:`evomerge.engine.extract.deltas`, for extracting from a checkpoint needs no merge method.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 
 import torch
 
-from evomerge.engine.deltas import Buffers, Deltas, Difference, FactorDeltas
-from evomerge.engine.merge import Merger
+from evomerge.engine.extract.deltas import Buffers, Deltas, Difference, FactorDeltas
+from evomerge.engine.merger import Merger
 from evomerge.types import Recipe
-from evomerge.weights.adapter import LowRank
+from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.task_vector import LowRankTaskVector
 
 

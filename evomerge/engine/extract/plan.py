@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from evomerge.engine.deltas import is_vocabulary
+from evomerge.engine.extract.deltas import is_vocabulary
 from evomerge.errors import UserError, nearest
 from evomerge.weights.checkpoint import Checkpoint
 

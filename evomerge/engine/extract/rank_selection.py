@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import torch
 
-from evomerge.engine.deltas import Deltas, Difference
-from evomerge.engine.extraction_plan import ExtractOptions, Plan
-from evomerge.engine.low_rank import Truncated, energy_of, factored_svd, full_svd, randomized_svd
-from evomerge.engine.rank_budget import rank_for_energy, spread_budget
+from evomerge.engine.extract.deltas import Deltas, Difference
+from evomerge.engine.extract.low_rank import Truncated, energy_of, factored_svd, full_svd, randomized_svd
+from evomerge.engine.extract.plan import ExtractOptions, Plan
+from evomerge.engine.extract.rank_budget import rank_for_energy, spread_budget
 from evomerge.engine.threads import in_order
 from evomerge.errors import UserError
-from evomerge.weights.adapter import LowRank
+from evomerge.weights.adapters.adapter import LowRank
 
 Progress = Callable[[int, int], None]
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
-from evomerge.evaluation.judge_process import JudgeFailed, JudgeProcess
-from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.evaluation.judging.judge_process import JudgeFailed, JudgeProcess
+from evomerge.evaluation.judging.sandbox import SandboxSettings
 
 __all__ = ["Judge", "JudgeFailed", "Metrics", "current", "use"]
 

@@ -16,9 +16,9 @@ from typing import IO, Any
 
 import evomerge.evaluation
 from evomerge.errors import UserError
-from evomerge.evaluation import frames
-from evomerge.evaluation.database_files import read_database
-from evomerge.evaluation.sandbox import LEVELS, SandboxSettings, bubblewrap
+from evomerge.evaluation.judging import framed_messages
+from evomerge.evaluation.judging.sandbox import LEVELS, SandboxSettings, bubblewrap
+from evomerge.evaluation.scorers.sql.database_files import read_database
 
 _START_SECONDS = 120.0  # an interpreter's start and its imports, on a machine at its limit
 _END_SECONDS = 5.0  # for the process to end by itself once nobody asks
@@ -83,7 +83,7 @@ class JudgeProcess:
             process.kill()
 
     def ask(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        """The server's reply to ``request`` (see :mod:`evomerge.evaluation.judge_server`).
+        """The server's reply to ``request`` (see :mod:`evomerge.evaluation.judging.judge_server`).
 
         Raises:
             JudgeFailed: the process died on it twice, or was killed.
@@ -94,8 +94,8 @@ class JudgeProcess:
             assert self._process and self._process.stdin and self._process.stdout
             try:
                 self._send_databases(request["items"])
-                frames.send(self._process.stdin.fileno(), json.dumps(request).encode())
-                reply = frames.receive(self._process.stdout.fileno())
+                framed_messages.send(self._process.stdin.fileno(), json.dumps(request).encode())
+                reply = framed_messages.receive(self._process.stdout.fileno())
             except OSError:
                 reply = None
             if reply is not None:
@@ -112,8 +112,8 @@ class JudgeProcess:
                 if "file" in database and database["stamp"] not in self._sent:
                     content = read_database(Path(database["file"]))
                     head = {"kind": "database", "stamp": database["stamp"], "bytes": len(content)}
-                    frames.send(self._process.stdin.fileno(), json.dumps(head).encode())
-                    frames.send(self._process.stdin.fileno(), content)
+                    framed_messages.send(self._process.stdin.fileno(), json.dumps(head).encode())
+                    framed_messages.send(self._process.stdin.fileno(), content)
                     self._sent.add(database["stamp"])
 
     def _start(self) -> None:
@@ -188,7 +188,7 @@ class JudgeProcess:
                 return None
             # Looked at before the next look for a reply: a process may say something and die.
             over = self._process.poll() is not None or time.monotonic() > deadline
-        return frames.receive(self._process.stdout.fileno())
+        return framed_messages.receive(self._process.stdout.fileno())
 
     def _last_words(self) -> str:
         """The last line of what the process said to its error stream."""

@@ -1,8 +1,8 @@
 """The judge's own process: a clean interpreter in the sandbox that takes batches of answers and gives verdicts.
 
 This process, the server, reads requests from standard input, holds databases and gold results and runs trusted code
-alone. Code answers have processes of their own (:mod:`evomerge.evaluation.code_processes`). SQL and JSON are judged
-many in one child behind the sandbox's walls, which is replaced when an answer kills it.
+alone. Code answers have processes of their own (:mod:`evomerge.evaluation.scorers.code.processes`). SQL and JSON are
+judged many in one child behind the sandbox's walls, which is replaced when an answer kills it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from evomerge.evaluation import code, frames, json_schema, sql
-from evomerge.evaluation.code_processes import MAX_ATTEMPTS, Zygote, judge_code
-from evomerge.evaluation.sandbox import SandboxSettings, SandboxUnavailable, limits, walls
-from evomerge.evaluation.sandbox.walls import Walls
+from evomerge.evaluation.judging import framed_messages
+from evomerge.evaluation.judging.sandbox import SandboxSettings, SandboxUnavailable, assembly, limits
+from evomerge.evaluation.judging.sandbox.assembly import Walls
+from evomerge.evaluation.scorers.code import run_tests
+from evomerge.evaluation.scorers.code.processes import MAX_ATTEMPTS, Zygote, judge_code
+from evomerge.evaluation.scorers.json import check_answer
+from evomerge.evaluation.scorers.sql import queries
 
 _READY = b"ready"  # what a child says once it is behind the walls
 _NOT_STARTED = "the sandbox could not start a process for it"
@@ -29,24 +32,24 @@ def main(arguments: str) -> None:
     options = json.loads(arguments)
     settings = SandboxSettings(**options["settings"])
     # Whatever is imported late must be imported now: the sandbox's file system holds the standard library alone.
-    json_schema.judge({"schema": {"type": "object"}}, '{"a": 1}')
+    check_answer.judge({"schema": {"type": "object"}}, '{"a": 1}')
     replies = os.dup(1)
     os.dup2(2, 1)
     try:
-        surrounding = walls.build(options["level"], options["folder"], settings)
+        surrounding = assembly.build(options["level"], options["folder"], settings)
         limits.hide_from_peers()
         zygote = Zygote(surrounding)
     except (SandboxUnavailable, OSError) as error:
-        frames.send(replies, json.dumps({"failed": str(error)}).encode())
+        framed_messages.send(replies, json.dumps({"failed": str(error)}).encode())
         return
-    frames.send(replies, json.dumps({"level": options["level"]}).encode())
+    framed_messages.send(replies, json.dumps({"level": options["level"]}).encode())
     server = Server(surrounding, zygote)
-    while (message := frames.receive(0)) is not None:
+    while (message := framed_messages.receive(0)) is not None:
         request = json.loads(message)
         if request["kind"] == "database":
-            server.add_database(request["stamp"], frames.receive(0, request["bytes"]) or b"")
+            server.add_database(request["stamp"], framed_messages.receive(0, request["bytes"]) or b"")
         else:
-            frames.send(replies, json.dumps(server.judge(request)).encode())
+            framed_messages.send(replies, json.dumps(server.judge(request)).encode())
 
 
 class Server:
@@ -56,7 +59,7 @@ class Server:
         self._walls = walls
         self._settings = walls.settings
         self._zygote = zygote
-        self._sql = sql.Judging()
+        self._sql = queries.Judging()
         self._sql_seconds = self._settings.sql_seconds
 
     def add_database(self, stamp: str, database: bytes) -> None:
@@ -71,9 +74,9 @@ class Server:
             return [_code_metrics(verdict) for verdict in judge_code(self._zygote, self._walls, items)]
         if request["kind"] == "json":
             jobs: list[Any] = [
-                lambda item=item, answer=answer: json_schema.judge(item, answer) for item, answer in items
+                lambda item=item, answer=answer: check_answer.judge(item, answer) for item, answer in items
             ]
-            return self._in_children(jobs, [json_schema.wrong(item) for item, _ in items], 2.0, self._settings.memory)
+            return self._in_children(jobs, [check_answer.wrong(item) for item, _ in items], 2.0, self._settings.memory)
         jobs = [self._sql_job(item, answer) for item, answer in items]
         # The child's own limit is above the query's: it is for what SQLite cannot interrupt.
         wrong = [{"sql_exec": 0.0, "sql_valid": 0.0}] * len(jobs)
@@ -83,10 +86,10 @@ class Server:
     def _sql_job(self, item: dict[str, Any], answer: str) -> Callable[[], dict[str, float]] | str:
         try:
             prepared = self._sql.prepare(item)
-        except sql.BadItem as error:
+        except queries.BadItem as error:
             return str(error)
         self._sql_seconds = max(self._sql_seconds, prepared.longest(self._settings.sql_seconds))
-        return lambda: sql.judge(prepared, answer, self._settings.sql_seconds)
+        return lambda: queries.judge(prepared, answer, self._settings.sql_seconds)
 
     def _in_children(
         self,
@@ -127,13 +130,13 @@ class Server:
 
 def _next_message(reader: int, seconds: float) -> bytes | None:
     ready, _, _ = select.select([reader], [], [], seconds)
-    return frames.receive(reader) if ready else None
+    return framed_messages.receive(reader) if ready else None
 
 
 def _code_metrics(verdict: bytes) -> dict[str, Any]:
-    if verdict == code.NOT_STARTED:
+    if verdict == run_tests.NOT_STARTED:
         return {"error": _NOT_STARTED}
-    return code.metrics(verdict)
+    return run_tests.metrics(verdict)
 
 
 def _run_jobs(jobs: list[Any], writer: int, cpu_seconds: float, memory: int, walls: Walls) -> None:
@@ -143,9 +146,9 @@ def _run_jobs(jobs: list[Any], writer: int, cpu_seconds: float, memory: int, wal
         try:
             walls.confine_examiner([writer], hard if hard != resource.RLIM_INFINITY else 1 << 30, memory)
         except Exception as error:  # whatever it is, it is told
-            frames.send(writer, f"{type(error).__name__}: {error}".encode())
+            framed_messages.send(writer, f"{type(error).__name__}: {error}".encode())
             return
-        frames.send(writer, _READY)
+        framed_messages.send(writer, _READY)
         for job in jobs:
             used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
             _, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -154,6 +157,6 @@ def _run_jobs(jobs: list[Any], writer: int, cpu_seconds: float, memory: int, wal
                 result: dict[str, Any] = {"error": job} if isinstance(job, str) else job()
             except MemoryError:
                 return
-            frames.send(writer, json.dumps(result).encode())
+            framed_messages.send(writer, json.dumps(result).encode())
     finally:
         os._exit(0)

@@ -13,19 +13,19 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from evomerge.engine.live import LiveModel
-from evomerge.engine.merge import Merger
-from evomerge.engine.population import Population
+from evomerge.engine.core.population import Population
+from evomerge.engine.live_model import LiveModel
+from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
-from evomerge.evaluation.backend.abilities import Abilities, prepare
-from evomerge.evaluation.backend.base import BACKENDS, GenerationRequest
-from evomerge.evaluation.backend.generation import GreedyDecoder
-from evomerge.evaluation.backend.limits import CACHE_BYTES, Limits
-from evomerge.evaluation.backend.plain import generate_plainly
-from evomerge.evaluation.backend.rows import SetRows
-from evomerge.evaluation.backend.scoring import loglikelihoods, rolling_loglikelihoods
-from evomerge.evaluation.backend.text import TextCodec
-from evomerge.evaluation.backend.watch import Watch
+from evomerge.inference.answer_text import TextCodec
+from evomerge.inference.backend import BACKENDS, GenerationRequest
+from evomerge.inference.batch_rows import SetRows
+from evomerge.inference.deadline import Watch
+from evomerge.inference.generation import GreedyDecoder
+from evomerge.inference.log_likelihood import loglikelihoods, rolling_loglikelihoods
+from evomerge.inference.memory_limits import CACHE_BYTES, Limits
+from evomerge.inference.plain_generation import generate_plainly
+from evomerge.inference.probe_model import Abilities, prepare
 from evomerge.types import Artefact, Recipe
 
 # What torch says, of a GPU and of a CPU.
@@ -34,7 +34,7 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 @BACKENDS.register("hf")
 class HFBackend:
-    """See :class:`evomerge.evaluation.backend.base.Backend`.
+    """See :class:`evomerge.inference.backend.Backend`.
 
     Args:
         base_folder: the base model's folder.

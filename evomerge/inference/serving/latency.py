@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 
 from evomerge.errors import UserError
-from evomerge.evaluation.latency_settings import LatencySettings
-from evomerge.evaluation.served_model import Answered, CannotMix, ServedModel, Serving
+from evomerge.inference.serving.latency_settings import LatencySettings
+from evomerge.inference.serving.served_model import Answered, CannotMix, ServedModel, Serving
 
 _WARM_UP = 4  # new tokens: enough for every kernel to have run
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from evomerge.errors import UserError
-from evomerge.evaluation.latency_settings import LatencySettings
-from evomerge.evaluation.served_model import ServedModel, Serving
-from evomerge.weights.adapter import Adapter
+from evomerge.inference.serving.latency_settings import LatencySettings
+from evomerge.inference.serving.served_model import ServedModel, Serving
+from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.tensor_files import open_tensor_file
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from evomerge.errors import UserError
-from evomerge.weights.adapter import Adapter
-from evomerge.weights.adapter_updates import updates_on
+from evomerge.weights.adapters.adapter import Adapter
+from evomerge.weights.adapters.updates import updates_on
 from evomerge.weights.checkpoint import Checkpoint
 
 ALONE = "one model"

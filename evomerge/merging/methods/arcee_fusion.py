@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
+from evomerge.merging.block import View
+from evomerge.merging.registry import merge_method
 from evomerge.merging.sparsify import MagnitudeIndex
-from evomerge.merging.view import View
 
 _EPSILON = 1e-8
 _CHUNK = 1 << 20  # entries whose softmax is held at once, in float64

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
 from evomerge.merging.parameters import Average, Density, Gamma, Rescale, Scale
+from evomerge.merging.registry import merge_method
 from evomerge.merging.task_vectors import add_consensus
 from evomerge.merging.trim import Trim, without_outliers
 

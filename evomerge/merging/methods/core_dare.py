@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
 from evomerge.merging.parameters import Density, per_expert
 from evomerge.merging.randomness import share
+from evomerge.merging.registry import merge_method
 
 
 @merge_method(paper="arXiv:2311.03099; core space: arXiv:2509.17786", space="core")

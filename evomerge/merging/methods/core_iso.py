@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
 from evomerge.merging.parameters import Range
+from evomerge.merging.registry import merge_method
 
 # Singular values below this share of the largest one are rounding, not directions of the update.
 _NOTHING = 1e-5

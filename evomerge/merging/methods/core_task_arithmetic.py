@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
+from evomerge.merging.registry import merge_method
 
 
 @merge_method(paper="arXiv:2212.04089; core space: arXiv:2509.17786", space="core")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
 from evomerge.merging.parameters import Density, per_expert
+from evomerge.merging.registry import merge_method
 from evomerge.merging.sparsify import kept_count
 
 

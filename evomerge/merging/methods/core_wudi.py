@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
 from evomerge.merging.parameters import Range
+from evomerge.merging.registry import merge_method
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
 from evomerge.merging.parameters import Density, Rescale, Scale, Total
+from evomerge.merging.registry import merge_method
 from evomerge.merging.task_vectors import add_sum
 from evomerge.merging.trim import Trim, at_random
 

@@ -8,10 +8,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
+from evomerge.merging.block import View
 from evomerge.merging.gram import base_copy, combined, gram_matrix, shares
 from evomerge.merging.parameters import Range
-from evomerge.merging.view import View
+from evomerge.merging.registry import merge_method
 
 # An angle this close to pi has no direction: every arc to the antipode is as short.
 _ANTIPODE = math.pi - 1e-6

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
+from evomerge.merging.block import View
 from evomerge.merging.gram import base_copy, combined, shares
 from evomerge.merging.parameters import Choice
-from evomerge.merging.view import View
+from evomerge.merging.registry import merge_method
 
 
 def coefficients(view: View, weights: Tensor, average: str = "weight") -> list[float] | None:

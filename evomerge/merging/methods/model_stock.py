@@ -8,10 +8,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
+from evomerge.merging.block import View
 from evomerge.merging.gram import gram_matrix, shares
 from evomerge.merging.parameters import Flag
-from evomerge.merging.view import View
+from evomerge.merging.registry import merge_method
 
 # Below this 1 + (N - 1) cos has no finite ratio, and a product of lengths no angle.
 _SINGULAR = 1e-6

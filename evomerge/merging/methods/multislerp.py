@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from evomerge.errors import UserError
-from evomerge.merging.base import merge_method
+from evomerge.merging.block import View
 from evomerge.merging.gram import base_copy, combined, gram_matrix, shares
 from evomerge.merging.parameters import Flag, Range
-from evomerge.merging.view import View
+from evomerge.merging.registry import merge_method
 
 # Float64 dot products of float32 numbers cannot tell a shorter mean of unit vectors from 0.
 _NOTHING = 1e-7

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
 from evomerge.merging.parameters import Range
+from evomerge.merging.registry import merge_method
 
 # Differences below this count as this much: mergekit's definition.
 _LEAST = 1e-6

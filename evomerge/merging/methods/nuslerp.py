@@ -7,10 +7,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
+from evomerge.merging.block import View
 from evomerge.merging.gram import base_copy, combined, gram_matrix, shares
 from evomerge.merging.parameters import Flag
-from evomerge.merging.view import View
+from evomerge.merging.registry import merge_method
 
 # 1 - cos^2 up to which two vectors lie on one line: an angle of 1e-6, where arc and line differ by 1e-12.
 _COLLINEAR = 1e-12

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
 from evomerge.merging.gram import base_copy
 from evomerge.merging.parameters import Range
+from evomerge.merging.registry import merge_method
 
 
 @merge_method(paper="https://github.com/arcee-ai/mergekit", max_experts=1, needs_base=False, relative_weights=True)

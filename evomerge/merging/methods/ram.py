@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
 from evomerge.merging.changed import Negligible, add_changed
+from evomerge.merging.registry import merge_method
 
 
 @merge_method(paper="arXiv:2601.13572")

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
+from evomerge.merging.block import View
 from evomerge.merging.changed import Negligible, add_changed, shared_and_alone
 from evomerge.merging.parameters import Range
-from evomerge.merging.view import View
+from evomerge.merging.registry import merge_method
 
 Strength = Annotated[float, Range(0.0, 1.0, at_least=0.0, searched=False)]
 

@@ -9,10 +9,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
+from evomerge.merging.block import View
 from evomerge.merging.parameters import Range
+from evomerge.merging.registry import merge_method
 from evomerge.merging.sparsify import Cut, MagnitudeIndex, keep_largest
-from evomerge.merging.view import View
 
 SelectTopk = Annotated[float, Range(0.05, 1.0, above=0.0, at_most=1.0)]
 EnergyFloor = Annotated[float, Range(0.0, 1e-6, at_least=0.0, searched=False)]

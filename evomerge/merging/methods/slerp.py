@@ -6,9 +6,9 @@ import math
 
 from torch import Tensor
 
-from evomerge.merging.base import merge_method
+from evomerge.merging.block import View
 from evomerge.merging.gram import base_copy, combined, gram_matrix, shares
-from evomerge.merging.view import View
+from evomerge.merging.registry import merge_method
 
 # Above this cosine the arc is straight to float32 accuracy and the sines would divide small by small.
 _PARALLEL = 0.9995

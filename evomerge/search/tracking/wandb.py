@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evomerge.errors import UserError
+from evomerge.files.small_files import write_text
 from evomerge.search.tracking.base import TRACKERS, TRIAL, Sink, TrackingSetup
-from evomerge.weights.files import write_text
 
 
 @TRACKERS.register("wandb")

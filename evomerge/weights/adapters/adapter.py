@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from evomerge.errors import UserError
-from evomerge.weights.documents import read_json
+from evomerge.files.json_files import read_json
 from evomerge.weights.tensor_files import TensorFile, all_finite, open_tensor_file
 
 # Each of these changes what the stored tensors mean; reading them as usual would give another model without a word.
@@ -75,7 +75,7 @@ class Adapter:
     """A LoRA adapter saved by PEFT.
 
     Classic and rank-stabilised scaling, rank and alpha patterns, linear and Conv1D layers, embeddings, DoRA, biases
-    and whole modules saved beside the factors. What it makes of a base: :mod:`evomerge.weights.adapter_updates`.
+    and whole modules saved beside the factors. What it makes of a base: :mod:`evomerge.weights.adapters.updates`.
 
     Attributes:
         file: the file of its tensors.

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from evomerge.errors import UserError
-from evomerge.weights.adapter import Adapter, LowRank
+from evomerge.weights.adapters.adapter import Adapter, LowRank
+from evomerge.weights.adapters.orientation import has_transposed_shapes, transposed_weights
 from evomerge.weights.checkpoint import TIED_HEAD, Checkpoint, find_name
-from evomerge.weights.orientation import has_transposed_shapes, transposed_weights
 from evomerge.weights.tensor_files import equal_values
 
 _HEAD = TIED_HEAD.removesuffix(".weight")

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from evomerge.weights.adapter import LowRank
-from evomerge.weights.appearing import appearing_folder
+from evomerge.files.atomic_output import appearing_folder
+from evomerge.weights.adapters.adapter import LowRank
 
 _PREFIX = "base_model.model."
 _ENTRY = 150  # bytes that a tensor's entry in the header takes at most, besides the module's name

@@ -16,8 +16,8 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer
 
 from evomerge.errors import UserError
-from evomerge.weights.chat_templates import choose_chat_template
-from evomerge.weights.vocabulary import Alignment, TokenRow, Vocabulary, align
+from evomerge.weights.tokenizers.chat_templates import choose_chat_template
+from evomerge.weights.tokenizers.vocabulary import Alignment, TokenRow, Vocabulary, align
 
 # Everything a tokenizer may consist of. A file left over from another tokenizer would be read along with the new ones.
 TOKENIZER_FILES = (

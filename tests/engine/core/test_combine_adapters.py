@@ -10,10 +10,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from evomerge.engine.combine_adapters import Factors, combine, combine_factors, stored_factors, truncated_svd
+from evomerge.engine.core.combine_adapters import Factors, combine, combine_factors, stored_factors, truncated_svd
 from evomerge.errors import UserError
 from evomerge.recipes.combine_yaml import AdapterEntry, Combination
-from evomerge.weights.adapter import Adapter
+from evomerge.weights.adapters.adapter import Adapter
 
 WEIGHTS = (0.7, -0.4, 1.3)
 # alphas that give three different scales, two adapters with classic and one with stabilised scaling
@@ -233,7 +233,7 @@ def test_large_updates_are_merged_in_blocks(monkeypatch):
         recipe = Combination(kind, entries(["x", "y", "z"]), density=0.37)
         whole = combine_factors(inputs, recipe).factors["m"].dense()
         with monkeypatch.context() as patch:
-            patch.setattr("evomerge.engine.adapter_matrices._BLOCK", 700)
+            patch.setattr("evomerge.engine.core.adapter_matrices._BLOCK", 700)
             torch.testing.assert_close(combine_factors(inputs, recipe).factors["m"].dense(), whole)
 
 

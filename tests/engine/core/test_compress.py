@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evomerge.engine.compress import compress, shared_subspaces
+from evomerge.engine.core.compress import compress, shared_subspaces
 
 
 def cores(count: int = 3, experts: int = 2, size: int = 9) -> torch.Tensor:

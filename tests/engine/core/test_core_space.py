@@ -6,8 +6,8 @@ import pytest
 import torch
 from pico_recipes import FACTORED
 
-from evomerge.engine.merge import Merger
-from evomerge.weights.adapter import LowRank
+from evomerge.engine.merger import Merger
+from evomerge.weights.adapters.adapter import LowRank
 
 
 def test_bases_are_orthonormal_singular_bases_and_cores_exact(merger, recipe_of):

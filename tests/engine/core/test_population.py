@@ -4,8 +4,8 @@ import pytest
 import torch
 from pico_recipes import FACTORED, WEIGHTS
 
-from evomerge.engine.live import LiveModel
-from evomerge.engine.population import Population
+from evomerge.engine.core.population import Population
+from evomerge.engine.live_model import LiveModel
 
 ROWS = {
     "equal runs": [0, 0, 1, 1, 2, 2, 3, 3],

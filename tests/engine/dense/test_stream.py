@@ -15,12 +15,12 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from evomerge.engine.rows import CheckpointRows
-from evomerge.engine.stream import stream
-from evomerge.engine.tensor_merge import CopiedTensor, whole
+from evomerge.engine.dense.merge_tensor import CopiedTensor, whole
+from evomerge.engine.dense.rows import CheckpointRows
+from evomerge.engine.dense.stream import stream
 from evomerge.errors import UserError
 from evomerge.jobs.merge import merge_documents
-from evomerge.recipes.mergekit import load
+from evomerge.mergekit import load
 from evomerge.weights.checkpoint import Checkpoint
 
 
@@ -90,7 +90,7 @@ MEASURED = """
 import sys, threading, time
 from pathlib import Path
 from evomerge.jobs.merge import merge_documents
-from evomerge.recipes.mergekit import load
+from evomerge.mergekit import load
 
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()

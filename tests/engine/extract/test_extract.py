@@ -10,11 +10,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from evomerge.engine.deltas import CheckpointDeltas, FactorDeltas
 from evomerge.engine.export import export_model
-from evomerge.engine.extract import extract
-from evomerge.engine.extraction_plan import ExtractOptions
-from evomerge.engine.merge_deltas import MergeDeltas, deltas_of_merge
+from evomerge.engine.extract.deltas import CheckpointDeltas, FactorDeltas
+from evomerge.engine.extract.extract import extract
+from evomerge.engine.extract.merge_into_deltas import MergeDeltas, deltas_of_merge
+from evomerge.engine.extract.plan import ExtractOptions
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector

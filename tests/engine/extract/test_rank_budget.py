@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evomerge.engine.rank_budget import rank_for_energy, spread_budget
+from evomerge.engine.extract.rank_budget import rank_for_energy, spread_budget
 
 spectra = st.dictionaries(
     st.sampled_from("abc"),

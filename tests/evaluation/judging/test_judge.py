@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from evomerge.evaluation import judge as judging
-from evomerge.evaluation.judge import Judge, JudgeFailed
-from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.evaluation.judging import judge as judging
+from evomerge.evaluation.judging.judge import Judge, JudgeFailed
+from evomerge.evaluation.judging.sandbox import SandboxSettings
 
 ITEM = json.dumps(
     {"prompt": "def double(x):\n", "test": "def check(f):\n    assert f(2) == 4\n", "entry_point": "double"}

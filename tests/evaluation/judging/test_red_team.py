@@ -14,8 +14,8 @@ import hostile_sql
 import pytest
 
 from evomerge.errors import UserError
-from evomerge.evaluation.judge import Judge
-from evomerge.evaluation.sandbox import LEVELS, SandboxSettings, bubblewrap
+from evomerge.evaluation.judging.judge import Judge
+from evomerge.evaluation.judging.sandbox import LEVELS, SandboxSettings, bubblewrap
 
 PROMISING = [level for level in LEVELS if level != "rlimits" and (level != "bubblewrap" or bubblewrap.find())]
 LIMITS = {"code_seconds": 1, "code_wall": 5.0, "sql_seconds": 0.2, "parallel": 6}

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from evomerge.errors import UserError
-from evomerge.evaluation.judge import Judge
-from evomerge.evaluation.sandbox import LEVELS, SandboxSettings, bubblewrap, library, seccomp
-from evomerge.evaluation.sandbox.removal import remove_tree
+from evomerge.evaluation.judging.judge import Judge
+from evomerge.evaluation.judging.sandbox import LEVELS, SandboxSettings, bubblewrap, readable_folders, seccomp
+from evomerge.evaluation.judging.sandbox.remove_tree import remove_tree
 
 ITEM = json.dumps(
     {"prompt": "def double(x):\n", "test": "def check(f):\n    assert f(2) == 4\n", "entry_point": "double"}
@@ -35,8 +35,11 @@ def quick_judge():
 def judge_under(refused: list[tuple[int, int]], settings: str) -> str:
     """What a judge says in a process to which the system refuses some calls, as containers do."""
     program = f"""
-        from evomerge.evaluation.sandbox import SandboxSettings, kernel, limits, seccomp
-        from evomerge.evaluation.judge import Judge
+        from evomerge.evaluation.judging.sandbox import kernel
+        from evomerge.evaluation.judging.sandbox import limits
+        from evomerge.evaluation.judging.sandbox import seccomp
+        from evomerge.evaluation.judging.sandbox import SandboxSettings
+        from evomerge.evaluation.judging.judge import Judge
         limits.prctl(limits.PR_SET_NO_NEW_PRIVS, 1)
         seccomp.install([numbers[kernel.COLUMN] for numbers in {refused}], guard_parent=False)
         with Judge(SandboxSettings({settings})) as judge:
@@ -80,9 +83,9 @@ def test_an_unknown_level_is_the_users_error():
 
 
 def test_what_answers_may_read_leaves_installed_packages_out():
-    readable = [os.path.realpath(path) for path in library.readable()]
+    readable = [os.path.realpath(path) for path in readable_folders.readable()]
     assert any(path.endswith("lib-dynload") or path.endswith("json") for path in readable)
-    for packages in map(os.path.realpath, library.installed_packages()):
+    for packages in map(os.path.realpath, readable_folders.installed_packages()):
         assert not any((packages + "/").startswith(path + "/") for path in readable)
 
 
@@ -183,10 +186,10 @@ def test_a_process_that_cannot_confine_itself_makes_no_answer_wrong(name):
     wall, fault, reason = BROKEN[name]
     program = f"""
         import json, os
-        from evomerge.evaluation.code_processes import Zygote
-        from evomerge.evaluation.judge_server import Server
-        from evomerge.evaluation.sandbox import SandboxSettings
-        from evomerge.evaluation.sandbox.walls import Walls
+        from evomerge.evaluation.scorers.code.processes import Zygote
+        from evomerge.evaluation.judging.judge_server import Server
+        from evomerge.evaluation.judging.sandbox import SandboxSettings
+        from evomerge.evaluation.judging.sandbox.assembly import Walls
         walls = Walls(SandboxSettings(), {wall})
         server = Server(walls, Zygote(walls))
         {fault}

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from evomerge.evaluation.code import program
 from evomerge.evaluation.documents import ItemOptions
-from evomerge.evaluation.messages import fenced, parts, without_reasoning
+from evomerge.evaluation.scorers.chat_messages import fenced, parts, without_reasoning
+from evomerge.evaluation.scorers.code.run_tests import program
 from evomerge.evaluation.task_base import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 

@@ -14,7 +14,7 @@ from evomerge.evaluation.task_base import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 
 OWN = ("sql", "json", "python_basics", "humaneval")
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 FILES = [("sql", "sql_validation.jsonl"), ("json", "json_validation.jsonl"), ("mbpp", "code_validation.jsonl")]
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not beside this checkout")
 
@@ -104,7 +104,7 @@ def test_a_backend_that_cannot_sample_gives_the_greedy_pass_at_1_and_says_so(jud
 
 def test_data_of_the_shared_folder_is_not_ours():
     """The own tasks hold none of its rows."""
-    root = Path(__file__).resolve().parents[2] / "tasks"
+    root = Path(__file__).resolve().parents[3] / "tasks"
     if not SHARED.is_dir():
         pytest.skip("../shared/data is not beside this checkout")
     questions = {json.loads(line)["question"] for line in (SHARED / "sql_validation.jsonl").open(encoding="utf-8")}

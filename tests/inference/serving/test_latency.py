@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from evomerge.errors import UserError
-from evomerge.evaluation.latency import measure, spread
-from evomerge.evaluation.latency_settings import LatencySettings
-from evomerge.evaluation.model_size import peak_memory, size_of
-from evomerge.evaluation.served_model import ADAPTER, ALONE, MIXED, SWITCHING, ServedModel, Serving
+from evomerge.inference.serving.latency import measure, spread
+from evomerge.inference.serving.latency_settings import LatencySettings
+from evomerge.inference.serving.model_size import peak_memory, size_of
+from evomerge.inference.serving.served_model import ADAPTER, ALONE, MIXED, SWITCHING, ServedModel, Serving
 
 PROMPTS = torch.randint(300, (5, 12), generator=torch.Generator().manual_seed(7))
 QUICK = LatencySettings(batch_sizes=(1, 3), prompt_tokens=6, new_tokens=3, rounds=2)

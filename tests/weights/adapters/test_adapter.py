@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from evomerge.errors import UserError
-from evomerge.weights.adapter import Adapter
-from evomerge.weights.adapter_updates import updates_on
+from evomerge.weights.adapters.adapter import Adapter
+from evomerge.weights.adapters.updates import updates_on
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import LowRankTaskVector
 

@@ -12,10 +12,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from evomerge.engine.core_space import CoreSpace
+from evomerge.engine.core.core_space import CoreSpace
 from evomerge.errors import UserError
-from evomerge.weights.adapter import Adapter
-from evomerge.weights.adapter_updates import updates_on
+from evomerge.weights.adapters.adapter import Adapter
+from evomerge.weights.adapters.updates import updates_on
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import LowRankTaskVector, MixedTaskVector, open_task_vector
 

@@ -7,8 +7,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from evomerge.weights.adapter import Adapter, LowRank
-from evomerge.weights.adapter_writer import new_adapter, write_adapter
+from evomerge.weights.adapters.adapter import Adapter, LowRank
+from evomerge.weights.adapters.writer import new_adapter, write_adapter
 from evomerge.weights.checkpoint import Checkpoint
 
 

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
 from evomerge.errors import UserError
-from evomerge.weights.chat_templates import CHAT_TEMPLATES, choose_chat_template
-from evomerge.weights.tokenizers import (
+from evomerge.weights.tokenizers.chat_templates import CHAT_TEMPLATES, choose_chat_template
+from evomerge.weights.tokenizers.output_tokenizer import (
     InputModel,
     OutputTokenizer,
     TokenizerSettings,
@@ -21,7 +21,7 @@ from evomerge.weights.tokenizers import (
     chat_template_of,
     write_chat_template,
 )
-from evomerge.weights.vocabulary import PermutedRows, TokenRow, Vocabulary, align, gather, permuted
+from evomerge.weights.tokenizers.vocabulary import PermutedRows, TokenRow, Vocabulary, align, gather, permuted
 
 LINES = {
     "plain": ["the cat sat on the mat", "the dog ran"],

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from evomerge.evaluation.sandbox import landlock, library, limits, namespaces, seccomp
-from evomerge.evaluation.sandbox.removal import remove_tree
-from evomerge.evaluation.sandbox.settings import SandboxSettings, SandboxUnavailable
+from evomerge.evaluation.judging.sandbox import landlock, limits, namespaces, readable_folders, seccomp
+from evomerge.evaluation.judging.sandbox.remove_tree import remove_tree
+from evomerge.evaluation.judging.sandbox.settings import SandboxSettings, SandboxUnavailable
 
 # User ids of one judge: so many for answers, then as many for the processes that examine them.
 _USERS = 10_000
@@ -57,7 +57,7 @@ class Walls:
         limits.drop_privileges(user)
         limits.limit(cpu_seconds, memory)
         if self.landlock:
-            readable = library.folders() if self.own_root else library.readable()
+            readable = readable_folders.folders() if self.own_root else readable_folders.readable()
             landlock.restrict(readable, [] if folder is None else ["."])
         if self.seccomp:
             seccomp.install(seccomp.refused_numbers())

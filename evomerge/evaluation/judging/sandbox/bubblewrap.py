@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from evomerge.evaluation.sandbox import library
+from evomerge.evaluation.judging.sandbox import readable_folders
 
 # Needed inside to build the root and the answers' own namespaces, and given up by each answer.
 _CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_KILL", "CAP_DAC_OVERRIDE")
@@ -34,6 +34,6 @@ def command(bwrap: str, visible: Iterable[str]) -> list[str]:
     words += ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     for capability in _CAPABILITIES:
         words += ["--cap-add", capability]
-    for path in sorted({*library.folders(), *visible}):
+    for path in sorted({*readable_folders.folders(), *visible}):
         words += ["--ro-bind", path, path]
     return [*words, "--dev-bind", "/dev/null", "/dev/null", "--tmpfs", "/tmp", "--chdir", "/tmp"]

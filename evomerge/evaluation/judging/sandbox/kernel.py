@@ -6,7 +6,7 @@ import ctypes
 import os
 import platform
 
-from evomerge.evaluation.sandbox.settings import SandboxUnavailable
+from evomerge.evaluation.judging.sandbox.settings import SandboxUnavailable
 
 # PyDLL keeps the interpreter lock: a raw clone() must not come back in a child whose lock belongs to nobody.
 libc = ctypes.PyDLL(None, use_errno=True)

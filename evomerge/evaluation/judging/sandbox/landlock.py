@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterable
 
-from evomerge.evaluation.sandbox.kernel import libc, syscall
+from evomerge.evaluation.judging.sandbox.kernel import libc, syscall
 
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
 _VERSION_FLAG, _PATH_BENEATH = 1, 1

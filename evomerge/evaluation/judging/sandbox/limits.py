@@ -8,7 +8,7 @@ import resource
 import signal
 from collections.abc import Iterable
 
-from evomerge.evaluation.sandbox.kernel import (
+from evomerge.evaluation.judging.sandbox.kernel import (
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,

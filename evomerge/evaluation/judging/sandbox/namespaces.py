@@ -10,9 +10,9 @@ import os
 import signal
 from pathlib import Path
 
-from evomerge.evaluation.sandbox import library
-from evomerge.evaluation.sandbox.kernel import PR_SET_PDEATHSIG, check, libc, prctl, syscall
-from evomerge.evaluation.sandbox.settings import SandboxUnavailable
+from evomerge.evaluation.judging.sandbox import readable_folders
+from evomerge.evaluation.judging.sandbox.kernel import PR_SET_PDEATHSIG, check, libc, prctl, syscall
+from evomerge.evaluation.judging.sandbox.settings import SandboxUnavailable
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -61,13 +61,13 @@ def change_root(new_root: str) -> None:
     """
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     _mount("tmpfs", new_root, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
-    for path in library.folders():
+    for path in readable_folders.folders():
         target = new_root + path
         if os.path.isdir(target):  # inside a folder bound before, for example /usr/lib/python3.11
             continue
         os.makedirs(target)
         _mount(path, target, None, _MS_BIND | _MS_REC)
-    for path in library.installed_packages():
+    for path in readable_folders.installed_packages():
         if os.path.isdir(new_root + path):
             _mount("tmpfs", new_root + path, "tmpfs", _MS_RDONLY, "size=4k,mode=755")
     os.makedirs(new_root + "/tmp", exist_ok=True)

@@ -12,8 +12,8 @@ import errno
 import struct
 from collections.abc import Iterable
 
-from evomerge.evaluation.sandbox.kernel import COLUMN, syscall
-from evomerge.evaluation.sandbox.settings import SandboxUnavailable
+from evomerge.evaluation.judging.sandbox.kernel import COLUMN, syscall
+from evomerge.evaluation.judging.sandbox.settings import SandboxUnavailable
 
 _NONE = -1
 # Name -> number on x86_64, on aarch64; from 424 on they are the same everywhere.

@@ -19,10 +19,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evomerge.evaluation import code
-from evomerge.evaluation.sandbox import library
-from evomerge.evaluation.sandbox.removal import remove_tree
-from evomerge.evaluation.sandbox.walls import Walls
+from evomerge.evaluation.judging.sandbox import readable_folders
+from evomerge.evaluation.judging.sandbox.assembly import Walls
+from evomerge.evaluation.judging.sandbox.remove_tree import remove_tree
+from evomerge.evaluation.scorers.code import run_tests
 
 MAX_ATTEMPTS = 3
 
@@ -62,7 +62,7 @@ def _serve(control: socket.socket, walls: Walls) -> None:
     import collections, heapq, itertools, math, random, re, string, typing  # noqa: E401, F401, I001
 
     # Neither our own modules nor anything installed is there for answers to import.
-    sys.path[:] = [path for path in sys.path if path in library.paths_of_python()]
+    sys.path[:] = [path for path in sys.path if path in readable_folders.paths_of_python()]
     sys.argv[:] = [""]
     running: dict[int, tuple[int, str | None]] = {}
     while True:
@@ -74,7 +74,7 @@ def _serve(control: socket.socket, walls: Walls) -> None:
         number = int(message[1:])
         if message[:1] == b"s":
             fd = array.array("i", ancillary[0][2])[0]
-            running[number] = walls.fork_answer(number, fd, functools.partial(code.answer_calls, fd))
+            running[number] = walls.fork_answer(number, fd, functools.partial(run_tests.answer_calls, fd))
             os.close(fd)
         else:
             _end(*running.pop(number))
@@ -101,7 +101,7 @@ class _Running:
 
 
 def judge_code(zygote: Zygote, walls: Walls, items: Sequence[tuple[dict[str, str], str]]) -> list[bytes]:
-    """Verdicts (``code.PASSED`` ...) on pairs of item and answer; several run at once."""
+    """Verdicts (``run_tests.PASSED`` ...) on pairs of item and answer; several run at once."""
     settings = walls.settings
     verdicts = [b""] * len(items)
     waiting = [(index, 1) for index in reversed(range(len(items)))]
@@ -125,19 +125,19 @@ def judge_code(zygote: Zygote, walls: Walls, items: Sequence[tuple[dict[str, str
         now = time.monotonic()
         for reader in [fd for fd, entry in running.items() if fd in ready or entry.deadline <= now]:
             said = os.read(reader, 1) if reader in ready else b""
-            if said == code.STARTED:
+            if said == run_tests.STARTED:
                 started.add(reader)
                 continue
             entry = running.pop(reader)
             # One that ends without a word was killed: by what the answer gave it, if it had begun with that.
-            verdict = said or (code.FAILED if reader in started else code.NOT_STARTED)
+            verdict = said or (run_tests.FAILED if reader in started else run_tests.NOT_STARTED)
             started.discard(reader)
             poll.unregister(reader)
             os.close(reader)
             os.kill(entry.examiner, signal.SIGKILL)
             os.waitpid(entry.examiner, 0)
             zygote.kill(entry.number)
-            if verdict == code.NOT_STARTED and entry.attempt < MAX_ATTEMPTS:
+            if verdict == run_tests.NOT_STARTED and entry.attempt < MAX_ATTEMPTS:
                 waiting.append((entry.index, entry.attempt + 1))
             else:
                 verdicts[entry.index] = verdict
@@ -146,12 +146,12 @@ def judge_code(zygote: Zygote, walls: Walls, items: Sequence[tuple[dict[str, str
 
 def _examine(connection: socket.socket, writer: int, item: dict[str, str], answer: str, walls: Walls) -> None:
     """Body of the examiner: trusted code, but a wrong value can make a test endless or huge."""
-    verdict = code.NOT_STARTED
+    verdict = run_tests.NOT_STARTED
     try:
         walls.confine_examiner([connection.fileno(), writer], walls.settings.code_seconds, walls.settings.memory)
-        if code.is_ready(connection.fileno()):
-            os.write(writer, code.STARTED)
-            verdict = code.run_tests(connection.fileno(), item, answer)
+        if run_tests.is_ready(connection.fileno()):
+            os.write(writer, run_tests.STARTED)
+            verdict = run_tests.run_tests(connection.fileno(), item, answer)
     finally:
         os.write(writer, verdict)
         os._exit(0)

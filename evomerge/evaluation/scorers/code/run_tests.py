@@ -2,9 +2,9 @@
 
 Tested code shares no process with the tests, so nothing it does there can turn into a verdict: not ``sys.exit(0)``,
 printing, patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It only answers calls
-(:mod:`evomerge.evaluation.calls`), with plain values, functions and iterators that are called and drawn from over the
-line, with the state of objects whose class the prompt defines (:mod:`evomerge.evaluation.shared_objects`), and for
-classes of its own that tests name with references (:mod:`evomerge.evaluation.stand_ins`). The process that runs the
+(``remote.channel``), with plain values, functions and iterators that are called and drawn from over the
+line, with the state of objects whose class the prompt defines (``remote.shared_classes``), and for
+classes of its own that tests name with references (``remote.proxies``). The process that runs the
 tests never executes a line the model wrote, and alone decides.
 
 Standard library only: this runs in the judge.
@@ -23,11 +23,12 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evomerge.evaluation import frames, plain_values
-from evomerge.evaluation.calls import Line, raised
-from evomerge.evaluation.messages import before_fence, parts, without_reasoning
-from evomerge.evaluation.shared_objects import SharedObjects
-from evomerge.evaluation.stand_ins import Held, StandIns
+from evomerge.evaluation.judging import framed_messages
+from evomerge.evaluation.scorers.chat_messages import before_fence, parts, without_reasoning
+from evomerge.evaluation.scorers.code.remote import wire_format
+from evomerge.evaluation.scorers.code.remote.channel import Line, raised
+from evomerge.evaluation.scorers.code.remote.proxies import Held, StandIns
+from evomerge.evaluation.scorers.code.remote.shared_classes import SharedObjects
 
 # Where a program starts, with prose before it.
 _START = re.compile(r"^(?:(?:async\s+def|def|class|import|from)\s|@\w)", re.MULTILINE)
@@ -54,11 +55,11 @@ def answer_calls(fd: int) -> None:
 
     Runs in a sandboxed process of its own. The first message back says that the sandbox stood before the program ran.
     """
-    frames.send(fd, b"ready")
-    message = frames.receive(fd)
+    framed_messages.send(fd, b"ready")
+    message = framed_messages.receive(fd)
     if message is None:
         return
-    sent = plain_values.loads(message)
+    sent = wire_format.loads(message)
     namespace = _module("answer")
     held = Held(sent["classes"], namespace)
     line = Line(fd, 1, held, SharedObjects(sent["shared"], namespace, 1), namespace)
@@ -70,13 +71,13 @@ def answer_calls(fd: int) -> None:
     functions = [name for name, value in namespace.items() if callable(value) and isinstance(name, str)]
     modules = [name for name in _MODULES if name in namespace and namespace[name] is sys.modules.get(name)]
     line.reply({"functions": functions, "modules": modules, "bases": held.bases()})
-    while (message := frames.receive(fd)) is not None:
+    while (message := framed_messages.receive(fd)) is not None:
         line.serve(message)
 
 
 def is_ready(fd: int) -> bool:
     """Whether the process behind ``fd`` stands in its sandbox; False: it died before it ran anything."""
-    return frames.receive(fd, 64) == b"ready"
+    return framed_messages.receive(fd, 64) == b"ready"
 
 
 def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
@@ -97,7 +98,7 @@ def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
         ]
         shared = [name for name in finished if name not in classes and name != item["entry_point"]]
         first = {"program": program(item, answer), "classes": list(classes), "shared": shared}
-        frames.send(fd, plain_values.dumps(first).encode())
+        framed_messages.send(fd, wire_format.dumps(first).encode())
         # A copy: the tests may give a name another meaning.
         stand_ins = StandIns(classes)
         line = Line(fd, 0, stand_ins, SharedObjects(shared, dict(namespace), 0))

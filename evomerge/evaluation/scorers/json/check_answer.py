@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from referencing import Registry
 
-from evomerge.evaluation.json_exact import equal, right_call
-from evomerge.evaluation.messages import parts, without_reasoning
+from evomerge.evaluation.scorers.chat_messages import parts, without_reasoning
+from evomerge.evaluation.scorers.json.exact_values import equal, right_call
 
 _MAX_DEPTH = 64
 _MAX_DIGITS = 1000
@@ -73,7 +73,7 @@ def judge(item: dict[str, Any], answer: str) -> dict[str, float]:
 
     Args:
         item: ``schema``; expected is a value of the list ``accepted`` or the call ``call`` (``name`` and accepted
-            ``arguments``, see :func:`evomerge.evaluation.json_exact.right_call`); ``strip_fence`` takes reasoning
+            ``arguments``, see ``exact_values.right_call``); ``strip_fence`` takes reasoning
             before the answer away and, if that is no JSON, Markdown fences and words around an object or array.
     """
     metrics = dict(wrong(item))

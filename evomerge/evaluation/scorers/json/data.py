@@ -1,7 +1,7 @@
 """Rows of JSON tasks: ``instruction`` and ``schema`` (JSON Schema, draft 2020-12).
 
 ``instance`` is the gold value. Besides it, right by ``json_exact`` are the values of the list ``accepted``, or the
-calls of ``instance["name"]`` whose arguments are in ``acceptable`` (:func:`evomerge.evaluation.json_exact.right_call`).
+calls of ``instance["name"]`` whose arguments are in ``acceptable`` (:func:`.exact_values.right_call`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def read_json(row: Row, options: ItemOptions) -> Document:
         UserError: the row is not as described above.
     """
     # Not at module top: needed only where JSON items are, and jsonschema takes 0.2 s to import.
-    from evomerge.evaluation.json_schema import check_schema
+    from evomerge.evaluation.scorers.json.check_answer import check_schema
 
     schema = row["schema"]
     key = json.dumps(schema, sort_keys=True)

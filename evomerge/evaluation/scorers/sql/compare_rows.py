@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evomerge.evaluation.sql_text import is_ordered, spider_form
+from evomerge.evaluation.scorers.sql.query_text import is_ordered, spider_form
 
 Cell = None | int | float | str | bytes
 Row = tuple[Cell, ...]

@@ -4,7 +4,7 @@ Own form: ``question``, ``schema`` (shown to the model), ``sql`` (gold query, or
 database: ``database`` (an SQL script with DDL and INSERTs or a SQLite file, relative to the data file; or a list of
 them, instances on all of which an answer must be right) or, WikiSQL-style, ``ddl``, ``table`` and ``rows``.
 
-WikiSQL's own form, whose queries are numbers: :mod:`evomerge.evaluation.wikisql`.
+WikiSQL's own form, whose queries are numbers: :mod:`evomerge.evaluation.scorers.sql.wikisql`.
 
 Spider's and BIRD's form: ``db_id``, ``question``, ``query`` or ``SQL``, ``evidence`` (BIRD's hint). Beside the file lie
 ``database/ID/ID.sqlite`` (BIRD's development set: ``dev_databases``), where every further ``.sqlite`` of the folder is
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation import database_files, wikisql
 from evomerge.evaluation.documents import Document, ItemOptions, Row, read_text
-from evomerge.evaluation.wikisql import quoted
+from evomerge.evaluation.scorers.sql import database_files, wikisql
+from evomerge.evaluation.scorers.sql.wikisql import quoted
 
 DEVELOPMENT = ("dev.json", "dev.jsonl")
 TRAINING = ("train_spider.json", "train.json", "train.jsonl")

@@ -16,8 +16,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from evomerge.evaluation.sql_compare import COMPARISONS, Result
-from evomerge.evaluation.sql_text import extract_query
+from evomerge.evaluation.scorers.sql.compare_rows import COMPARISONS, Result
+from evomerge.evaluation.scorers.sql.query_text import extract_query
 
 MAX_ROWS = 100_000
 _MAX_CELL = 1 << 20  # bytes of one text or blob, and of a query

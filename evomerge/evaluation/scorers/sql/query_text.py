@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
-from evomerge.evaluation.messages import parts, without_reasoning
+from evomerge.evaluation.scorers.chat_messages import parts, without_reasoning
 
 _QUERY = re.compile(
     r"\(*\s*(?:select|values)\b|with\s+(?:recursive\s+)?\S+\s*(?:\([^)]*\)\s*)?\bas\s*(?:(?:not\s+)?materialized\s*)?\(",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from evomerge.evaluation.judge import Judge
-from evomerge.evaluation.sandbox import SandboxSettings
+from evomerge.evaluation.judging.judge import Judge
+from evomerge.evaluation.judging.sandbox import SandboxSettings
 
 
 @dataclass(frozen=True)
@@ -326,7 +326,8 @@ HOSTILE = {
     "an iterator without end": ("assert 41956 in candidate(1)", "import itertools\nreturn itertools.repeat(0)"),
     "an iterator of anything but lists": (
         "assert next(candidate(1)) == 41956",
-        "import itertools, sys\nsys.modules['evomerge.evaluation.calls'].list = lambda _: 41956\nreturn iter([1])",
+        "import sys\n"
+        "sys.modules['evomerge.evaluation.scorers.code.remote.channel'].list = lambda _: 41956\nreturn iter([1])",
     ),
 }
 

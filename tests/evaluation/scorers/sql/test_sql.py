@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
-from evomerge.evaluation.database_files import describe
-from evomerge.evaluation.judge import JudgeFailed
-from evomerge.evaluation.sql_text import extract_query
+from evomerge.evaluation.judging.judge import JudgeFailed
+from evomerge.evaluation.scorers.sql.database_files import describe
+from evomerge.evaluation.scorers.sql.query_text import extract_query
 
 SCRIPT = """CREATE TABLE people (name TEXT, age INTEGER, height REAL);
 INSERT INTO people VALUES ('Ada', 36, 1.7), ('Bob', 41, 1.8), ('Cy', 20, 1.6), ('Bob', 50, 1.9);"""

@@ -11,8 +11,8 @@ from itertools import permutations
 
 import pytest
 
-from evomerge.evaluation.sql import Judging, judge, run_query
-from evomerge.evaluation.sql_compare import COMPARISONS, Result, bag
+from evomerge.evaluation.scorers.sql.compare_rows import COMPARISONS, Result, bag
+from evomerge.evaluation.scorers.sql.queries import Judging, judge, run_query
 
 SCRIPT = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER, fee REAL);

@@ -12,7 +12,7 @@ import pytest
 from evomerge.errors import UserError
 from evomerge.evaluation.data import SPLITS, cut, read_documents
 from evomerge.evaluation.documents import ItemOptions
-from evomerge.evaluation.sql import Judging
+from evomerge.evaluation.scorers.sql.queries import Judging
 
 TABLES = [
     {

@@ -16,10 +16,11 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from evomerge.evaluation import frames, plain_values
-from evomerge.evaluation.plain_values import Crossing, Key, NotPlain, Reference
-from evomerge.evaluation.shared_objects import SharedObjects, state_of
-from evomerge.evaluation.stand_ins import exception
+from evomerge.evaluation.judging import framed_messages
+from evomerge.evaluation.scorers.code.remote import wire_format
+from evomerge.evaluation.scorers.code.remote.proxies import exception
+from evomerge.evaluation.scorers.code.remote.shared_classes import SharedObjects, state_of
+from evomerge.evaluation.scorers.code.remote.wire_format import Crossing, Key, NotPlain, Reference
 
 _REQUEST = b"?"  # before a message that asks; one that replies is a value's text alone
 
@@ -140,13 +141,13 @@ class Line:
     def receive(self, known: list[Any] | None = None) -> dict[str, Any]:
         """The next reply; requests before it are answered."""
         known = [] if known is None else known
-        while (message := frames.receive(self._fd, 2 * plain_values.MAX_CHARACTERS)) is not None:
+        while (message := framed_messages.receive(self._fd, 2 * wire_format.MAX_CHARACTERS)) is not None:
             if message.startswith(_REQUEST):
                 self.serve(message)
                 continue
-            reply = dict(plain_values.loads(message, self._crossing({}), known))
+            reply = dict(wire_format.loads(message, self._crossing({}), known))
             for number, told in dict(reply.get("changed", {})).items():
-                plain_values.fill(known[number], told)
+                wire_format.fill(known[number], told)
             if "error" in reply:
                 raise self._error(reply)
             return reply
@@ -156,7 +157,7 @@ class Line:
         """Answer a request."""
         known: list[Any] = []
         objects: dict[int, Any] = {}
-        what, args, kwargs = plain_values.loads(message[len(_REQUEST) :], self._crossing(objects), known)
+        what, args, kwargs = wire_format.loads(message[len(_REQUEST) :], self._crossing(objects), known)
         containers, met = list(known), list(objects.values())
         before = self._held(containers, met)
         try:
@@ -165,7 +166,7 @@ class Line:
             reply = raised(error)
         after = self._held(containers, met)
         differs = [one != other for one, other in zip(before, after, strict=True)]
-        reply["changed"] = {n: plain_values.contents(c) for n, c in enumerate(containers) if differs[n]}
+        reply["changed"] = {n: wire_format.contents(c) for n, c in enumerate(containers) if differs[n]}
         # Told with their state, which then becomes that of the asking end's.
         reply["objects"] = tuple(o for n, o in enumerate(met, len(containers)) if differs[n])
         self.reply(reply, known)
@@ -180,7 +181,7 @@ class Line:
             self._send(b"", {"error": ["NotPlain"], "args": (str(error),)}, known[:size])
 
     def _send(self, prefix: bytes, message: Any, known: list[Any]) -> None:
-        frames.send(self._fd, prefix + plain_values.dumps(message, self._crossing({}), known).encode())
+        framed_messages.send(self._fd, prefix + wire_format.dumps(message, self._crossing({}), known).encode())
 
     def _do(self, what: str, *args: Any, **kwargs: Any) -> Any:
         if what == "call" and type(args[0]) is int:
@@ -189,8 +190,8 @@ class Line:
 
     def _held(self, containers: list[Any], objects: list[Any]) -> list[str]:
         """What each holds, as text, with others by their numbers."""
-        values = [*map(plain_values.contents, containers), *(tuple(state_of(value).items()) for value in objects)]
-        return plain_values.texts(values, self._crossing({}, stateless=True), containers)
+        values = [*map(wire_format.contents, containers), *(tuple(state_of(value).items()) for value in objects)]
+        return wire_format.texts(values, self._crossing({}, stateless=True), containers)
 
     def _crossing(self, met: dict[int, Any], stateless: bool = False) -> Crossing:
         """For one message. ``met`` gets the objects of the prompt's classes in it."""
@@ -226,7 +227,7 @@ def raised(error: BaseException) -> dict[str, Any]:
     told: dict[str, Any] = {"error": [kind.__name__ for kind in type(error).__mro__]}
     for name, value in (("args", error.args), ("state", error.__dict__)):
         try:
-            plain_values.dumps(value)
+            wire_format.dumps(value)
         except NotPlain:
             continue
         told[name] = value

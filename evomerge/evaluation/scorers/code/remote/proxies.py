@@ -21,9 +21,9 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from evomerge.evaluation.plain_values import NotPlain, Reference
+from evomerge.evaluation.scorers.code.remote.wire_format import NotPlain, Reference
 
-#: As :func:`evomerge.evaluation.code_data.classes_of` writes them: name of a class, and what its gold defines.
+#: As :func:`evomerge.evaluation.scorers.code.data.classes_of` writes them: name of a class, and what its gold defines.
 Classes = Mapping[str, list[str]]
 Ask = Callable[..., Any]
 

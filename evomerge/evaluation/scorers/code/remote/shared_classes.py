@@ -14,7 +14,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from evomerge.evaluation.plain_values import NotPlain, Reference, contents, fill
+from evomerge.evaluation.scorers.code.remote.wire_format import NotPlain, Reference, contents, fill
 
 _CLASS = -1  # the number of a class itself; objects count from 0
 _HELD = ""  # beside the names of attributes in a state: what the object holds as one of these
