@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pandas as pd
 import torch
 
-from evomerge.engine.layer_groups import layer_index
 from evomerge.engine.merger import Merger
+from evomerge.weights.parameter_names import layer_index
 from evomerge.weights.task_vector import TaskVector
 
 

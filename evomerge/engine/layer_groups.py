@@ -1,27 +1,10 @@
-"""Which layer group a parameter belongs to."""
+"""Cut the layers into groups of equal length, and find a parameter's group."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
-_FIRST = re.compile(r"embed|(?:^|\.)(?:wte|wpe)\.")
-
-
-def layer_index(name: str) -> int | None:
-    """The layer's number, None for parameters outside the layers.
-
-    >>> [layer_index(name) for name in ("model.layers.11.mlp.up_proj.weight", "h.3.attn.bias", "model.norm.weight")]
-    [11, 3, None]
-    """
-    match = _LAYER.search(name)
-    return int(match[1]) if match else None
-
-
-def is_before_layers(name: str) -> bool:
-    """Whether a parameter outside the layers comes before them: an embedding."""
-    return bool(_FIRST.search(name))
+from evomerge.weights.parameter_names import is_embedding, layer_index
 
 
 def layer_count(names: Iterable[str]) -> int:
@@ -36,10 +19,10 @@ def layer_group(name: str, groups: int, layers: int) -> int:
 
     >>> [layer_group(f"model.layers.{i}.mlp.up_proj.weight", 2, 4) for i in range(4)]
     [0, 0, 1, 1]
-    >>> layer_group("model.embed_tokens.weight", 2, 4), layer_group("lm_head.weight", 2, 4)
-    (0, 1)
+    >>> [layer_group(name, 2, 4) for name in ("model.embed_tokens.weight", "lm_head.weight", "embed_out.weight")]
+    [0, 1, 1]
     """
     index = layer_index(name)
     if index is None:
-        index = 0 if is_before_layers(name) else layers - 1
+        index = 0 if is_embedding(name) else layers - 1
     return min(index, layers - 1) * groups // layers

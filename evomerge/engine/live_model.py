@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 from pathlib import Path
 
@@ -72,14 +71,6 @@ class LiveModel:
     def restore(self) -> None:
         """The base again, bit for bit."""
         self._write_base(set(self._touched))
-
-    def checksum(self) -> str:
-        """sha256 over all parameters."""
-        digest = hashlib.sha256()
-        for name, parameter in sorted(self._parameters.items()):
-            digest.update(name.encode())
-            digest.update(parameter.detach().contiguous().cpu().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
 
     def _write_base(self, names: set[str]) -> None:
         for name in sorted(names):

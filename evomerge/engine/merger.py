@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -98,13 +98,6 @@ class Merger:
         if key not in self._core_spaces:
             self._core_spaces[key] = CoreSpace(adapters, self.layers)
         return self._core_spaces[key]
-
-    def shared_core_space(self, recipes: Sequence[Recipe]) -> CoreSpace | None:
-        """The one core space in which all ``recipes`` can be merged; None where there is none."""
-        if not all(self.is_low_rank(recipe) for recipe in recipes):
-            return None
-        spaces = [self.core_space(recipe) for recipe in recipes]
-        return spaces[0] if all(space is spaces[0] for space in spaces) else None
 
     def _factored(self, recipe: Recipe, groups: Mapping[str, int]) -> dict[str, LowRank]:
         """Merged deltas that need no dense work, in factors."""

@@ -10,9 +10,9 @@ import torch
 from evomerge.engine.check_finite import overflow
 from evomerge.engine.dense.merge_tensor import MergedTensor, row_ranges, whole
 from evomerge.engine.dense.rows import Rows
-from evomerge.engine.layer_groups import layer_index
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.types import Recipe
+from evomerge.weights.parameter_names import layer_index
 from evomerge.weights.tensor_files import all_finite
 
 

@@ -118,7 +118,7 @@ class EvaluationWorker:
             return
         self._subject = None
         if isinstance(subject, Recipe):
-            self._backend.apply([subject])
+            self._backend.apply(subject)
         else:
             self._backend.load(subject)
         self._subject = subject

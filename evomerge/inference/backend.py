@@ -1,4 +1,4 @@
-"""What a backend is: K candidates in, text or log-likelihoods out."""
+"""Backend protocol: a recipe or a model folder in, text or log-likelihoods out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ class GenerationRequest:
     Attributes:
         until: stop strings; the answer ends before the first of them.
         max_new_tokens: the longest answer, in tokens.
-        candidate: index into the recipes of the last :meth:`Backend.apply`.
         temperature: of sampling from the whole distribution; 0 is greedy.
         seed: of sampling: the same prompt, weights and seed give the same sample, whatever else is in the batch.
     """
@@ -26,7 +25,6 @@ class GenerationRequest:
     prompt: str
     until: tuple[str, ...]
     max_new_tokens: int
-    candidate: int = 0
     temperature: float = 0.0
     seed: int = 0
 
@@ -40,8 +38,8 @@ class Backend(Protocol):
 
     can_sample: ClassVar[bool]
 
-    def apply(self, recipes: Sequence[Recipe]) -> None:
-        """Become the merged models of ``recipes``; requests name theirs by ``candidate``."""
+    def apply(self, recipe: Recipe) -> None:
+        """Become the merged model of ``recipe``."""
         ...
 
     def load(self, artefact: Artefact) -> None:
@@ -72,5 +70,5 @@ class Backend(Protocol):
         ...
 
 
-#: Backend name -> class or function that builds it.
+#: Backend name -> class, called as HFBackend is. Any: a Protocol cannot describe a constructor.
 BACKENDS: Registry[Any] = Registry("backend", "evomerge.inference.backends")

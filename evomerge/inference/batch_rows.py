@@ -1,8 +1,8 @@
-"""Requests on their way through a model: rows of a RowCache, prefilled and continued."""
+"""Decode a batch: each request is a row of a RowCache, prefilled once, then continued token by token."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,8 +13,6 @@ from evomerge.inference.backend import GenerationRequest
 from evomerge.inference.kv_cache import RowCache, cache_argument, forward_rows
 from evomerge.inference.next_token import argmax, penalized, repetition_penalty, sample
 from evomerge.inference.prefix import SharedPrefix, Tokens
-
-SetRows = Callable[[Tensor], None]
 
 
 @dataclass
@@ -47,16 +45,14 @@ class RowModel:
 
     Args:
         model: one that :func:`evomerge.inference.probe_model.prepare` found to decode by rows.
-        set_rows: told the candidate of each row, (rows,) long, before every forward whose rows differ from the last.
     """
 
-    def __init__(self, model: PreTrainedModel, set_rows: SetRows | None = None) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         name = cache_argument(model)
         assert name is not None, "a model without a cache does not decode by rows"
-        self._model, self._cache_argument, self._set_rows = model, name, set_rows
+        self._model, self._cache_argument = model, name
         self._layers: int = model.config.get_text_config().num_hidden_layers
         self._penalty = repetition_penalty(model)
-        self._told: list[int] = []
 
     def cache(self, rows: int, columns: int) -> RowCache:
         """An empty one for this model."""
@@ -70,11 +66,6 @@ class RowModel:
         Args:
             inputs: (rows, q) token ids; positions: (rows, q); starts: (rows,) first column of each row.
         """
-        if self._set_rows is not None:
-            candidates = [row.request.candidate for row in rows]
-            if candidates != self._told:
-                self._set_rows(torch.tensor(candidates))
-                self._told = candidates
         logits = forward_rows(self._model, self._cache_argument, inputs, positions, starts, cache)
         if self._penalty != 1:
             logits = penalized(logits, [[*row.tokens, *row.answer] for row in rows], self._penalty)
@@ -111,7 +102,7 @@ class RowModel:
         return self.forward(rows, inputs, positions, starts, cache)
 
     def store(self, chunk: Sequence[SharedPrefix], rows: Sequence[Row]) -> None:
-        """Compute prefixes that some of ``rows``, all of one candidate, share; those then know where theirs lies."""
+        """Compute the prefixes that several of ``rows`` begin with, and note in each row where its prefix is stored."""
         longest = max(group.length for group in chunk)
         cache = self.cache(len(chunk), longest)
         heads = [rows[group.members[0]] for group in chunk]

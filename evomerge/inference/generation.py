@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from evomerge.inference.answer_text import TextCodec, end_tokens
 from evomerge.inference.backend import GenerationRequest
-from evomerge.inference.batch_rows import Row, RowModel, SetRows
+from evomerge.inference.batch_rows import Row, RowModel
 from evomerge.inference.deadline import Watch
 from evomerge.inference.memory_limits import Limits
 from evomerge.inference.prefix import chunks, portions, shared_prefixes
@@ -31,13 +31,10 @@ class GreedyDecoder:
     Args:
         model: one that :func:`evomerge.inference.probe_model.prepare` found to decode by rows.
         codec: its tokenizer.
-        set_rows: see :class:`RowModel`.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, codec: TextCodec, limits: Limits, set_rows: SetRows | None = None
-    ) -> None:
-        self._model, self._codec, self._set_rows = model, codec, set_rows
+    def __init__(self, model: PreTrainedModel, codec: TextCodec, limits: Limits) -> None:
+        self._model, self._codec = model, codec
         self.limits = limits
         self._eos = end_tokens(model, codec)
         self._answers: list[str] = []
@@ -48,7 +45,7 @@ class GreedyDecoder:
         """Answers in the order of ``requests``."""
         rows = [Row(i, r, self._codec.prompt(self._model, r)) for i, r in enumerate(requests)]
         self._answers, self.watch = [""] * len(rows), watch or Watch()
-        model = RowModel(self._model, self._set_rows)
+        model = RowModel(self._model)
         classes: dict[int, list[Row]] = {}
         for row in rows:
             total = len(row.tokens) + row.request.max_new_tokens
@@ -104,25 +101,24 @@ class _Batch:
     def _with_prefixes(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Rows in portions whose shared prefixes are stored, no more of them at a time than the limit allows.
 
-        By candidate, whose weights made the prefixes. Last are the longest answers, so that the batch is not left with
-        a few long ones, and beside them similar prompts, so that chunks waste little.
+        The decoder takes rows from the end of a portion. The longest answers are there, so that they start first and
+        the batch does not end with a few of them; rows with prompts of similar length are neighbours, so that a
+        prefill pads little.
         """
         limits = self._decoder.limits
-        for candidate in sorted({row.request.candidate for row in rows}):
-            mine = [row for row in rows if row.request.candidate == candidate]
-            groups = shared_prefixes([row.tokens for row in mine])
-            alone = set(range(len(mine))).difference(*(group.members for group in groups))
-            for portion in portions(chunks(groups, limits.prefill_tokens), limits.cache_tokens) if groups else [[]]:
-                members = list(alone)
-                alone = set()
-                for chunk in portion:
-                    self._decoder.watch.step()
-                    self._model.store(chunk, mine)
-                    members += [member for group in chunk for member in group.members]
-                yield sorted(
-                    (mine[member] for member in sorted(members)),
-                    key=lambda row: (row.request.max_new_tokens, len(row.tokens) - row.prefix),
-                )
+        groups = shared_prefixes([row.tokens for row in rows])
+        alone = set(range(len(rows))).difference(*(group.members for group in groups))
+        for portion in portions(chunks(groups, limits.prefill_tokens), limits.cache_tokens) if groups else [[]]:
+            members = list(alone)
+            alone = set()
+            for chunk in portion:
+                self._decoder.watch.step()
+                self._model.store(chunk, rows)
+                members += [member for group in chunk for member in group.members]
+            yield sorted(
+                (rows[member] for member in sorted(members)),
+                key=lambda row: (row.request.max_new_tokens, len(row.tokens) - row.prefix),
+            )
 
     def _next(self, free: int) -> list[Row]:
         """At most ``free`` waiting rows that fit one prefill; none if the rest may not begin any more."""

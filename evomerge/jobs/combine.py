@@ -32,7 +32,7 @@ def run(recipe_file: str, out: str, seed: int | None = None) -> None:
     combined = combine(adapters, recipe.combination, recipe.seed if seed is None else seed)
     in_base = [] if base is None else [name.removesuffix(".weight") for name in base.names]
     transposed = any(adapter.config.get("fan_in_fan_out") for adapter in adapters.values())
-    with new_adapter(target, base_name, combined.factors.keys(), in_base, getattr(torch, recipe.dtype)) as writer:
+    with new_adapter(target, base_name, in_base, getattr(torch, recipe.dtype)) as writer:
         for module, factor in combined.factors.items():
             if module in combined.embeddings:
                 writer.embedding(module, LowRank(factor.right.mT, factor.left.mT))

@@ -10,16 +10,14 @@ from pathlib import Path
 import torch
 
 from evomerge.engine.dense.rows import AdaptedRows, CheckpointRows, DeltaRows, Rows
-from evomerge.engine.layer_groups import layer_index
 from evomerge.errors import UserError
 from evomerge.mergekit import ModelRef
 from evomerge.weights.adapters.adapter import LowRank
-from evomerge.weights.checkpoint import TIED_HEAD, Checkpoint
+from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.parameter_names import HEAD, is_token_embedding, layer_index
 from evomerge.weights.quantized import plain_checkpoint
 from evomerge.weights.sources import resolve_weights
 from evomerge.weights.task_vector import TaskVector, open_task_vector
-
-EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,14 @@ class InputWeights:
     @property
     def tied(self) -> bool:
         """Whether the output head is the embedding."""
-        return bool(self.checkpoint.config.get("tie_word_embeddings")) and TIED_HEAD not in self.checkpoint
+        return bool(self.checkpoint.config.get("tie_word_embeddings")) and HEAD not in self.checkpoint
 
     def stored(self, name: str) -> str | None:
         """The name under which this model has the parameter; a tied output head is the embedding."""
         if name in self.checkpoint:
             return name
-        if name == TIED_HEAD and self.tied:
-            return next((own for own in self.checkpoint.names if own.endswith(EMBEDDINGS)), None)
+        if name == HEAD and self.tied:
+            return next((own for own in self.checkpoint.names if is_token_embedding(own)), None)
         return None
 
     def rows(self, name: str, wanted_by: str) -> Rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 
 from evomerge.engine.dense.merge_tensor import CopiedTensor, MergedTensor, OutputTensor
 from evomerge.engine.dense.rows import ExpertRows, FullExpert, LowRankExpert, Rows
-from evomerge.engine.layer_groups import is_before_layers, layer_index
 from evomerge.errors import UserError
 from evomerge.mergekit import (
     MergeConfig,
@@ -25,13 +23,12 @@ from evomerge.mergekit import (
 )
 from evomerge.mergekit.inputs import InputWeights, open_inputs, same_values
 from evomerge.merging.registry import METHODS
-from evomerge.weights.checkpoint import TIED_HEAD
+from evomerge.weights.parameter_names import HEAD, is_embedding, layer_index, layer_template
 from evomerge.weights.stream_writer import with_dtype
 
 if TYPE_CHECKING:
     from evomerge.mergekit.vocabulary import VocabularyPlan
 
-_LAYER_NUMBER = re.compile(r"((?:^|\.)(?:layers?|h|blocks?)\.)(\d+)(\.)")
 # What configurations call the number of layers.
 _DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
@@ -113,14 +110,14 @@ def _places(
     for module in config.modules:
         pieces = slices[module.name]
         names = [name for name in donor.checkpoint.names if _within(name, module, config)]
-        if untied and module.name in (None, "default") and TIED_HEAD not in names and donor.stored(TIED_HEAD):
-            names.append(TIED_HEAD)  # the donor's head is its embedding, another model has one of its own
+        if untied and module.name in (None, "default") and HEAD not in names and donor.stored(HEAD):
+            names.append(HEAD)  # the donor's head is its embedding, another model has one of its own
         in_layers = [name for name in names if layer_index(name) is not None and donor.layers]
         for name in names:
             if name not in in_layers:
-                piece = pieces[0] if donor.checkpoint.raw or is_before_layers(name) else pieces[-1]
+                piece = pieces[0] if donor.checkpoint.raw or is_embedding(name) else pieces[-1]
                 yield _Place(name, (name,) * len(piece.sources), module, piece, 0.0)
-        templates = {_LAYER_NUMBER.sub(r"\1{}\3", name, count=1): None for name in in_layers}
+        templates = {layer_template(name): None for name in in_layers}
         for layer in output_layers(pieces) if in_layers else ():
             for template in templates:
                 first = inputs[layer.slice.sources[0].model]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from evomerge.engine.dense.rows import Rows
 from evomerge.errors import UserError
 from evomerge.mergekit import MergeConfig, ModelRef, TokenRow
-from evomerge.mergekit.inputs import EMBEDDINGS, InputWeights
+from evomerge.mergekit.inputs import InputWeights
+from evomerge.weights.parameter_names import is_head, is_token_embedding
 from evomerge.weights.tokenizers import vocabulary
 from evomerge.weights.tokenizers.output_tokenizer import (
     InputModel,
@@ -16,8 +17,6 @@ from evomerge.weights.tokenizers.output_tokenizer import (
     TokenizerSettings,
     build_tokenizer,
 )
-
-_HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class VocabularyPlan:
         assert config.tokenizer is not None
         models = {}
         for ref, model in inputs.items():
-            embedding = next((name for name in model.checkpoint.names if name.endswith(EMBEDDINGS)), None)
+            embedding = next((name for name in model.checkpoint.names if is_token_embedding(name)), None)
             if embedding is None:
                 raise UserError(f"{ref} has no token embedding: remove the tokenizer section ({config.where})")
             models[str(ref)] = InputModel(model.checkpoint.folder, model.checkpoint.shape(embedding)[0])
@@ -53,7 +52,7 @@ class VocabularyPlan:
 
     def moves(self, name: str) -> bool:
         """Whether this parameter has one row for each token."""
-        return name.endswith((*EMBEDDINGS, *_HEADS))
+        return is_token_embedding(name) or is_head(name)
 
     def permuted(self, models: Sequence[InputWeights], rows: Sequence[Rows]) -> list[Rows]:
         """The models' embeddings (or output heads), each in the output vocabulary."""

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from evomerge.engine.extract.result import Extraction, Part, relative_error
-from evomerge.engine.layer_groups import layer_index
+from evomerge.weights.parameter_names import layer_index
 
 _SHOWN = 4  # parameters that are named in full
 

@@ -39,21 +39,6 @@ def hypervolume(losses: ArrayLike, reference: ArrayLike) -> float:
     return float(moocore.hypervolume(points, ref=bound))
 
 
-def knee(losses: ArrayLike) -> int:
-    """Index of the front's knee: the row farthest below the hyperplane through the front's ends.
-
-    Each objective of the non-dominated rows is scaled to [0, 1]; the hyperplane through the scaled ends is ``sum = 1``,
-    so the knee is the row of smallest scaled sum (Das 1999, doi:10.1007/s001580050111, on scaled objectives).
-    """
-    points = np.asarray(losses, dtype=np.float64)
-    assert len(points) > 0, "the knee of nothing"
-    front = np.flatnonzero(nondominated(points))
-    low = points[front].min(axis=0)
-    span = points[front].max(axis=0) - low
-    scaled = (points[front] - low) / np.where(span > 0, span, 1.0)
-    return int(front[np.argmin(scaled.sum(axis=1))])
-
-
 def retentions(scores: ArrayLike, references: ArrayLike) -> NDArray[np.float64]:
     """Score divided by its specialist's score, shape of ``scores`` (N, M) with ``references`` (M,).
 

@@ -13,9 +13,9 @@ import torch
 
 from evomerge.errors import UserError
 from evomerge.files.json_files import AGAIN, read_json
+from evomerge.weights.parameter_names import HEAD
 from evomerge.weights.tensor_files import TensorFile, open_tensor_file
 
-TIED_HEAD = "lm_head.weight"
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLES = ("model.safetensors", "pytorch_model.bin")
 
@@ -113,7 +113,7 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         tied = self.config.get("tie_word_embeddings")  # first of all: it tells whether this is a model folder
         file_of = self._files_of_folder()
         if tied:
-            file_of.pop(TIED_HEAD, None)
+            file_of.pop(HEAD, None)
         return file_of
 
     def _files_of_folder(self) -> dict[str, str]:

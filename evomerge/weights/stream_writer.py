@@ -1,4 +1,4 @@
-"""Safetensors files written block by block, each at its final place: no shard is ever held in memory."""
+"""Write safetensors files and model folders block by block: no shard is ever held in memory."""
 
 from __future__ import annotations
 
@@ -176,8 +176,7 @@ class StreamWriter:
         assert block.shape[1:] == layout.shape[1:], f"{name}: wanted rows of {layout.shape}, got {tuple(block.shape)}"
         assert 0 <= start <= length - block.shape[0], f"{name}: rows from {start} do not fit {layout.shape}"
         if block.numel():
-            # uint8: numpy knows neither bfloat16 nor fp8
-            data = block.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+            data = _bytes(block)
             shard.put(name, data, start * (layout.nbytes // length))
             with self._counting:
                 self._missing[name] -= len(data)
@@ -258,6 +257,32 @@ class _Shard:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], target: Path) -> None:
+    """Write one safetensors file at ``path``, whose tensors are in memory.
+
+    Args:
+        tensors: by name; on any device.
+        target: the output that a person asked for and ``path`` is a part of, named in errors.
+
+    Raises:
+        UserError: the disk is too small.
+    """
+    layout = [TensorLayout(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()]
+    file = _Shard(path.name, layout)
+    try:
+        file.open(path, target)
+        for name, tensor in tensors.items():
+            file.put(name, _bytes(tensor), 0)
+        file.put_header()
+    finally:
+        file.close()
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    """The tensor's values as they lie in a file; uint8, since numpy knows neither bfloat16 nor fp8."""
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def _cut(layout: Sequence[TensorLayout], max_bytes: int) -> list[list[TensorLayout]]:

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from evomerge.analysis.geometry import layer_norms, layer_overlaps
-from evomerge.engine.layer_groups import layer_index
 from evomerge.engine.load_merger import merger_for
 from evomerge.engine.merger import Merger
 from evomerge.types import Expert
 from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.parameter_names import layer_index
 from evomerge.weights.task_vector import DenseTaskVector
 
 

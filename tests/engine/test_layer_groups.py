@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from evomerge.engine.layer_groups import layer_count, layer_group, layer_index
+from evomerge.engine.layer_groups import layer_count, layer_group
+from evomerge.weights.parameter_names import layer_index
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,5 @@ def test_the_ends_go_with_the_nearest_layer():
     assert layer_group("wte.weight", 3, 30) == 0
     assert layer_group("model.norm.weight", 3, 30) == 2
     assert layer_group("lm_head.weight", 3, 30) == 2
+    assert layer_group("embed_out.weight", 3, 30) == 2, "the head of GPT-NeoX and Pythia, whatever its name says"
+    assert layer_group("gpt_neox.embed_in.weight", 3, 30) == 0

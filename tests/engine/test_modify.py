@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evomerge.engine.layer_groups import layer_index
 from evomerge.errors import UserError
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.recipes.recipe_yaml import dump, parse
+from evomerge.weights.parameter_names import layer_index
 
 METHODS = ("linear", "task_arithmetic", "ties", "core_tsv")
 LINES = {"alpha": 0.5, "beta": 0.7}

@@ -143,26 +143,6 @@ def test_stored_prefixes_are_bounded(pico: Loaded, monkeypatch: pytest.MonkeyPat
     assert not stored
 
 
-def test_rows_are_told_whose_they_are(pico: Loaded) -> None:
-    """With two candidates, each row's candidate is announced before every forward, also after rows have moved."""
-    model = copy.deepcopy(pico[0])
-    attention.install(model)
-    told: list[torch.Tensor] = []
-    sizes: list[tuple[int, int]] = []
-    handle = model.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append((kwargs["input_ids"].shape[0], len(told[-1]))), with_kwargs=True
-    )
-    requests = mixed_requests(6)
-    requests = [
-        GenerationRequest(r.prompt, r.until, r.max_new_tokens, candidate) for candidate in (0, 1) for r in requests
-    ]
-    answers = GreedyDecoder(model, TextCodec(pico[1]), Limits(8, 256), told.append).generate(requests)
-    handle.remove()
-    assert all(rows == announced for rows, announced in sizes)
-    assert answers[: len(answers) // 2] == answers[len(answers) // 2 :]
-    assert {int(i) for rows in told for i in rows} == {0, 1}
-
-
 def test_argmax_takes_the_first_of_equals() -> None:
     logits = torch.randn(5, 2048, generator=torch.Generator().manual_seed(0)).bfloat16()
     logits[0, [700, 100, 2000]] = 9.0

@@ -42,14 +42,6 @@ def test_hypervolume_ignores_dominated_points_and_order():
     assert whole == pytest.approx(inside, abs=0.02)
 
 
-def test_knee_is_the_bend():
-    losses = [[0.0, 1.0], [0.1, 0.2], [1.0, 0.0], [0.9, 0.9]]
-    assert pareto.knee(losses) == 1
-    # scaling an objective changes nothing
-    assert pareto.knee(np.array(losses) * [1000, 1]) == 1
-    assert pareto.knee([[0.3, 0.3]]) == 0
-
-
 def test_retentions():
     assert pareto.retentions([[0.3, 0.4]], [0.6, 0.8]).tolist() == [[0.5, 0.5]]
     assert pareto.retentions([[0.3, 0.4]], [0.0, np.nan]).tolist() == [[0.3, 0.4]]

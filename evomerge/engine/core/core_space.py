@@ -74,19 +74,12 @@ class CoreSpace:
 
         Takes the methods of core space and the linear ones of full space, which mean the same here.
         """
+        method, weights, settings = self._numbers(recipe)
         merged: dict[str, torch.Tensor] = {}
-        for stack, cores in zip(self._stacks, self.merge_stacked(recipe), strict=True):
+        for number, stack in enumerate(self._stacks):
+            cores = self._merged(recipe, method, settings, number, weights[number])
             merged.update(zip(stack.names, cores, strict=True))
         return merged
-
-    def merge_stacked(self, recipe: Recipe) -> list[torch.Tensor]:
-        """The same as one tensor (N, R, R) per value of R, in the order of :attr:`stacked_names`."""
-        method, weights, settings = self._numbers(recipe)
-        return [self._merged(recipe, method, settings, i, own) for i, own in enumerate(weights)]
-
-    @property
-    def stacked_names(self) -> list[tuple[str, ...]]:
-        return [stack.names for stack in self._stacks]
 
     def to_lora(self, recipe: Recipe, rank: int | None = None) -> tuple[dict[str, LowRank], float]:
         """The merged delta of every parameter in factors.

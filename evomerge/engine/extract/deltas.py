@@ -11,6 +11,7 @@ import torch
 from evomerge.errors import UserError
 from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.parameter_names import is_vocabulary
 from evomerge.weights.task_vector import LowRankTaskVector, TaskVector
 
 _SAMPLES = 4  # matrices that are compared to tell a wrong base,
@@ -154,15 +155,6 @@ def deltas_of_expert(base: Checkpoint, expert: Checkpoint | TaskVector) -> Delta
         return CheckpointDeltas(base, expert)
     assert isinstance(expert, LowRankTaskVector), "a full expert comes as its checkpoint"
     return FactorDeltas(base, expert.factors, expert.modules)
-
-
-def is_vocabulary(name: str) -> bool:
-    """Whether a parameter has a row for each token (or position): embeddings and the output head.
-
-    >>> [is_vocabulary(n) for n in ("model.embed_tokens.weight", "lm_head.weight", "model.layers.0.mlp.up_proj.weight")]
-    [True, True, False]
-    """
-    return any(part in name for part in ("embed", "lm_head", "wte.", "wpe."))
 
 
 def _blocks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:

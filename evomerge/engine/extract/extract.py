@@ -18,6 +18,7 @@ from evomerge.engine.threads import in_order
 from evomerge.errors import UserError
 from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.adapters.writer import AdapterWriter, new_adapter
+from evomerge.weights.parameter_names import is_embedding, is_head
 
 
 def extract(
@@ -37,8 +38,7 @@ def extract(
     """
     plan = Plan(deltas.base, deltas.modules, options)
     ranks = spread(deltas, plan, options, progress) if options.parameters is not None else None
-    modules = plan.modules(deltas.names)
-    with new_adapter(folder, base_name, modules, plan.in_base(), options.dtype) as writer:
+    with new_adapter(folder, base_name, plan.in_base(), options.dtype) as writer:
         run = _Run(deltas, plan, options, writer, ranks)
         changes = in_order(run.look, deltas.read(), threads_for(options))
         for number, ((name, change), found) in enumerate(changes, start=1):
@@ -149,7 +149,7 @@ class _Run:
             _, bias = self._biases.pop(module, (key, torch.zeros(self._deltas.base.shape(key))))
             if energy := energy_of(bias):
                 self.parts.append(Part(key, "lora", 0, bias.numel(), energy, 0.0))
-        if self._plan.transposed and not self._plan.is_head(name):
+        if self._plan.transposed and not is_head(name):
             factor = LowRank(factor.right.mT, factor.left.mT)
         self._writer.linear(module, factor, bias, self._plan.transposed)
 
@@ -167,7 +167,7 @@ class _Run:
             tensors["weight"] = torch.cat([tensors["weight"], added])
         before = self._writer.parameters
         self._writer.whole(module, tensors)
-        if self._plan.tied and not self._plan.is_head(name) and "embed" in name:
+        if self._plan.tied and is_embedding(name):
             self._writer.whole("lm_head", tensors)  # PEFT unties what it keeps a copy of
         self.parts.append(Part(name, "full", 0, self._writer.parameters - before, energy_of(delta), 0.0))
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from evomerge.engine.extract.deltas import is_vocabulary
 from evomerge.errors import UserError, nearest
 from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.parameter_names import is_head, is_vocabulary
 
 POLICIES = ("skip", "full", "lora")
 # Their linear layers store weights as (in, out), and their files leave out the outer module's name.
@@ -114,9 +114,6 @@ class Plan:
         path = name.rpartition(".")[0]
         return path if path.startswith(self._outer) else self._outer + path
 
-    def modules(self, names: Collection[str]) -> list[str]:
-        return sorted({self.module(name) for name in names} | ({"lm_head"} if self.tied else set()))
-
     def route(self, name: str) -> str:
         """``linear``, ``embedding``, ``bias``, ``whole`` or ``skip``."""
         options, shape = self._options, self._base.shape(name)
@@ -125,7 +122,7 @@ class Plan:
         if is_vocabulary(name):
             if options.embeddings != "lora" or len(shape) != 2:
                 return "whole" if options.embeddings == "full" else "skip"
-            return "linear" if self.is_head(name) else "embedding"
+            return "linear" if is_head(name) else "embedding"
         if len(shape) == 2 and name.endswith(".weight"):
             return "linear"
         if len(shape) == 1 and name.endswith((".weight", ".bias")):
@@ -136,9 +133,6 @@ class Plan:
                 return "skip"
             return "bias" if name.endswith(".bias") and weight in self._base else "whole"
         return "skip"
-
-    def is_head(self, name: str) -> bool:
-        return "lm_head" in name or "embed_out" in name
 
     def in_base(self) -> list[str]:
         """Paths of all the base's modules that hold a matrix."""

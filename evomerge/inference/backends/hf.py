@@ -1,10 +1,10 @@
-"""The transformers backend: one model in memory, merged in place or in core space, on a CPU or a GPU."""
+"""Transformers backend: one model in memory, merged in place, on a CPU or a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -13,13 +13,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from evomerge.engine.core.population import Population
 from evomerge.engine.live_model import LiveModel
 from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
 from evomerge.inference.answer_text import TextCodec
 from evomerge.inference.backend import BACKENDS, GenerationRequest
-from evomerge.inference.batch_rows import SetRows
 from evomerge.inference.deadline import Watch
 from evomerge.inference.generation import GreedyDecoder
 from evomerge.inference.log_likelihood import loglikelihoods, rolling_loglikelihoods
@@ -62,14 +60,11 @@ class HFBackend:
         self._dtype, self._device = dtype, device
         self._batch_size = batch_size
         self._base_folder = base_folder
-        self._population: Population | None = None
-        self._shared = 0  # number of candidates that answer together, 0 or 1: the weights are in the model itself
-        self._one_by_one: tuple[Recipe, ...] = ()
         self._loaded: _Ready | None = None
 
     @cached_property
     def _live(self) -> LiveModel:
-        """Loaded when the first recipe comes: who only scores folders shall not hold a second model."""
+        """Loaded with the first recipe: a worker that only scores folders holds no second model."""
         with self._memory(self._base_folder):
             return LiveModel(self._base_folder, self._dtype, self._device)
 
@@ -78,30 +73,16 @@ class HFBackend:
         with self._memory(self._base_folder):
             return _ready(self._live.model, TextCodec(self._live.tokenizer))
 
-    def apply(self, recipes: Sequence[Recipe]) -> None:
-        """One recipe is merged in place. Several LoRA recipes share each forward; other several come one by one."""
+    def apply(self, recipe: Recipe) -> None:
         assert self._merger is not None, "apply needs a merger"
-        assert recipes, "no recipes"
-        self._loaded, self._one_by_one = None, ()
-        base = self._base  # what it can do is found out before its weights are others
-        if len(recipes) == 1:
-            self._leave_population()
-            with self._memory("the merge"):
-                self._live.apply(self._merger, recipes[0])
-        elif base.abilities.rows and (space := self._merger.shared_core_space(recipes)) is not None:
-            if self._population is None or self._population.space is not space:
-                self._leave_population()
-                self._population = Population(self._live, space)
-            self._population.install(recipes)
-            self._shared = len(recipes)
-        else:
-            self._leave_population()
-            self._one_by_one = tuple(recipes)
+        self._loaded = None
+        _ = self._base  # probed before the merge: a probe must see the base's weights
+        with self._memory("the merge"):
+            self._live.apply(self._merger, recipe)
 
     def load(self, artefact: Artefact) -> None:
         """Read the folder's model; an adapter is merged into it."""
-        self._leave_population()
-        self._loaded, self._one_by_one = None, ()
+        self._loaded = None
         try:
             model = AutoModelForCausalLM.from_pretrained(artefact.model, dtype=getattr(torch, self._dtype))
             if artefact.adapter is not None:
@@ -118,38 +99,10 @@ class HFBackend:
             self._loaded = _ready(model, TextCodec(tokenizer))
 
     def restore(self) -> None:
-        self._loaded, self._one_by_one = None, ()
-        self._leave_population()
+        self._loaded = None
         self._live.restore()
 
     def generate(self, requests: Sequence[GenerationRequest], watch: Watch | None = None) -> list[str]:
-        if not self._one_by_one:
-            set_rows = self._population.set_rows if self._shared and self._population else None
-            return self._generate(requests, set_rows, watch)
-        assert self._merger is not None and watch is None, "a watch is for candidates that answer together"
-        answers = [""] * len(requests)
-        for candidate, recipe in enumerate(self._one_by_one):
-            mine = [i for i, request in enumerate(requests) if request.candidate == candidate]
-            self._live.apply(self._merger, recipe)
-            for i, answer in zip(mine, self._generate([requests[i] for i in mine], None, None), strict=True):
-                answers[i] = answer
-        return answers
-
-    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
-        assert self._shared <= 1 and not self._one_by_one, "log-likelihoods are of one candidate: apply one recipe"
-        model, codec, padding = self._current.model, self._current.codec, self._current.abilities.padding
-        with self._memory():
-            return loglikelihoods(model, codec, requests, self._limits, padding)
-
-    def loglikelihood_rolling(self, texts: Sequence[str]) -> list[float]:
-        assert self._shared <= 1 and not self._one_by_one, "log-likelihoods are of one candidate: apply one recipe"
-        model, codec, padding = self._current.model, self._current.codec, self._current.abilities.padding
-        with self._memory():
-            return rolling_loglikelihoods(model, codec, texts, self._limits, padding)
-
-    def _generate(
-        self, requests: Sequence[GenerationRequest], set_rows: SetRows | None, watch: Watch | None
-    ) -> list[str]:
         model, codec, abilities = self._current.model, self._current.codec, self._current.abilities
         if not abilities.rows and any(request.temperature for request in requests):
             raise UserError(
@@ -159,9 +112,17 @@ class HFBackend:
         with self._memory():
             if not abilities.rows:
                 return generate_plainly(model, codec, requests, self._limits.rows, watch, abilities.padding)
-            if set_rows is None:  # one model answers all: requests of several candidates share their prefixes
-                requests = [replace(request, candidate=0) for request in requests]
-            return GreedyDecoder(model, codec, self._limits, set_rows).generate(requests, watch)
+            return GreedyDecoder(model, codec, self._limits).generate(requests, watch)
+
+    def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+        model, codec, padding = self._current.model, self._current.codec, self._current.abilities.padding
+        with self._memory():
+            return loglikelihoods(model, codec, requests, self._limits, padding)
+
+    def loglikelihood_rolling(self, texts: Sequence[str]) -> list[float]:
+        model, codec, padding = self._current.model, self._current.codec, self._current.abilities.padding
+        with self._memory():
+            return rolling_loglikelihoods(model, codec, texts, self._limits, padding)
 
     @property
     def _limits(self) -> Limits:
@@ -187,11 +148,6 @@ class HFBackend:
     @property
     def _current(self) -> _Ready:
         return self._loaded or self._base
-
-    def _leave_population(self) -> None:
-        if self._population is not None:
-            self._population.remove()
-        self._shared = 0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -11,11 +10,11 @@ import torch
 from evomerge.errors import UserError
 from evomerge.weights.adapters.adapter import Adapter, LowRank
 from evomerge.weights.adapters.orientation import has_transposed_shapes, transposed_weights
-from evomerge.weights.checkpoint import TIED_HEAD, Checkpoint, find_name
+from evomerge.weights.checkpoint import Checkpoint, find_name
+from evomerge.weights.parameter_names import HEAD, is_token_embedding
 from evomerge.weights.tensor_files import equal_values
 
-_HEAD = TIED_HEAD.removesuffix(".weight")
-_EMBEDDING = re.compile(r"(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight$")
+_HEAD_MODULE = HEAD.removesuffix(".weight")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _find(adapter: Adapter, path: str, base: Checkpoint) -> str | None:
     name = find_name(path, base)
     if name is not None:
         return name
-    if path != TIED_HEAD or not _is_tied(base):
+    if path != HEAD or not _is_tied(base):
         raise UserError(
             f"adapter {adapter.folder} was made for another base: {base.path} has no parameter '{path}'"
             f"{_intended(adapter)}"
@@ -112,25 +111,25 @@ def _find(adapter: Adapter, path: str, base: Checkpoint) -> str | None:
 
 
 def _repeats_embeddings(adapter: Adapter, base: Checkpoint) -> bool:
-    if _HEAD in adapter.factors:
-        own = adapter.factors[_HEAD]
+    if _HEAD_MODULE in adapter.factors:
+        own = adapter.factors[_HEAD_MODULE]
         others = adapter.embeddings.values()
         if not any(torch.equal(own.left, other.left) and torch.equal(own.right, other.right) for other in others):
             return False
-    if TIED_HEAD in adapter.replacements:
-        stored = adapter.replacements[TIED_HEAD]
-        values = [value for path, value in adapter.replacements.items() if _EMBEDDING.search(path)]
-        values = values or [base[name] for name in base.names if _EMBEDDING.search(name)]
+    if HEAD in adapter.replacements:
+        stored = adapter.replacements[HEAD]
+        values = [value for path, value in adapter.replacements.items() if is_token_embedding(path)]
+        values = values or [base[name] for name in base.names if is_token_embedding(name)]
         return any(stored.shape == value.shape and equal_values(stored, value) for value in values)
     return True
 
 
 def _check_ties(adapter: Adapter, updates: Mapping[str, Update], base: Checkpoint) -> None:
     """New embeddings on a tied base are exact only where the head follows them."""
-    follows = _HEAD in adapter.factors or bool(adapter.config.get("ensure_weight_tying"))
-    if TIED_HEAD in adapter.replacements and not adapter.embeddings:
+    follows = _HEAD_MODULE in adapter.factors or bool(adapter.config.get("ensure_weight_tying"))
+    if HEAD in adapter.replacements and not adapter.embeddings:
         follows = True  # and was compared above
-    if _is_tied(base) and not follows and any(_EMBEDDING.search(name) for name in updates):
+    if _is_tied(base) and not follows and any(is_token_embedding(name) for name in updates):
         raise _parted(adapter, base)
 
 
@@ -143,7 +142,7 @@ def _parted(adapter: Adapter, base: Checkpoint) -> UserError:
 
 def _is_tied(base: Checkpoint) -> bool:
     # tied is transformers' default, which old configurations leave unsaid
-    return TIED_HEAD not in base and not base.raw and bool(base.config.get("tie_word_embeddings", True))
+    return HEAD not in base and not base.raw and bool(base.config.get("tie_word_embeddings", True))
 
 
 def _check_shape(adapter: Adapter, name: str, wanted: tuple[int, ...], base: Checkpoint) -> None:

@@ -1,12 +1,12 @@
-"""PEFT LoRA folders, written one module at a time; they appear complete or not at all."""
+"""Write a PEFT LoRA folder: it takes modules one at a time and appears complete or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import re
-import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,25 @@ import torch
 
 from evomerge.files.atomic_output import appearing_folder
 from evomerge.weights.adapters.adapter import LowRank
+from evomerge.weights.stream_writer import write_safetensors
 
 _PREFIX = "base_model.model."
-_ENTRY = 150  # bytes that a tensor's entry in the header takes at most, besides the module's name
-_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 class AdapterWriter:
-    """Takes the modules of an adapter as they are made; memory holds one of them. Opened by :func:`new_adapter`."""
+    """Holds the modules of an adapter, in its dtype, until :meth:`close` writes them. :func:`new_adapter` opens one."""
 
-    def __init__(self, work: Path, base_name: str, modules: Collection[str], dtype: torch.dtype) -> None:
-        self.parameters = 0
-        self._work, self._base_name, self._dtype = work, base_name, dtype
+    def __init__(self, work: Path, target: Path, base_name: str, dtype: torch.dtype) -> None:
+        self._work, self._target, self._base_name, self._dtype = work, target, base_name, dtype
         self._ranks: dict[str, int] = {}
         self._whole: list[str] = []
         self._biased = self._transposed = False
-        # The header stands first in the file: space for what may come is kept, and filled with blanks at the end.
-        self._reserved = -(-sum(2 * (len(module) + _ENTRY) for module in modules) // 8) * 8
-        self._entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-        self._end = 0
-        self._file = (work / "adapter_model.safetensors").open("wb")
-        self._file.seek(8 + self._reserved)
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    @property
+    def parameters(self) -> int:
+        """Number of values stored so far."""
+        return sum(tensor.numel() for tensor in self._tensors.values())
 
     @property
     def ranks(self) -> Mapping[str, int]:
@@ -75,25 +73,13 @@ class AdapterWriter:
         (self._work / name).write_text(content, encoding="utf-8")
 
     def close(self, targets: Iterable[str] | None) -> None:
-        """Write header and configuration. ``targets``: PEFT's target_modules; default: the full module paths."""
-        header = json.dumps(self._entries, separators=(",", ":")).encode()
-        assert len(header) <= self._reserved, "more modules came than were announced"
-        self._file.seek(0)
-        self._file.write(struct.pack("<Q", self._reserved) + header.ljust(self._reserved))
-        self._file.close()
+        """Write weights and configuration. ``targets``: PEFT's target_modules; default: the full module paths."""
+        write_safetensors(self._work / "adapter_model.safetensors", self._tensors, self._target)
         self.text("adapter_config.json", json.dumps(self._config(targets), indent=2, sort_keys=True))
 
-    def abandon(self) -> None:
-        self._file.close()
-
     def _append(self, key: str, tensor: torch.Tensor) -> None:
-        # one dtype throughout: every tensor then starts at a multiple of its item size
-        data = tensor.detach().to("cpu", self._dtype).contiguous()
-        self._file.write(data.reshape(-1).view(torch.uint8).numpy().data)
-        span = [self._end, self._end + data.nbytes]
-        self._entries[key] = {"dtype": _NAMES[self._dtype], "shape": list(data.shape), "data_offsets": span}
-        self._end = span[1]
-        self.parameters += data.numel()
+        # a copy: a view of a larger matrix would keep all of it in memory
+        self._tensors[key] = tensor.detach().to("cpu", self._dtype, copy=True).contiguous()
 
     def _config(self, targets: Iterable[str] | None) -> dict[str, Any]:
         ranks = list(self._ranks.values())
@@ -125,30 +111,25 @@ class AdapterWriter:
 def new_adapter(
     folder: Path,
     base_name: str,
-    modules: Collection[str],
     in_base: Iterable[str] = (),
     dtype: torch.dtype = torch.bfloat16,
 ) -> Iterator[AdapterWriter]:
-    """An adapter folder in the making; it takes the name ``folder`` at the end, an error leaves nothing.
+    """Open an adapter folder for writing; it takes the name ``folder`` at the end, and an error leaves nothing.
 
     Args:
         folder: replaced when it exists.
         base_name: entered as the adapter's base.
-        modules: paths of the modules that may come.
         in_base: paths of all the base's modules. Short target names (``q_proj``) are what serving engines want; they
             are used where every module of these names came.
         dtype: of everything stored.
     """
     with appearing_folder(folder) as work:
-        writer = AdapterWriter(work, base_name, modules, dtype)
-        try:
-            yield writer
-            leaves = [_leaf(module) for module in writer.ranks]
-            known = [_leaf(module) for module in in_base]
-            complete = leaves and all(leaves.count(leaf) == known.count(leaf) for leaf in set(leaves))
-            writer.close(set(leaves) if complete else None)
-        finally:
-            writer.abandon()
+        writer = AdapterWriter(work, folder, base_name, dtype)
+        yield writer
+        leaves = Counter(_leaf(module) for module in writer.ranks)
+        in_base_leaves = Counter(_leaf(module) for module in in_base)
+        complete = leaves and all(in_base_leaves[leaf] == count for leaf, count in leaves.items())
+        writer.close(set(leaves) if complete else None)
 
 
 def write_adapter(
@@ -159,7 +140,7 @@ def write_adapter(
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
     """Write the factors of linear layers, by module path, as a PEFT folder; see :func:`new_adapter`."""
-    with new_adapter(folder, base_name, factors.keys(), in_base, dtype) as writer:
+    with new_adapter(folder, base_name, in_base, dtype) as writer:
         for module, factor in factors.items():
             writer.linear(module, factor)
 

@@ -13,8 +13,8 @@ from evomerge.weights.adapters.adapter import LowRank
 def test_bases_are_orthonormal_singular_bases_and_cores_exact(merger, recipe_of):
     space = merger.core_space(recipe_of("core_tsv"))
     assert space.names == merger.experts["sql"].names
-    for names, stack in zip(space.stacked_names, space._stacks, strict=True):
-        for name, cores in zip(names, stack.cores, strict=True):
+    for stack in space._stacks:
+        for name, cores in zip(stack.names, stack.cores, strict=True):
             basis = space.bases[name]
             for side in (basis.u, basis.v):
                 gram = side.T @ side
