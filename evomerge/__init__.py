@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evomerge.report.run import Run
+    from evomerge.analysis.run import Run
 
 __all__ = ["Run", "__version__"]
 
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
 
         return version("evomerge")
     if name == "Run":
-        from evomerge.report.run import Run
+        from evomerge.analysis.run import Run
 
         return Run
     raise AttributeError(f"module 'evomerge' has no attribute {name!r}")

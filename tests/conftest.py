@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -120,3 +122,21 @@ def judge() -> Iterator[Judge]:
     """One warm judge for all tests."""
     with Judge() as judge:
         yield judge
+
+
+@pytest.fixture(scope="session")
+def fabricate() -> ModuleType:
+    """Makes run folders without a model."""
+    return importlib.import_module("fabricate")
+
+
+@pytest.fixture(scope="session")
+def finished(fabricate: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished search. Tests may write the report into it, nothing else."""
+    return Path(fabricate.fabricate(tmp_path_factory.mktemp("runs") / "finished", budget=20))
+
+
+@pytest.fixture(scope="session")
+def interrupted(fabricate: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search that has scored 5 candidates and chosen no winner."""
+    return Path(fabricate.fabricate(tmp_path_factory.mktemp("runs") / "interrupted", budget=5, finished=False))

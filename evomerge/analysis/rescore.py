@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,14 +12,12 @@ from evomerge.analysis.recipe_scorer import Known, Scorer
 from evomerge.errors import UserError
 from evomerge.evaluation.worker_settings import worker_spec
 from evomerge.report.paired import differences
+from evomerge.report.run_data import RunData
 from evomerge.types import ItemScore, Recipe
 
-if TYPE_CHECKING:
-    from evomerge.report.run import Run
 
-
-def scorer_of(run: Run, limit: int | None = None, cache: Path | str | None = None) -> Scorer:
-    """A scorer with the run's backend and the tasks it searched for; see :meth:`Run.score`."""
+def scorer_of(run: RunData, limit: int | None = None, cache: Path | str | None = None) -> Scorer:
+    """A scorer with the run's backend and the tasks it searched for; see :meth:`evomerge.analysis.run.Run.score`."""
     base = run.records[0].recipe.base if run.records else str(run.config["models"]["base"])
     spec = worker_spec(run.config, base, ())
     tasks = tuple(task for task in spec.tasks if task.name in run.tasks)
@@ -31,9 +28,9 @@ def scorer_of(run: Run, limit: int | None = None, cache: Path | str | None = Non
 
 
 def compare(
-    run: Run, scorer: Scorer, recipes: Mapping[str, Recipe], reference: Recipe | None, split: str
+    run: RunData, scorer: Scorer, recipes: Mapping[str, Recipe], reference: Recipe | None, split: str
 ) -> pd.DataFrame:
-    """See :meth:`Run.compare`."""
+    """See :meth:`evomerge.analysis.run.Run.compare`."""
     if reference is None:
         if run.winner is None:
             raise UserError(f"{run.folder} has no winner yet: name the reference, a recipe or a trial's number")
@@ -47,7 +44,7 @@ def compare(
     )
 
 
-def _recorded(run: Run) -> Known:
+def _recorded(run: RunData) -> Known:
     trials = {trial.recipe.fingerprint: trial for trial in run.scored}
 
     def find(fingerprint: str, split: str, task: str) -> tuple[ItemScore, ...] | None:

@@ -9,7 +9,7 @@ from evomerge.errors import UserError
 from evomerge.hub.model_card_facts import read_parents
 from evomerge.hub.upload import check_access, upload, upload_files
 from evomerge.report.delivery import run_card
-from evomerge.report.run import Run
+from evomerge.report.run_data import RunData
 
 
 def check(config: Config) -> None:
@@ -26,7 +26,7 @@ def push(config: Config, folder: Path) -> None:
     """
     if config.push_to_hub is None:
         return
-    run, kind = Run(folder), config.hub.kind
+    run, kind = RunData(folder), config.hub.kind
     source = folder / "best" / kind
     if run.winner is None or not source.is_dir():
         raise UserError(f"{folder} has no best/{kind} to push: let the search finish, the same command goes on")

@@ -12,7 +12,7 @@ from typing import Any
 
 from evomerge.evaluation.documents import ItemOptions
 from evomerge.evaluation.task_base import TaskSpec
-from evomerge.report.run import Run
+from evomerge.report.run_data import RunData
 
 
 def shown(folder: Path) -> str:
@@ -72,7 +72,7 @@ def task_settings(name: str, task: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def again(run: Run) -> str:
+def again(run: RunData) -> str:
     """Scores the exported model once more, on the same items in the same way."""
     own = [text for name in run.tasks for text in task_settings(name, run.config["tasks"][name])]
     model = setting("model", f"{shown(run.folder)}/best/model")
@@ -81,13 +81,13 @@ def again(run: Run) -> str:
     return evomerge("job=evaluate", model, listed("tasks", run.tasks), *own, "split=test")
 
 
-def rebuild(*runs: Run) -> str:
+def rebuild(*runs: RunData) -> str:
     """Writes the report, or the comparison of several runs."""
     folders = [shown(run.folder) for run in runs]
     return evomerge("job=report", setting("run", folders[0]) if len(runs) == 1 else listed("run", folders))
 
 
-def of_candidate(run: Run, number: int, recipe: str | None) -> str:
+def of_candidate(run: RunData, number: int, recipe: str | None) -> str:
     """Makes a candidate into a model folder: of its file ``recipe`` in the run folder, where there is one."""
     out, folder = f"merged-{number:03d}", shown(run.folder)
     if recipe is not None:
@@ -96,7 +96,7 @@ def of_candidate(run: Run, number: int, recipe: str | None) -> str:
     return f"python -c {shlex.quote(line)}"
 
 
-def commands(run: Run) -> list[dict[str, str]]:
+def commands(run: RunData) -> list[dict[str, str]]:
     """A tab of the report each: its name, what it does, the text to copy. None while there is no winner."""
     if run.winner is None:
         return []

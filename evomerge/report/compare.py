@@ -16,8 +16,8 @@ from evomerge.files.small_files import write_text
 from evomerge.report.bootstrap import Interval, interval, resampled_means, resampled_retention
 from evomerge.report.commands import of_candidate, rebuild
 from evomerge.report.html import render
-from evomerge.report.results import Row
-from evomerge.report.run import Run
+from evomerge.report.results import Row, results
+from evomerge.report.run_data import RunData
 from evomerge.report.shown_data import Point, flat, history, points
 
 MOST = 8  # runs: so many shapes and colours are told apart
@@ -48,7 +48,7 @@ def write_comparison(folders: Sequence[Path | str], out: Path | str = ".") -> Pa
     return page
 
 
-def open_runs(folders: Sequence[Path | str]) -> list[Run]:
+def open_runs(folders: Sequence[Path | str]) -> list[RunData]:
     """The runs of a comparison, in the order given.
 
     Raises:
@@ -56,8 +56,8 @@ def open_runs(folders: Sequence[Path | str]) -> list[Run]:
     """
     if not 2 <= len(folders) <= MOST:
         raise UserError(f"a comparison takes 2 to {MOST} runs, got {len(folders)}: run=[outputs/A,outputs/B]")
-    runs = [Run(folder) for folder in folders]
-    seen: dict[Path, Run] = {}
+    runs = [RunData(folder) for folder in folders]
+    seen: dict[Path, RunData] = {}
     for run in runs:
         if run.folder.resolve() in seen:
             raise UserError(f"run= names {run.folder} twice: name each run once")
@@ -67,7 +67,7 @@ def open_runs(folders: Sequence[Path | str]) -> list[Run]:
     return runs
 
 
-def _same_tasks(first: Run, other: Run) -> None:
+def _same_tasks(first: RunData, other: RunData) -> None:
     """Scores compare only on the same items under the same rules."""
     cure = "compare runs of the same tasks"
     if set(first.tasks) != set(other.tasks):
@@ -90,19 +90,19 @@ def _same_tasks(first: Run, other: Run) -> None:
                 )
 
 
-def _items(run: Run, split: str) -> dict[str, set[str]]:
+def _items(run: RunData, split: str) -> dict[str, set[str]]:
     """Names of the items by task, as far as they were scored."""
     trials = run.scored if split == "search" else [] if run.winner is None else [run.winner]
     found = {task: items for trial in trials[:1] for task, items in run.evaluation(trial, split).items()}
     return {task: {item.item for item in found[task]} for task in run.tasks if task in found}
 
 
-def _settings(run: Run) -> dict[str, str]:
+def _settings(run: RunData) -> dict[str, str]:
     settings = {key: value for key, value in flat(run.config) if key.split(".")[0] not in _NO_SETTING}
     return {key: "default" if value is None else str(value) for key, value in settings.items()}
 
 
-def comparison(runs: Sequence[Run]) -> dict[str, Any]:
+def comparison(runs: Sequence[RunData]) -> dict[str, Any]:
     """All that the page shows, as plain values."""
     names = _names(runs)
     settings = [_settings(run) for run in runs]
@@ -112,7 +112,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     best = max((n for n, own in enumerate(found) if own is not None), key=lambda n: _mean(found[n]), default=None)
     entries, front = [], []
     for n, run in enumerate(runs):
-        row = run.results.winner
+        row = results(run).winner
         entries.append(
             {
                 "name": names[n],
@@ -141,7 +141,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def _names(runs: Sequence[RunData]) -> list[str]:
     """The runs' names; where names are equal their folders, from where these part."""
     names = [run.name for run in runs]
     if len(set(names)) == len(names):
@@ -151,7 +151,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return [str(folder.relative_to(parent)) for folder in folders]
 
 
-def _drawn(point: Point, run: Run, place: int) -> dict[str, Any]:
+def _drawn(point: Point, run: RunData, place: int) -> dict[str, Any]:
     """An interrupted run has no recipe files yet: there the page offers another command."""
     recipe = point.recipe if point.recipe is not None and (run.folder / point.recipe).is_file() else None
     return {**asdict(point), "run": place, "recipe": recipe, "command": of_candidate(run, point.number, recipe)}
@@ -165,7 +165,7 @@ def _winner(row: Row) -> dict[str, Any]:
     }
 
 
-def _kept(run: Run, tasks: Sequence[str]) -> tuple[float, NDArray[np.float64]] | None:
+def _kept(run: RunData, tasks: Sequence[str]) -> tuple[float, NDArray[np.float64]] | None:
     """The winner's smallest retention on the test items, and resampled (draws,); None while it is not known.
 
     Tasks and items stand in one order for all runs, so that runs see the same draws and their differences are paired.

@@ -13,7 +13,8 @@ from evomerge.files.small_files import write_text
 from evomerge.hub.model_card_facts import Parent, read_parents
 from evomerge.report.commands import evomerge, listed, setting, task_settings
 from evomerge.report.model_card import AdapterFacts, CardValues, model_card, public_recipe
-from evomerge.report.run import Run
+from evomerge.report.results import results
+from evomerge.report.run_data import RunData
 from evomerge.report.tables import markdown
 from evomerge.report.verdict import verdict
 from evomerge.types import Score
@@ -27,7 +28,7 @@ def write_cards(run_dir: Path | str) -> list[Path]:
     Raises:
         UserError: there is no run in ``run_dir``.
     """
-    run = Run(run_dir)
+    run = RunData(run_dir)
     written = []
     for kind in KINDS:
         folder = run.folder / "best" / kind
@@ -37,7 +38,7 @@ def write_cards(run_dir: Path | str) -> list[Path]:
     return written
 
 
-def run_card(run: Run, kind: str, where: str | None = None) -> str:
+def run_card(run: RunData, kind: str, where: str | None = None) -> str:
     """Text of the card of ``best/model`` (``kind`` "model") or ``best/lora`` ("lora").
 
     Args:
@@ -76,7 +77,7 @@ def adapter_facts(run_dir: Path) -> AdapterFacts | None:
     return AdapterFacts(about["rank"], about["how"], about["relative_error"], tuple(about["left_out"]))
 
 
-def _origin(run: Run) -> str:
+def _origin(run: RunData) -> str:
     failed = f", {len(run.failures)} of them failed" if run.failures else ""
     return (
         f"evomerge searched {len(run.records)} merges{failed}, and on the items that choose this one kept most of its "
@@ -84,19 +85,20 @@ def _origin(run: Run) -> str:
     )
 
 
-def _results(run: Run, scores: Mapping[str, Score]) -> str:
+def _results(run: RunData, scores: Mapping[str, Score]) -> str:
     """Table, verdict and the scores of the very files."""
     listed = ", ".join(
         f"{task} {100 * s.mean:.1f} % ({100 * s.low:.1f} to {100 * s.high:.1f}, {s.items} items)"
         for task, s in scores.items()
     )
-    said = verdict(run)
+    table = results(run)
+    said = verdict(run, table)
     return "\n\n".join(
         part
         for part in (
             "On the test items, which the search never saw: percent with 95 % intervals. *Smallest retention* is the "
             "share of its specialist's score that a model keeps on its weakest task.",
-            markdown(run).rstrip(),
+            markdown(table).rstrip(),
             f"{said.headline}. {said.detail}",
             f"The files of this folder, loaded and scored again: {listed}." if listed else "",
         )
@@ -112,7 +114,7 @@ def _metric(task: Mapping[str, Any]) -> str:
     return str(task.get("metric") or (first[1] if first else "score"))
 
 
-def _made(run: Run, base: Parent, experts: tuple[Parent, ...]) -> list[tuple[str, str]]:
+def _made(run: RunData, base: Parent, experts: tuple[Parent, ...]) -> list[tuple[str, str]]:
     environment, search = run.environment, run.config.get("search") or {}
     versions = environment.get("versions") or {}
     rows = [
@@ -129,7 +131,7 @@ def _made(run: Run, base: Parent, experts: tuple[Parent, ...]) -> list[tuple[str
     return rows + ([("libraries", others)] if others else [])
 
 
-def _command(run: Run, base: Parent, experts: tuple[Parent, ...]) -> str:
+def _command(run: RunData, base: Parent, experts: tuple[Parent, ...]) -> str:
     """The settings that matter most; ``config.yaml`` of the run has all."""
     search, tasks = run.config.get("search") or {}, run.config.get("tasks") or {}
     arguments = [setting("name", run.name), setting("models.base", base.public_name)]

@@ -13,7 +13,8 @@ import numpy as np
 
 from evomerge.report import style
 from evomerge.report.importance import Importance, importances
-from evomerge.report.run import Run
+from evomerge.report.run_data import RunData
+from evomerge.report.run_frames import hypervolume_frame
 from evomerge.report.shown_data import Point, points, weights
 from evomerge.types import Recipe
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 PANELS = 6  # at most so many pairs of objectives
 
 
-def draw_front(run: Run) -> Figure:
+def draw_front(run: RunData) -> Figure:
     """Scores on the search items, one panel for each pair of objectives."""
     tasks = run.tasks
     every = list(itertools.combinations(tasks, 2)) or [(tasks[0], tasks[0])]
@@ -119,7 +120,7 @@ def _covered(left: float, base: float, width: float, taken: list[tuple[float, fl
     return any(abs(base - b) < 11 and left < x + w and x < left + width for x, b, w in taken)
 
 
-def draw_parallel(run: Run) -> Figure:
+def draw_parallel(run: RunData) -> Figure:
     """Parallel coordinates: an axis for each objective and for the smallest retention, a line for each candidate that
     lies on the front or keeps at least 70 % of the best smallest retention."""
     names = [*run.tasks, "smallest retention"]
@@ -172,11 +173,11 @@ def draw_importances(candidates: int, found: Sequence[Importance]) -> Figure:
     return figure
 
 
-def draw_hypervolume(run: Run) -> Figure:
+def draw_hypervolume(run: RunData) -> Figure:
     """Hypervolume of the scores after each trial; a mark where the anchors end."""
     with style.figure_style():
         figure, (ax,) = _axes(1)
-        history = run.hypervolume()
+        history = hypervolume_frame(run)
         ax.step(history["trials"], history["hypervolume"], where="post", color=style.FRONT, linewidth=2)
         anchors = sum(trial.label is not None for trial in run.records)
         if 0 < anchors < len(run.records):
@@ -215,7 +216,7 @@ def draw_weights(recipe: Recipe, title: str = "Weights") -> Figure:
     return figure
 
 
-def write_figures(run: Run) -> None:
+def write_figures(run: RunData) -> None:
     """``figures/``: front, hypervolume, from three objectives on parallel coordinates, importances, and the winner's
     weights; each as PNG and SVG, in one step."""
     if not run.scored:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evomerge.report.run import Run
+from evomerge.report.run_data import RunData
 
 FEWEST = 12  # searched candidates; with fewer there is nothing to see
 _SHUFFLES = 1000
@@ -32,7 +32,7 @@ class Importance:
     best: str
 
 
-def importances(run: Run) -> tuple[int, list[Importance]]:
+def importances(run: RunData) -> tuple[int, list[Importance]]:
     """Number of candidates looked at, and their settings, the telling first.
 
     The correlation ratio (Pearson 1905) of ranks: numbers fall into thirds, so that a middle that is best shows, too;

@@ -9,21 +9,21 @@ from typing import Any
 from evomerge.report.bootstrap import Interval
 from evomerge.report.commands import commands, of_candidate, rebuild
 from evomerge.report.importance import importances
-from evomerge.report.results import WINNER, Row
-from evomerge.report.run import Run
+from evomerge.report.results import WINNER, Results, Row, results
+from evomerge.report.run_data import RunData
 from evomerge.report.shown_data import flat, history, points, samples, settings, weights
 from evomerge.report.verdict import verdict
 from evomerge.types import Score
 
 
-def payload(run: Run, questions: Mapping[tuple[str, str], str] | None = None) -> dict[str, Any]:
+def payload(run: RunData, questions: Mapping[tuple[str, str], str] | None = None) -> dict[str, Any]:
     """All that the page shows. ``questions``: prompts of test items by (task, item)."""
-    table = run.results
+    table = results(run)
     return {
         "name": run.name,
         "rebuild": rebuild(run),
-        "verdict": asdict(verdict(run)),
-        "facts": _facts(run),
+        "verdict": asdict(verdict(run, table)),
+        "facts": _facts(run, table),
         "commands": commands(run),
         "tasks": list(table.tasks),
         "side_tasks": list(table.side_tasks),
@@ -43,10 +43,9 @@ def payload(run: Run, questions: Mapping[tuple[str, str], str] | None = None) ->
     }
 
 
-def _facts(run: Run) -> list[dict[str, str]]:
+def _facts(run: RunData, table: Results) -> list[dict[str, str]]:
     """The few numbers of the first screen."""
     facts = []
-    table = run.results
     winner, comparison = table.winner, table.comparison
     if winner is not None and winner.retention is not None:
         facts.append(_fact(_percent(winner.retention), "smallest retention, 95 % interval " + _range(winner.retention)))
@@ -84,7 +83,7 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _delivered(run: Run) -> str:
+def _delivered(run: RunData) -> str:
     """What the exported files scored, in words."""
     said = []
     for kind, scores in run.delivered.items():
@@ -95,7 +94,7 @@ def _delivered(run: Run) -> str:
     return "The exported files, loaded and scored again: " + "; ".join(said) + "."
 
 
-def _weights(run: Run) -> dict[str, Any] | None:
+def _weights(run: RunData) -> dict[str, Any] | None:
     if run.winner is None:
         return None
     recipe = run.winner.recipe
@@ -107,12 +106,12 @@ def _weights(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _importances(run: Run) -> dict[str, Any] | None:
+def _importances(run: RunData) -> dict[str, Any] | None:
     candidates, found = importances(run)
     return {"candidates": candidates, "entries": [asdict(entry) for entry in found]} if found else None
 
 
-def _work(run: Run) -> list[list[str]]:
+def _work(run: RunData) -> list[list[str]]:
     """What was done for it: candidates, answers, seconds of evaluation in the search."""
     rows = [["candidates", str(len(run.records))]]
     if run.failures:
@@ -127,7 +126,7 @@ def _work(run: Run) -> list[list[str]]:
     return rows
 
 
-def _environment(run: Run) -> list[list[str]]:
+def _environment(run: RunData) -> list[list[str]]:
     """Date, machine and versions; the names without the group they stand in."""
     known = {key: value for key, value in run.environment.items() if key != "seconds"}
     rows = [[name.rpartition(".")[2].replace("_gib", ", GiB"), str(value)] for name, value in flat(known)]

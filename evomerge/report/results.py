@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,10 +11,8 @@ from numpy.typing import NDArray
 
 from evomerge.report.bootstrap import Interval, interval, resampled_means, resampled_retention
 from evomerge.report.paired import aligned
+from evomerge.report.run_data import RunData
 from evomerge.types import ItemScore, Score, Trial, scores_by_task
-
-if TYPE_CHECKING:
-    from evomerge.report.run import Run
 
 WINNER = "winner"
 
@@ -71,7 +68,7 @@ class Results:
         return pd.DataFrame(found)
 
 
-def results(run: Run) -> Results:
+def results(run: RunData) -> Results:
     """The table of a run; it has no rows while nothing was scored on the test items."""
     models = list(_models(run))
     items = [run.evaluation(trial, "test") for _, _, trial in models]
@@ -90,7 +87,7 @@ def results(run: Run) -> Results:
     return Results(run.tasks, side, tuple(rows), comparison)
 
 
-def _models(run: Run) -> Iterator[tuple[str, str, Trial]]:
+def _models(run: RunData) -> Iterator[tuple[str, str, Trial]]:
     """Name, label and trial of what was scored on the test items: base, experts, other anchors, winner."""
     anchors = [t for t in run.scored if t.label is not None and run.evaluation(t, "test")]
     order = {"base": 0, **{f"expert:{name}": 1 for name in run.experts}, "uniform": 2}
@@ -117,7 +114,7 @@ def display_name(label: str) -> str:
 
 
 def _retention(
-    run: Run, labels: list[str], items: list[dict[str, tuple[ItemScore, ...]]]
+    run: RunData, labels: list[str], items: list[dict[str, tuple[ItemScore, ...]]]
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
     """Resampled smallest retentions (draws, K) and the measured ones (K,); None while a specialist is not scored."""
     nothing = np.empty(0)

@@ -1,29 +1,23 @@
-"""A run folder as Python objects: trials, items, front, recipes, winner. Writes nothing; reads unfinished runs, too."""
+"""Read a run folder, finished or not, as Python values: what was asked, trials, scores, front and winner."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
-
-import pandas as pd
+from typing import Any
 
 from evomerge.errors import UserError
-from evomerge.report import run_folder, winner
-from evomerge.report.run_frames import hypervolume_frame, items_frame, trials_frame
+from evomerge.recipes import load
+from evomerge.report import run_folder
 from evomerge.search import choose
 from evomerge.search.pareto import smallest_retention
 from evomerge.search.store import Store
 from evomerge.types import ItemScore, Objective, Recipe, Score, Trial, scores_by_task
 
-if TYPE_CHECKING:
-    from evomerge.analysis.recipe_scorer import Scored, Scorer
-    from evomerge.report.results import Results
 
-
-class Run:
+class RunData:
     """A run folder, as it was when it was opened; open it again to see what a running search has added.
 
     Args:
@@ -38,10 +32,9 @@ class Run:
         self.config = run_folder.config(self.folder)
         self._store = Store(self.folder)
         self.records: tuple[Trial, ...] = tuple(self._store.trials())
-        self._scorers: dict[tuple[int | None, Path | None], Scorer] = {}
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}): {len(self.records)} trials of {', '.join(self.tasks)}"
+        return f"RunData({str(self.folder)!r}): {len(self.records)} trials of {', '.join(self.tasks)}"
 
     # --- what was asked ----------------------------------------------------------------------------------------
 
@@ -123,23 +116,12 @@ class Run:
         """Score with 95 % interval by task."""
         return scores_by_task([item for items in self.evaluation(trial, split).values() for item in items])
 
-    @cached_property
-    def trials(self) -> pd.DataFrame:
-        """One row per candidate: scores on the search items (with ``TASK_low`` and ``TASK_high``, the 95 % interval),
-        smallest retention, whether it is on the front, and its search parameters."""
-        return trials_frame(self)
-
     def min_retention(self, trial: Trial) -> float:
         """Smallest retention on the search items; NaN for a failed trial."""
         if trial.error is not None:
             return math.nan
         scores = choose.score_matrix([trial.scores], self.objectives)
         return float(smallest_retention(scores, choose.references(self.objectives))[0])
-
-    @cached_property
-    def items(self) -> pd.DataFrame:
-        """One row per candidate, split and item, with outcome, answer and the task's further metrics."""
-        return items_frame(self)
 
     # --- the front and the winner ------------------------------------------------------------------------------
 
@@ -148,13 +130,6 @@ class Run:
         """Non-dominated trials on the search items, in order of number."""
         return choose.front(self.records, self.objectives)
 
-    def front(self) -> pd.DataFrame:
-        """The rows of :attr:`trials` on the front, best smallest retention first."""
-        if self.trials.empty:
-            return self.trials
-        rows = self.trials[self.trials["on_front"]]
-        return rows.sort_values(["min_retention", "number"], ascending=[False, True]).reset_index(drop=True)
-
     @cached_property
     def winner(self) -> Trial | None:
         """The chosen trial; None while the search has not chosen yet.
@@ -162,7 +137,27 @@ class Run:
         That is the recipe in ``best/recipe.yaml``; where there is none, the best on the selection items, as soon as it
         has been scored on the test items, too.
         """
-        return winner.winner(self, self._store)
+        path = self.folder / "best" / "recipe.yaml"
+        if path.is_file():
+            delivered = self._store.find(load(path).fingerprint)
+            if delivered is not None:
+                return delivered
+        finalists = [t for t in self.scored if set(self.tasks) <= self.evaluation(t, "selection").keys()]
+        objectives = self._objectives_on("selection")
+        if not finalists or any(o.expert is not None and o.reference is None for o in objectives):
+            return None
+        best = finalists[choose.choose([self.scores(t, "selection") for t in finalists], objectives)]
+        return best if set(self.tasks) <= self.evaluation(best, "test").keys() else None
+
+    def _objectives_on(self, split: str) -> tuple[Objective, ...]:
+        """Objectives whose references are the experts' scores on ``split``."""
+        referenced = []
+        for task in self.tasks:
+            objective = Objective(task, self.expert_of(task))
+            expert = self.anchor(f"expert:{objective.expert}")
+            score = None if expert is None else self.scores(expert, split).get(task)
+            referenced.append(objective if score is None else replace(objective, reference=score.mean))
+        return tuple(referenced)
 
     @property
     def recipes(self) -> dict[int, Recipe]:
@@ -185,112 +180,3 @@ class Run:
     def recipe(self, number: int) -> Recipe:
         """The recipe of any finished trial."""
         return self.trial(number).recipe
-
-    def hypervolume(self) -> pd.DataFrame:
-        """Hypervolume after each scored trial: columns ``number``, ``trials`` (finished so far) and ``hypervolume``.
-
-        Of the scores on the search items, in [0, 1]: 1 would be a model that solves every item of every task.
-        """
-        return hypervolume_frame(self)
-
-    # --- on the test items -------------------------------------------------------------------------------------
-
-    @cached_property
-    def results(self) -> Results:
-        """Base, specialists, anchors and winner on the test items, compared item by item."""
-        from evomerge.report.results import results
-
-        return results(self)
-
-    def table(self) -> pd.DataFrame:
-        """The results table on the test items; empty while nothing was scored there."""
-        return self.results.frame()
-
-    # --- going on from it --------------------------------------------------------------------------------------
-
-    @overload
-    def materialize(self, recipe: Recipe | int, *, device: str = "cpu") -> tuple[Any, Any]: ...
-
-    @overload
-    def materialize(self, recipe: Recipe | int, folder: Path | str) -> Path: ...
-
-    def materialize(
-        self, recipe: Recipe | int, folder: Path | str | None = None, *, device: str = "cpu"
-    ) -> tuple[Any, Any] | Path:
-        """A recipe, or that of a trial by its number, as a model.
-
-        Args:
-            recipe: any recipe, not only this run's.
-            folder: written as ``job=merge`` does, with the base's tokenizer but no card; replaced when it exists.
-            device: of the model in memory.
-
-        Returns:
-            The transformers model and its tokenizer, ready to generate; or the folder, when one is given.
-
-        Raises:
-            UserError: see :meth:`trial`; base or expert is missing, or the method cannot merge them.
-        """
-        own = self._recipe(recipe)
-        if folder is None:
-            from evomerge.engine.materialize import materialize
-
-            return materialize(own, device)
-        from evomerge.engine.dense.stream import cores
-        from evomerge.engine.export import export_model
-        from evomerge.engine.load_merger import recipe_merger
-
-        return export_model(recipe_merger(own), own, Path(folder), threads=cores())
-
-    def score(
-        self, recipe: Recipe | int, split: str = "search", *, limit: int | None = None, cache: Path | str | None = None
-    ) -> Scored:
-        """Score any recipe as this run scored its own: with its tasks and backend, in this process.
-
-        What the run has recorded is taken from there, and nothing is added to it. The model stays loaded for the next
-        recipe. Relative data files are looked up from the working directory, as the search did.
-
-        Args:
-            recipe: a recipe or a trial's number.
-            split: ``search``, ``selection`` or ``test``; by the first two the search has chosen.
-            limit: at most so many items per task; the recorded scores, which are of more items, are not used then.
-            cache: a folder that keeps the scores for the next time; None: they live as long as this object.
-
-        Raises:
-            UserError: see :meth:`trial`; models or data are missing, or cannot be merged.
-        """
-        return self._scorer(limit, cache).score(self._recipe(recipe), split)
-
-    def compare(
-        self,
-        recipes: Mapping[str, Recipe | int],
-        reference: Recipe | int | None = None,
-        split: str = "test",
-        *,
-        limit: int | None = None,
-        cache: Path | str | None = None,
-    ) -> pd.DataFrame:
-        """Score recipes and set each beside ``reference`` (None: the winner), paired item by item.
-
-        Arguments are those of :meth:`score`, columns those of :func:`evomerge.report.paired.differences`, with rows of
-        the smallest retention where every task has a specialist. The test items are the default: on the others the
-        winner, having been chosen by them, looks better than it is.
-
-        Raises:
-            UserError: see :meth:`score`; or no reference is given and there is no winner yet.
-        """
-        from evomerge.analysis.rescore import compare
-
-        own = {name: self._recipe(recipe) for name, recipe in recipes.items()}
-        against = None if reference is None else self._recipe(reference)
-        return compare(self, self._scorer(limit, cache), own, against, split)
-
-    def _recipe(self, recipe: Recipe | int) -> Recipe:
-        return recipe if isinstance(recipe, Recipe) else self.recipe(recipe)
-
-    def _scorer(self, limit: int | None, cache: Path | str | None) -> Scorer:
-        from evomerge.analysis.rescore import scorer_of  # loads what evaluation needs; reading a run does not
-
-        key = limit, None if cache is None else Path(cache)
-        if key not in self._scorers:
-            self._scorers[key] = scorer_of(self, limit, cache)
-        return self._scorers[key]

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from evomerge.report.run_data import RunData
 from evomerge.search import choose
 from evomerge.search.pareto import hypervolume
 from evomerge.types import Score, Trial
 
-if TYPE_CHECKING:
-    from evomerge.report.run import Run
 
+def trials_frame(run: RunData) -> pd.DataFrame:
+    """One row per candidate: scores on the search items, smallest retention, place on the front, search parameters.
 
-def trials_frame(run: Run) -> pd.DataFrame:
-    """See :attr:`Run.trials`."""
+    ``TASK_low`` and ``TASK_high`` bound a score's 95 % interval.
+    """
     front = {trial.number for trial in run.front_trials}
     winner = None if run.winner is None else run.winner.number
     return pd.DataFrame(
@@ -44,7 +45,7 @@ def trials_frame(run: Run) -> pd.DataFrame:
     )
 
 
-def _score_columns(run: Run, trial: Trial) -> dict[str, float]:
+def _score_columns(run: RunData, trial: Trial) -> dict[str, float]:
     nothing = Score(math.nan, math.nan, math.nan, 0)
     columns: dict[str, float] = {}
     for task in run.tasks:
@@ -53,12 +54,12 @@ def _score_columns(run: Run, trial: Trial) -> dict[str, float]:
     return columns
 
 
-def items_frame(run: Run) -> pd.DataFrame:
-    """See :attr:`Run.items`."""
+def items_frame(run: RunData) -> pd.DataFrame:
+    """One row per candidate, split and item, with outcome, answer and the task's further metrics."""
     return pd.DataFrame(list(_item_rows(run)))
 
 
-def _item_rows(run: Run) -> Iterator[dict[str, Any]]:
+def _item_rows(run: RunData) -> Iterator[dict[str, Any]]:
     for trial in run.records:
         for split in ("search", "selection", "test"):
             for items in run.evaluation(trial, split).values():
@@ -74,8 +75,19 @@ def _item_rows(run: Run) -> Iterator[dict[str, Any]]:
                     }
 
 
-def hypervolume_frame(run: Run) -> pd.DataFrame:
-    """See :meth:`Run.hypervolume`."""
+def front_frame(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of :func:`trials_frame` on the front, best smallest retention first."""
+    if trials.empty:
+        return trials
+    rows = trials[trials["on_front"]]
+    return rows.sort_values(["min_retention", "number"], ascending=[False, True]).reset_index(drop=True)
+
+
+def hypervolume_frame(run: RunData) -> pd.DataFrame:
+    """Hypervolume after each scored trial: columns ``number``, ``trials`` (finished so far) and ``hypervolume``.
+
+    Of the scores on the search items, in [0, 1]: 1 would be a model that solves every item of every task.
+    """
     losses = 1.0 - choose.score_matrix([trial.scores for trial in run.scored], run.objectives)
     volumes = [hypervolume(losses[: n + 1], np.ones(losses.shape[1])) for n in range(len(losses))]
     done = {trial.number: n + 1 for n, trial in enumerate(run.records)}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evomerge.report.results import display_name
-from evomerge.report.run import Run
+from evomerge.report.run_data import RunData
+from evomerge.report.run_frames import hypervolume_frame
 from evomerge.report.tables import recipe_file
 from evomerge.types import ItemScore, Recipe, Score, Trial
 
@@ -37,7 +38,7 @@ class Point:
     recipe: str | None
 
 
-def points(run: Run) -> list[Point]:
+def points(run: RunData) -> list[Point]:
     """Scored candidates in order of number, on the search items."""
     front = {trial.number for trial in run.front_trials}
     winner = None if run.winner is None else run.winner.number
@@ -80,9 +81,9 @@ class Step:
     hypervolume: float
 
 
-def history(run: Run) -> list[Step]:
+def history(run: RunData) -> list[Step]:
     """A step for each scored candidate, in order of number."""
-    found = run.hypervolume()
+    found = hypervolume_frame(run)
     volumes: dict[int, float] = dict(zip(found["number"], found["hypervolume"], strict=True))
     steps, items, tokens, seconds = [], 0, 0, 0.0
     counted = True
@@ -127,7 +128,7 @@ class Sample:
     answers: tuple[tuple[str, str, float], ...]
 
 
-def samples(run: Run, questions: Mapping[tuple[str, str], str] | None = None) -> list[Sample]:
+def samples(run: RunData, questions: Mapping[tuple[str, str], str] | None = None) -> list[Sample]:
     """For each task searched for, the first test item of each kind: what base, experts and winner made of it.
 
     Args:

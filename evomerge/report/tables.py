@@ -13,22 +13,24 @@ from evomerge.files.small_files import write_text
 from evomerge.recipes import dump
 from evomerge.report.bootstrap import Interval
 from evomerge.report.paired import RETENTION
-from evomerge.report.run import Run
+from evomerge.report.results import Results
+from evomerge.report.run_data import RunData
+from evomerge.report.run_frames import front_frame, trials_frame
 from evomerge.types import Score
 
 
-def markdown(run: Run) -> str:
+def markdown(table: Results) -> str:
     """The table in Markdown, scores and 95 % intervals in percent."""
-    header, rows = _cells(run)
+    header, rows = _cells(table)
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" + "---:|" * (len(header) - 1)]
     for row, winner in rows:
         lines.append("| " + " | ".join(f"**{cell}**" if winner and cell else cell for cell in row) + " |")
     return "\n".join(lines) + "\n"
 
 
-def rich_table(run: Run) -> Table:
+def rich_table(results: Results) -> Table:
     """The table for the terminal."""
-    header, rows = _cells(run)
+    header, rows = _cells(results)
     table = Table(box=box.SIMPLE_HEAD, title="On the test items, % with 95 % interval", title_justify="left")
     for place, name in enumerate(header):
         table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place == 0)
@@ -37,8 +39,7 @@ def rich_table(run: Run) -> Table:
     return table
 
 
-def _cells(run: Run) -> tuple[list[str], list[tuple[list[str], bool]]]:
-    table = run.results
+def _cells(table: Results) -> tuple[list[str], list[tuple[list[str], bool]]]:
     header = ["", *table.tasks, RETENTION, *table.side_tasks]
     rows = []
     for row in table.rows:
@@ -63,12 +64,12 @@ def recipe_file(number: int) -> str:
     return f"recipes/{number:03d}.yaml"
 
 
-def write_front(run: Run) -> None:
+def write_front(run: RunData) -> None:
     """Write ``pareto.csv``, ``pareto.json`` and a recipe YAML for each front member and the winner.
 
     Each file is replaced in one step; recipes of candidates that have left the front are removed.
     """
-    front = run.front()
+    front = front_frame(trials_frame(run))
     columns = [name for name in front.columns if name not in ("on_front", "isolation", "error")]
     front = front[columns] if len(front) else pd.DataFrame()
     write_text(run.folder / "pareto.csv", front.to_csv(index=False))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evomerge.report.run import Run
+from evomerge.report.results import Results
+from evomerge.report.run_data import RunData
 from evomerge.search.pareto import retentions
 
 
@@ -28,9 +29,8 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def verdict(run: Run) -> Verdict:
-    """What the test items say about the winner; what is missing while there is none."""
-    table = run.results
+def verdict(run: RunData, table: Results) -> Verdict:
+    """What the test items, in ``table``, say about the winner; what is missing while there is none."""
     winner, comparison = table.winner, table.comparison
     if winner is None or winner.retention is None:
         done, failed = len(run.records), len(run.failures)
@@ -42,7 +42,7 @@ def verdict(run: Run) -> Verdict:
             f"{done}{asked} candidates are scored{lost}. The same command goes on with the search.",
         )
     kept = winner.retention
-    task, measured = _weakest(run)
+    task, measured = _weakest(run, table)
     several = len(run.tasks) > 1
     skill = "its weakest skill" if several else "the skill"
     where = f"its weakest task, {task}" if several else task
@@ -66,13 +66,13 @@ def verdict(run: Run) -> Verdict:
     return Verdict("no", f"The winner is no better than {comparison.other} on the test items", detail)
 
 
-def _weakest(run: Run) -> tuple[str, str]:
+def _weakest(run: RunData, table: Results) -> tuple[str, str]:
     """The task on which the winner keeps least, and what its number there says."""
-    winner = run.results.winner
+    winner = table.winner
     assert winner is not None
     means, bounds = [], []
     for task in run.tasks:
-        specialist = next((r for r in run.results.rows if r.label == f"expert:{run.expert_of(task)}"), None)
+        specialist = next((r for r in table.rows if r.label == f"expert:{run.expert_of(task)}"), None)
         means.append(winner.scores[task].mean)
         bounds.append(float("nan") if specialist is None else specialist.scores[task].mean)
     place = int(retentions(means, bounds).argmin())

@@ -13,7 +13,8 @@ from evomerge.report.commands import again, shown
 from evomerge.report.delivery import adapter_facts
 from evomerge.report.html import render
 from evomerge.report.page_json import payload
-from evomerge.report.run import Run
+from evomerge.report.results import results
+from evomerge.report.run_data import RunData
 from evomerge.report.tables import rich_table, write_front
 from evomerge.report.verdict import verdict
 
@@ -34,7 +35,7 @@ def write_report(run_dir: Path | str) -> Path:
     # Late: a second to import, and a summary alone does not need it.
     from evomerge.report.figures import write_figures
 
-    run = Run(run_dir)
+    run = RunData(run_dir)
     write_front(run)
     write_figures(run)
     page = run.folder / "report.html"
@@ -51,12 +52,13 @@ def _questions(file: Path) -> dict[tuple[str, str], str]:
 
 def print_summary(run_dir: Path | str, console: Console | None = None) -> None:
     """What came out, where it lies and what to type next, for the terminal."""
-    run = Run(run_dir)
+    run = RunData(run_dir)
     console = console or Console(highlight=False)
-    said = verdict(run)
+    table = results(run)
+    said = verdict(run, table)
     console.print()
-    if run.results.rows:
-        console.print(rich_table(run))
+    if table.rows:
+        console.print(rich_table(table))
     console.print(Text(said.headline, style="bold"))
     console.print(Text(said.detail))
     folder = shown(run.folder)

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from evomerge import Run
 from evomerge.command_line.composition import compose
 from evomerge.command_line.overrides import read
 from evomerge.config import Config, to_config
 from evomerge.report.commands import commands, listed, of_candidate, rebuild, setting
 from evomerge.report.compare import comparison
 from evomerge.report.delivery import run_card
+from evomerge.report.run_data import RunData
 from evomerge.report.tables import recipe_file
 
 NAMES = ["a b", "a=b, (c)", 'it\'s "x"', "$HOME ${name} `id`", "-x", "[a]", "ünï\\", "a;b&c|d>e*?#!"]
@@ -32,7 +32,7 @@ def typed(command: str) -> Config:
 
 
 @pytest.fixture(params=NAMES[1:6:2] + NAMES[2:3])
-def run(request: pytest.FixtureRequest, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(request: pytest.FixtureRequest, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunData:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished, tmp_path / request.param)
     config = yaml.safe_load((finished / "config.yaml").read_text()) | {"name": request.param}
@@ -40,10 +40,10 @@ def run(request: pytest.FixtureRequest, finished: Path, tmp_path: Path, monkeypa
     config["tasks"]["code"] |= {"samples": 4, "k": [1, 4]}
     config["backend"] = {"dtype": "float32"}
     (tmp_path / request.param / "config.yaml").write_text(yaml.safe_dump(config))
-    return Run(tmp_path / request.param)
+    return RunData(tmp_path / request.param)
 
 
-def test_every_command_names_the_folder_as_it_is(run: Run) -> None:
+def test_every_command_names_the_folder_as_it_is(run: RunData) -> None:
     texts = {entry["tab"]: entry["text"] for entry in commands(run)}
     assert same(typed(texts["merge again"]).recipe, run.folder / "best" / "recipe.yaml")
     again = typed(texts["score again"])
@@ -59,7 +59,7 @@ def test_every_command_names_the_folder_as_it_is(run: Run) -> None:
     assert same(shlex.split(texts["vLLM"])[2], run.folder / "best" / "model")
 
 
-def test_candidates_are_made_from_their_file_or_from_python(run: Run) -> None:
+def test_candidates_are_made_from_their_file_or_from_python(run: RunData) -> None:
     front = run.front_trials[0].number
     assert same(typed(of_candidate(run, front, recipe_file(front))).recipe, run.folder / recipe_file(front))
     python, option, line = shlex.split(of_candidate(run, 12, None))
@@ -67,7 +67,7 @@ def test_candidates_are_made_from_their_file_or_from_python(run: Run) -> None:
     assert (python, option) == ("python", "-c") and 12 in named and any(same(value, run.folder) for value in named)
 
 
-def test_the_card_names_the_run_but_no_folder_of_this_machine(run: Run) -> None:
+def test_the_card_names_the_run_but_no_folder_of_this_machine(run: RunData) -> None:
     text = run_card(run, "model")
     line = next(line for line in text.splitlines() if line.startswith("| command |"))
     command = line.removeprefix("| command | `").removesuffix("` |").replace("&#124;", "|")
@@ -80,7 +80,7 @@ def test_the_comparison_is_rebuilt_from_both(finished: Path, tmp_path: Path, mon
     folders = [tmp_path / "it's, one", tmp_path / "[two] \\"]
     for folder in folders:
         shutil.copytree(finished, folder)
-    asked = typed(comparison([Run(folder) for folder in folders])["rebuild"]).run
+    asked = typed(comparison([RunData(folder) for folder in folders])["rebuild"]).run
     assert all(same(own, folder) for own, folder in zip(asked, folders, strict=True))
 
 

@@ -10,9 +10,11 @@ import pytest
 import yaml
 from run_evomerge import evomerge
 
-from evomerge import Run
 from evomerge.errors import UserError
 from evomerge.report.compare import comparison, headline, write_comparison
+from evomerge.report.results import results
+from evomerge.report.run_data import RunData
+from evomerge.report.run_frames import hypervolume_frame
 from evomerge.report.tables import write_front
 
 
@@ -31,14 +33,14 @@ def bent(source: Path, target: Path, **settings: Any) -> Path:
 
 
 def test_fronts_curves_and_winners_are_those_of_the_runs(finished: Path, longer: Path, interrupted: Path) -> None:
-    runs = [Run(folder) for folder in (finished, longer, interrupted)]
+    runs = [RunData(folder) for folder in (finished, longer, interrupted)]
     data = comparison(runs)
     assert data["differs"] == ["budget"] and [entry["settings"] for entry in data["runs"]] == [["20"], ["30"], ["5"]]
     for place, (run, entry) in enumerate(zip(runs, data["runs"], strict=True)):
         drawn = {p["number"] for p in data["points"] if p["run"] == place}
         assert drawn == {t.number for t in run.front_trials} | ({run.winner.number} if run.winner else set())
-        assert [step["hypervolume"] for step in entry["history"]] == list(run.hypervolume()["hypervolume"])
-        row = run.results.winner
+        assert [step["hypervolume"] for step in entry["history"]] == list(hypervolume_frame(run)["hypervolume"])
+        row = results(run).winner
         assert (entry["winner"] is None) == (row is None)
         if row is not None and row.retention is not None:
             assert entry["winner"]["retention"]["low"] == row.retention.low
@@ -48,7 +50,7 @@ def test_fronts_curves_and_winners_are_those_of_the_runs(finished: Path, longer:
 def test_the_difference_is_paired(finished: Path, tmp_path: Path) -> None:
     """A run beside its own copy: the same answers to the same items differ by nothing, whatever is drawn."""
     copy = shutil.copytree(finished, tmp_path / "copy")
-    data = comparison([Run(finished), Run(copy)])
+    data = comparison([RunData(finished), RunData(copy)])
     (behind,) = [entry["behind"] for entry in data["runs"] if entry["behind"]]
     assert behind == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert "equally good" in data["headline"]
@@ -57,7 +59,7 @@ def test_the_difference_is_paired(finished: Path, tmp_path: Path) -> None:
 
 
 def test_the_headline_follows_the_interval(finished: Path, longer: Path) -> None:
-    data = comparison([Run(finished), Run(longer)])
+    data = comparison([RunData(finished), RunData(longer)])
     best = next(entry for entry in data["runs"] if entry["best"])
     (gap,) = [entry["behind"] for entry in data["runs"] if entry["behind"]]
     assert gap["mean"] <= 0 and gap["low"] <= gap["mean"] <= gap["high"]
@@ -161,12 +163,12 @@ def test_both_runs_are_drawn(finished: Path, longer: Path, tmp_path: Path, brows
 def test_a_click_copies_the_command_of_the_right_run(
     finished: Path, longer: Path, tmp_path: Path, browser: Any
 ) -> None:
-    write_front(Run(longer))
+    write_front(RunData(longer))
     page = write_comparison([finished, longer], tmp_path)
     browser.open(page)
     browser.click('#planes .dot.best[data-id^="1-"]')
     browser.wait("!document.getElementById('toast').hidden")
-    winner = Run(longer).winner
+    winner = RunData(longer).winner
     assert winner is not None
     assert browser.clipboard().endswith(f"{longer}/recipes/{winner.number:03d}.yaml out=merged-{winner.number:03d}")
 

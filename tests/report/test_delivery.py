@@ -11,9 +11,9 @@ import pytest
 from huggingface_hub import ModelCard
 from rich.console import Console
 
-from evomerge import Run
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.report.delivery import adapter_facts, write_cards
+from evomerge.report.run_data import RunData
 from evomerge.report.write import print_summary
 
 ABOUT = {"rank": 24, "how": "truncated", "relative_error": 0.0312, "left_out": [], "folder": "lora"}
@@ -30,7 +30,7 @@ def delivered(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_both_artefacts_get_a_card_with_their_own_scores(delivered: Path) -> None:
-    run = Run(delivered)
+    run = RunData(delivered)
     assert write_cards(delivered) == [delivered / "best" / kind / "README.md" for kind in ("model", "lora")]
     for kind in ("model", "lora"):
         card = ModelCard.load(delivered / "best" / kind / "README.md")
@@ -46,7 +46,7 @@ def test_both_artefacts_get_a_card_with_their_own_scores(delivered: Path) -> Non
 
 def test_the_recipe_on_the_card_is_the_winners(delivered: Path) -> None:
     write_cards(delivered)
-    winner = Run(delivered).winner
+    winner = RunData(delivered).winner
     assert winner is not None
     weights = [line for line in dump(winner.recipe).splitlines() if "weight" in line]
     text = (delivered / "best" / "model" / "README.md").read_text()

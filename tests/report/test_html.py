@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from evomerge import Run
 from evomerge.files.small_files import write_text
 from evomerge.report.html import SCRIPTS, render
 from evomerge.report.page_json import payload
+from evomerge.report.run_data import RunData
 
 
 @pytest.fixture(scope="module")
 def page(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(render(payload(Run(finished), {("sql", "sql_001"): "<b>Which</b> </script> question?"})))
+    file.write_text(render(payload(RunData(finished), {("sql", "sql_001"): "<b>Which</b> </script> question?"})))
     return file
 
 
@@ -30,7 +30,7 @@ def in_order(browser: Any) -> bool:
     return bool(browser.js("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
-def searched(run: Run) -> int:
+def searched(run: RunData) -> int:
     """A member of the front that is neither winner nor anchor."""
     assert run.winner is not None
     return next(t.number for t in run.front_trials if t.label is None and t.number != run.winner.number)
@@ -52,20 +52,20 @@ def test_hostile_answers_cannot_leave_the_data(page: Path, fabricate: ModuleType
 
 
 def test_placeholders_in_the_data_are_left_alone(finished: Path) -> None:
-    data = payload(Run(finished))
+    data = payload(RunData(finished))
     data["samples"][0]["item"] = "@SCRIPT@ @STYLE@ @DATA@"
     assert "@SCRIPT@ @STYLE@ @DATA@" in render(data)
 
 
 def test_half_a_character_does_not_cost_the_page(finished: Path, tmp_path: Path) -> None:
-    data = payload(Run(finished), {("sql", "sql_001"): json.loads('"which \\ud83d?"')})
+    data = payload(RunData(finished), {("sql", "sql_001"): json.loads('"which \\ud83d?"')})
     write_text(tmp_path / "report.html", render(data))
     text = (tmp_path / "report.html").read_text().split('id="data">')[1].split("</script>")[0]
     assert any(sample["question"] == "which \ud83d?" for sample in json.loads(text)["samples"])
 
 
 def test_numbers_that_json_lacks(finished: Path) -> None:
-    data = payload(Run(finished))
+    data = payload(RunData(finished))
     data["points"][0]["min_retention"] = float("nan")
     text = render(data).split('id="data">')[1].split("</script>")[0]
     assert json.loads(text)["points"][0]["min_retention"] is None
@@ -83,7 +83,7 @@ def test_scripts_put_nothing_in_as_html() -> None:
 def test_everything_is_drawn(page: Path, finished: Path, browser: Any, width: int, dark: bool) -> None:
     browser.open(page, width=width, dark=dark)
     assert in_order(browser)
-    run = Run(finished)
+    run = RunData(finished)
     browser.js("document.querySelector('#axes select').value = '0'")
     browser.js("document.querySelector('#axes select').dispatchEvent(new Event('change'))")
     count = "document.querySelectorAll('{}').length"
@@ -120,7 +120,7 @@ def test_no_foreign_script_runs(page: Path, browser: Any, tmp_path: Path) -> Non
 
 def test_pointing_shows_the_recipe_everywhere(page: Path, finished: Path, browser: Any) -> None:
     browser.open(page)
-    run = Run(finished)
+    run = RunData(finished)
     number = searched(run)
     browser.hover(f'#planes [data-id="{number}"].dot')
     assert browser.js(f"document.querySelectorAll('#planes .dot.hot[data-id=\"{number}\"]').length") == 3
@@ -136,7 +136,7 @@ def test_pointing_shows_the_recipe_everywhere(page: Path, finished: Path, browse
 
 def test_a_click_copies_the_merge_command(page: Path, finished: Path, browser: Any) -> None:
     browser.open(page)
-    run = Run(finished)
+    run = RunData(finished)
     number = searched(run)
     browser.click(f'#planes [data-id="{number}"].dot')
     browser.wait("!document.getElementById('toast').hidden")
@@ -164,7 +164,7 @@ def test_a_bound_fades_what_misses_it(page: Path, finished: Path, browser: Any) 
     browser.open(page)
     browser.drag("#strands .grip", up=120)
     bound = float(browser.js("document.querySelector('#strands .grip').getAttribute('aria-valuenow')")) / 100
-    run = Run(finished)
+    run = RunData(finished)
     missing = {t.number for t in run.scored if t.scores["sql"].mean < bound - 0.001}
     assert 0 < len(missing) < len(run.scored)
     faded = browser.js("[...new Set([...document.querySelectorAll('#front .faded')].map(e => Number(e.dataset.id)))]")
@@ -203,7 +203,7 @@ def test_any_number_of_tasks_is_drawn(
     for task in MANY[3:]:
         monkeypatch.setitem(fabricate.BEST, task, 0.5)
         monkeypatch.setitem(fabricate.BASE, task, 0.1)
-    run = Run(fabricate.fabricate(tmp_path / "run", budget=max(9, 6 + len(tasks)), tasks=tasks, failures=0))
+    run = RunData(fabricate.fabricate(tmp_path / "run", budget=max(9, 6 + len(tasks)), tasks=tasks, failures=0))
     file = tmp_path / "report.html"
     file.write_text(render(payload(run)))
     for width in (1200, 360):
@@ -225,7 +225,7 @@ def test_any_number_of_tasks_is_drawn(
 
 def test_an_interrupted_run_is_drawn(interrupted: Path, tmp_path: Path, browser: Any) -> None:
     file = tmp_path / "report.html"
-    file.write_text(render(payload(Run(interrupted))))
+    file.write_text(render(payload(RunData(interrupted))))
     browser.open(file, width=360)
     assert in_order(browser)
     assert browser.js("document.getElementById('headline').textContent") == "No winner yet"

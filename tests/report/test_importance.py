@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evomerge import Run
 from evomerge.report import importance
 from evomerge.report.importance import importances
+from evomerge.report.run_data import RunData
 from evomerge.types import ItemScore, Trial
 
 
 @pytest.fixture
 def trials(finished: Path) -> list[Trial]:
     """60 searched candidates: the score on sql falls with the distance of ``scale`` from 0.5; all else is noise."""
-    template = next(t for t in Run(finished).scored if t.label is None)
+    template = next(t for t in RunData(finished).scored if t.label is None)
     draw = np.random.default_rng(1)
     found = []
     for number in range(60):
@@ -33,7 +33,7 @@ def trials(finished: Path) -> list[Trial]:
 
 
 def of_trials(folder: Path, trials: list[Trial]) -> tuple[int, list[importance.Importance]]:
-    run = Run(folder)
+    run = RunData(folder)
     run.records = tuple(trials)
     return importances(run)
 

@@ -12,10 +12,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from evomerge import Run
 from evomerge.recipes import load
 from evomerge.report.figures import draw_front
 from evomerge.report.page_json import payload
+from evomerge.report.results import results
+from evomerge.report.run_data import RunData
+from evomerge.report.run_frames import front_frame, trials_frame
 from evomerge.report.shown_data import points, weights
 from evomerge.report.tables import markdown
 from evomerge.report.verdict import verdict
@@ -31,9 +33,9 @@ def written(finished: Path) -> Path:
 
 
 def test_front_files_agree_with_the_run(written: Path) -> None:
-    run = Run(written)
+    run = RunData(written)
     table = pd.read_csv(written / "pareto.csv")
-    assert list(table["number"]) == list(run.front()["number"])
+    assert list(table["number"]) == list(front_frame(trials_frame(run))["number"])
     content = json.loads((written / "pareto.json").read_text())
     for member in content["front"]:
         recipe = load(written / member["recipe"])
@@ -59,7 +61,7 @@ def test_a_figure_that_shows_a_part_says_so(
     for task in tasks:
         monkeypatch.setitem(fabricate.BEST, task, 0.5)
         monkeypatch.setitem(fabricate.BASE, task, 0.1)
-    run = Run(fabricate.fabricate(tmp_path / "run", budget=7, tasks=tasks, finished=False))
+    run = RunData(fabricate.fabricate(tmp_path / "run", budget=7, tasks=tasks, finished=False))
     figure = draw_front(run)
     assert len(figure.axes) == 6 and "6 of 10 pairs of objectives" in figure.get_suptitle()
 
@@ -75,7 +77,7 @@ def test_the_report_is_rebuilt_byte_for_byte(written: Path, tmp_path: Path) -> N
 
 
 def test_points_and_weights_are_those_of_the_trials(written: Path) -> None:
-    run = Run(written)
+    run = RunData(written)
     found = points(run)
     assert [p.number for p in found] == [t.number for t in run.scored]
     assert sum(p.winner for p in found) == 1
@@ -86,17 +88,18 @@ def test_points_and_weights_are_those_of_the_trials(written: Path) -> None:
 
 
 def test_markdown_has_a_line_per_model(written: Path) -> None:
-    run = Run(written)
-    lines = markdown(run).strip().splitlines()
-    assert len(lines) == 2 + len(run.table())
+    run = RunData(written)
+    lines = markdown(results(run)).strip().splitlines()
+    assert len(lines) == 2 + len(results(run).rows)
     assert lines[0] == "|  | sql | code | json | smallest retention | humaneval |"
     assert len({line.count("|") for line in lines}) == 1
     assert lines[-1].startswith("| **winner** | **")
 
 
 def test_the_verdict_follows_the_interval(written: Path) -> None:
-    run = Run(written)
-    said, comparison = verdict(run), run.results.comparison
+    run = RunData(written)
+    table = results(run)
+    said, comparison = verdict(run, table), table.comparison
     assert comparison is not None
     gap = comparison.difference
     assert said.better == ("yes" if gap.low > 0 else "maybe" if gap.mean > 0 else "no")
@@ -111,12 +114,13 @@ def test_the_verdict_names_no_specialist_where_there_is_none(finished: Path, tmp
     for task in config["tasks"].values():
         task["expert"] = None
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
-    said = verdict(Run(tmp_path / "run"))
+    run = RunData(tmp_path / "run")
+    said = verdict(run, results(run))
     assert "it scores " in said.detail and "specialist" not in said.detail
 
 
 def test_a_specialist_keeps_all_of_its_own_task_at_most(written: Path) -> None:
-    rows = {row.label: row for row in Run(written).results.rows}
+    rows = {row.label: row for row in results(RunData(written)).rows}
     for task in ("sql", "code", "json"):
         kept = rows[f"expert:{task}"].retention
         assert kept is not None and kept.mean <= 1.0
@@ -133,7 +137,7 @@ def test_summary_says_where_things_are(written: Path) -> None:
 def test_an_interrupted_run_has_a_report(interrupted: Path) -> None:
     page = write_report(interrupted)
     assert "No winner yet" in page.read_text()
-    assert payload(Run(interrupted))["commands"] == []
+    assert payload(RunData(interrupted))["commands"] == []
     out = io.StringIO()
     print_summary(interrupted, Console(file=out, width=120))
     assert "5 of 5 candidates are scored" in out.getvalue()

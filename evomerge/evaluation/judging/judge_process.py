@@ -24,7 +24,7 @@ _START_SECONDS = 120.0  # an interpreter's start and its imports, on a machine a
 _END_SECONDS = 5.0  # for the process to end by itself once nobody asks
 
 _START = "import json, sys; a = json.loads(sys.argv[1]); sys.path[:0] = a['path']; \
-from evomerge.evaluation import judge_server; judge_server.main(sys.argv[1])"
+from evomerge.evaluation.judging import judge_server; judge_server.main(sys.argv[1])"
 
 
 class JudgeFailed(Exception):
