@@ -1,10 +1,10 @@
-"""The search loop: steady state, durable first, never a recipe twice."""
+"""Search loop: keep every worker busy, make outcomes durable before the sampler sees them, score no recipe twice."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -61,6 +61,7 @@ def run_search(
     seed: int = 0,
     listener: Listener | None = None,
     *,
+    options: Any = None,
     runaway: float | None = None,
     ahead: int = 1,
     identity: Mapping[str, Any] | None = None,
@@ -74,6 +75,9 @@ def run_search(
     With one worker the seed alone decides the sequence of trials, also over killed and resumed runs: each proposal is
     made when the same trials have been told. Several workers finish in an order that time decides.
 
+    Args:
+        options: an object of the sampler's ``options`` class; None: its defaults.
+
     Returns:
         All finished trials of the store.
 
@@ -84,7 +88,15 @@ def run_search(
     if budget < 1:
         raise UserError(f"search.budget must be at least 1, got {budget}: choose a number, for example 40")
     begin_run(store, space, objectives, sampler, identity)
-    search = _Search(pool, space, store, tuple(objectives), sampler, seed, ahead, runaway, listener or Silence())
+    kind = SAMPLERS[sampler]
+    chosen = kind.options() if options is None else options
+
+    def build(setup: SamplerSetup) -> optuna.samplers.BaseSampler:
+        return kind.build(setup, chosen)
+
+    search = _Search(
+        pool, space, store, tuple(objectives), kind.scalar, build, seed, ahead, runaway, listener or Silence()
+    )
     return search.run(budget)
 
 
@@ -97,7 +109,8 @@ class _Search:
         space: Space,
         store: Store,
         objectives: tuple[Objective, ...],
-        sampler: str,
+        scalar: bool,
+        build: Callable[[SamplerSetup], optuna.samplers.BaseSampler],
         seed: int,
         ahead: int,
         runaway: float | None,
@@ -115,7 +128,7 @@ class _Search:
 
         anchors = space.anchors()
         self._anchors = len(anchors)
-        self._kind, self._seed = SAMPLERS[sampler], seed
+        self._scalar, self._build, self._seed = scalar, build, seed
         # When the last anchor is asked for, up to depth - 1 of them are still running.
         self._startup = max(2, len(anchors) - self._depth)
         self._left_over = deque(self._whole(store.unfinished()))
@@ -187,20 +200,23 @@ class _Search:
 
     def _ask(self) -> Proposal:
         turn = self._store.proposals()
-        # Not the seed alone: a sampler that is built anew would draw again what it drew.
+        # The turn is mixed in: a sampler built anew from the seed alone would draw the same numbers each time.
         mixed = int.from_bytes(hashlib.sha256(f"{self._seed} {turn}".encode()).digest()[:4], "big")
         if self._store.repeats() >= _RANDOM_AFTER:
             return self._store.ask(optuna.samplers.RandomSampler(seed=mixed), self._distributions)
-        setup = SamplerSetup(mixed, self._startup, len(self._distributions), turn)
+        setup = SamplerSetup(self._seed, mixed, turn, self._anchors, self._startup, self._distributions)
         with quiet():
-            sampler = self._kind.build(setup)
+            sampler = self._build(setup)
         return self._store.ask(sampler, self._distributions)
 
     def _whole(self, proposals: Sequence[Proposal]) -> Iterator[Proposal]:
-        """Those that have all their parameters; the others are abandoned, to be asked for again."""
+        """Proposals with all their parameters. An anchor that a killed process had begun is completed, so that the
+        anchors keep their order; another proposal is abandoned, and the sampler makes it again."""
         for proposal in proposals:
             if proposal.params.keys() == self._distributions.keys():
                 yield proposal
+            elif proposal.label is not None:
+                yield self._store.complete(proposal.number, self._distributions)
             else:
                 self._store.abandon(proposal.number)
 
@@ -239,7 +255,7 @@ class _Search:
         if trial.error is not None:
             return None
         scores = score_matrix([trial.scores], self._objectives)
-        if not self._kind.scalar:
+        if not self._scalar:
             return [float(loss) for loss in 1.0 - scores[0]]
         known = with_references(self._objectives, self._store.trials())
         return [float(tchebycheff(retentions(scores, references(known)))[0])]

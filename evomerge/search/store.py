@@ -211,6 +211,15 @@ class Store:
             if "outcome" not in trial.user_attrs
         ]
 
+    def complete(self, number: int, space: Mapping[str, BaseDistribution]) -> Proposal:
+        """Finish :meth:`ask` for an enqueued proposal whose process was killed in it."""
+        trial_id = self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        with quiet():
+            trial = optuna.Trial(self.study, trial_id)
+            for name, distribution in space.items():
+                trial._suggest(name, distribution)  # as Study.ask does; gives what was enqueued
+        return Proposal(number, trial.params, trial.user_attrs.get("label"))
+
     def abandon(self, number: int) -> None:
         """A proposal that a killed process did not get to the end of: it counts as never made."""
         self.study.tell(number, state=TrialState.FAIL)

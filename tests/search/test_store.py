@@ -9,6 +9,7 @@ from toy_space import ToySpace
 from evomerge.errors import UserError
 from evomerge.search.distributions import distributions, on_grid
 from evomerge.search.samplers import SAMPLERS, SamplerSetup
+from evomerge.search.samplers.base import NoOptions
 from evomerge.search.store import Proposal, Store
 from evomerge.search.tables import write_tables
 from evomerge.types import Candidate, Done, ItemScore
@@ -29,8 +30,9 @@ def begun(folder) -> Store:
 
 
 def ask(store: Store) -> Candidate:
-    sampler = SAMPLERS["random"].build(SamplerSetup(store.proposals(), 2, 3))
-    candidate = candidate_of(store.ask(sampler, distributions(SPACE.parameters)))
+    searched, turn = distributions(SPACE.parameters), store.proposals()
+    sampler = SAMPLERS["random"].build(SamplerSetup(0, turn, turn, 0, 2, searched), NoOptions())
+    candidate = candidate_of(store.ask(sampler, searched))
     store.accept(candidate)
     return candidate
 

@@ -1,4 +1,10 @@
-"""Samplers by name: one module each; importing it registers it in :data:`evomerge.search.samplers.base.SAMPLERS`."""
+"""Samplers by name: one module each, registered in :data:`SAMPLERS` when it is imported.
+
+- ``base``: what a sampler plug-in declares.
+- ``gp``: Gaussian processes, the default.
+- ``cmaes``, ``nsga2``, ``tpe``: evolution strategy, genetic algorithm, Parzen estimators.
+- ``random``, ``qmc``: uniform draws, and a Sobol' sequence that covers the space evenly.
+"""
 
 from evomerge.search.samplers.base import SAMPLERS, SamplerKind, SamplerSetup
 

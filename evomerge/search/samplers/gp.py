@@ -1,4 +1,4 @@
-"""Gaussian processes: the default up to a few hundred trials."""
+"""Gaussian processes, the default: proposals alternate between extending the front and balancing the tasks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from evomerge.search.pareto import retentions, tchebycheff
-from evomerge.search.samplers.base import SAMPLERS, SamplerKind, SamplerSetup
+from evomerge.search.samplers.base import SAMPLERS, NoOptions, SamplerKind, SamplerSetup
 
 
 class FrontAndBalance(BaseSampler):
-    """Proposals that widen the front and proposals that balance it, in turn.
+    """Alternates between proposals that extend the Pareto front and proposals that balance the tasks.
 
     Expected hypervolume improvement alone spends most of a small budget on the front's ends, where one skill is paid
-    for with another. Every second proposal therefore has the expected improvement of one number, the augmented
-    Tchebycheff loss of the retentions (as in ParEGO, doi:10.1109/TEVC.2005.851274), which is what the winner is chosen
-    by. What a score is retained of is the best score that any trial has on that objective.
+    for with another. Every second proposal therefore maximises the expected improvement of one number, the augmented
+    Tchebycheff loss of the retentions (as in ParEGO, doi:10.1109/TEVC.2005.851274), since the search chooses its
+    winner by that number. Retention is measured against the best score any trial has reached on that objective.
     """
 
     def __init__(self, setup: SamplerSetup) -> None:
@@ -75,4 +75,8 @@ def _copy(trial: FrozenTrial, loss: float | None) -> FrozenTrial:
     )
 
 
-SAMPLERS.register("gp")(SamplerKind(FrontAndBalance))
+def build(setup: SamplerSetup, options: NoOptions) -> BaseSampler:
+    return FrontAndBalance(setup)
+
+
+SAMPLERS.register("gp")(SamplerKind(build))

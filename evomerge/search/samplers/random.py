@@ -1,13 +1,13 @@
-"""Uniform draws: what every other sampler has to beat."""
+"""Uniform draws: the baseline that every other sampler has to beat."""
 
 from __future__ import annotations
 
 import optuna
 
-from evomerge.search.samplers.base import SAMPLERS, SamplerKind, SamplerSetup
+from evomerge.search.samplers.base import SAMPLERS, NoOptions, SamplerKind, SamplerSetup
 
 
-def build(setup: SamplerSetup) -> optuna.samplers.BaseSampler:
+def build(setup: SamplerSetup, options: NoOptions) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=setup.seed)
 
 
