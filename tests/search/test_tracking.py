@@ -6,7 +6,8 @@ import json
 import math
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from evomerge.search.base import Silence
 from evomerge.search.loop import run_search
 from evomerge.search.progress import progress
 from evomerge.search.store import Store
-from evomerge.search.tracking.base import TRACKERS, TrackingSetup
+from evomerge.search.tracking.base import TRACKERS, TRIAL, Sink, TrackerKind, TrackingSetup
 from evomerge.search.tracking.listener import with_tracking
 
 SPACE = ToySpace(methods=("linear", "raises"))
@@ -127,8 +128,67 @@ def test_an_unknown_tracker_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "study.journal").exists()
 
 
-@pytest.mark.parametrize("kind", list(TRACKERS))
+@pytest.mark.parametrize("kind", [name for name in TRACKERS if TRACKERS[name].package])
 def test_a_missing_package_is_named_with_its_cure(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=rf"needs the package {kind}: pip install evomerge\[{kind}\]"):
+    package = TRACKERS[kind].package
+    cure = rf"pip install evomerge\[{package}\]"
+    with pytest.raises(UserError, match=f"tracking={kind} needs the package {package}: {cure}"):
         search(tmp_path, kind, 3)
+
+
+def check_each_trial_once(kind: str, folder: Path) -> None:
+    """Over resumed runs a tracker gets each trial once, at its own step; and it knows afterwards which it has."""
+    written: list[tuple[int, int]] = []
+    original = TRACKERS[kind]
+
+    def build(setup: TrackingSetup) -> Sink:
+        sink = original.build(setup)
+        write = sink.write
+
+        def noted(step: int, values: Mapping[str, float]) -> None:
+            write(step, values)
+            written.append((step, int(values[TRIAL])))
+
+        sink.write = noted
+        return sink
+
+    TRACKERS._items[kind] = replace(original, build=build)
+    try:
+        search(folder, kind, 7)
+        search(folder, "none", 9)  # two trials that no tracker was told of
+        trials = search(folder, kind, 12)
+        search(folder, kind, 12)
+    finally:
+        TRACKERS._items[kind] = original
+    assert written == [(n + 1, trial.number) for n, trial in enumerate(trials)], f"{kind}: {written}"
+    sink = original.build(TrackingSetup(folder, "toy"))
+    assert list(sink.numbers()) == [trial.number for trial in trials]
+
+
+@pytest.mark.parametrize("kind", list(TRACKERS))
+def test_each_trial_once(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    check_each_trial_once(kind, tmp_path)
+
+
+class Forgetful:
+    """A tracker that keeps its metrics and forgets which trials it has."""
+
+    def numbers(self) -> list[int]:
+        return []
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_tracker_that_repeats_trials_is_found(tmp_path: Path) -> None:
+    TRACKERS.register("forgetful")(TrackerKind(lambda setup: Forgetful()))
+    try:
+        with pytest.raises(AssertionError, match="forgetful"):
+            check_each_trial_once("forgetful", tmp_path)
+    finally:
+        del TRACKERS._items["forgetful"]

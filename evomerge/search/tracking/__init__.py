@@ -1,1 +1,6 @@
-"""A search's metrics in TensorBoard or W&B: one module each; importing it registers it."""
+"""Send a search's metrics to TensorBoard or W&B: one tracker a module, registered when it is imported.
+
+- ``base``: what a tracker plug-in declares.
+- ``listener``: tells the chosen tracker of each finished trial.
+- ``tensorboard``, ``wandb``: the trackers.
+"""

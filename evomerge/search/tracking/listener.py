@@ -1,4 +1,4 @@
-"""The listener that sends a search's metrics to a sink, each finished trial once over all runs of a folder."""
+"""Send a search's metrics to a tracker: each finished trial once, over all runs of a folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from evomerge.search.base import Listener
 from evomerge.search.progress import progress, trial_retention
-from evomerge.search.tracking.base import TRACKERS, TRIAL, Sink, TrackingSetup
+from evomerge.search.tracking.base import TRIAL, Sink, TrackingSetup, open_sink
 from evomerge.types import Candidate, Objective, Trial
 
 
@@ -16,7 +16,7 @@ def with_tracking(listener: Listener, kind: str, setup: TrackingSetup) -> Listen
     Raises:
         UserError: unknown kind, or its package or login is missing.
     """
-    return listener if kind == "none" else Both(listener, Tracked(TRACKERS[kind](setup)))
+    return listener if kind == "none" else Both(listener, Tracked(open_sink(kind, setup)))
 
 
 class Tracked:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evomerge.errors import UserError
-from evomerge.search.tracking.base import TRACKERS, TRIAL, Sink, TrackingSetup
+from evomerge.search.tracking.base import TRACKERS, TRIAL, Sink, TrackerKind, TrackingSetup
 
 
-@TRACKERS.register("tensorboard")
-def tensorboard(setup: TrackingSetup) -> Sink:
-    """
-    Raises:
-        UserError: the package is not installed.
-    """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise UserError("tracking=tensorboard needs the package tensorboard: pip install evomerge[tensorboard]")
+def build(setup: TrackingSetup) -> Sink:
     return TensorBoard(setup.folder / "tensorboard")
 
 
@@ -54,3 +45,6 @@ class TensorBoard:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+TRACKERS.register("tensorboard")(TrackerKind(build, package="tensorboard"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -10,17 +9,14 @@ from typing import Any
 
 from evomerge.errors import UserError
 from evomerge.files.small_files import write_text
-from evomerge.search.tracking.base import TRACKERS, TRIAL, Sink, TrackingSetup
+from evomerge.search.tracking.base import TRACKERS, TRIAL, Sink, TrackerKind, TrackingSetup
 
 
-@TRACKERS.register("wandb")
-def wandb(setup: TrackingSetup) -> Sink:
+def build(setup: TrackingSetup) -> Sink:
     """
     Raises:
-        UserError: the package is not installed, or there is no login for its online mode.
+        UserError: there is no login for its online mode.
     """
-    if importlib.util.find_spec("wandb") is None:
-        raise UserError("tracking=wandb needs the package wandb: pip install evomerge[wandb]")
     import wandb
 
     mode = wandb.setup().settings.mode
@@ -74,3 +70,6 @@ class WandB:
         except wandb.errors.Error as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"tracking=wandb: W&B cannot start ({reason}): check it, or WANDB_MODE=offline") from error
+
+
+TRACKERS.register("wandb")(TrackerKind(build, package="wandb"))
