@@ -1,4 +1,4 @@
-"""How adapters become one adapter, as YAML.
+"""Read a recipe that combines adapters into one adapter.
 
     combine: ties_svd              # a combination type of PEFT
     adapters:
@@ -28,7 +28,7 @@ from typing import Literal, cast
 
 from evomerge.errors import UserError, nearest
 from evomerge.recipes.yaml_files import located, parse_documents, read_documents
-from evomerge.recipes.yaml_nodes import Node, finite_number
+from evomerge.recipes.yaml_nodes import Node
 
 TYPES = (
     "cat",
@@ -109,7 +109,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class CombineRecipe:
-    """A file: a combination, and what is written.
+    """A combination, and how its result is stored.
 
     Attributes:
         base: model name of the base; None: the one that the adapters name.
@@ -176,7 +176,7 @@ def _combination(node: Node, folder: Path | None, prefix: str) -> Combination:
     found = Combination(
         kind,
         entries,
-        _number(node["density"]) if "density" in node else None,
+        node["density"].number() if "density" in node else None,
         cast(_Majority, node["majority_sign"].optional_text() or "total"),
         node["rank"].whole() if "rank" in node else None,
     )
@@ -201,7 +201,7 @@ def _check(found: Combination, node: Node) -> None:
 def _entry(node: Node, folder: Path | None, prefix: str) -> AdapterEntry:
     node.mapping(("name", "model", "weight"), ("model", "weight"), "an adapter")
     model, name = node["model"], node["name"].optional_text()
-    weight = _number(node["weight"])
+    weight = node["weight"].number()
     if isinstance(model.value, dict):
         if name is None:
             node.refuse("a combination in the place of a model needs the key 'name'")
@@ -210,10 +210,3 @@ def _entry(node: Node, folder: Path | None, prefix: str) -> AdapterEntry:
         return AdapterEntry(prefix + name, _combination(inner, folder, f"{prefix}{name}/"), weight)
     path = model.text()
     return AdapterEntry(prefix + (name or Path(path.rstrip("/")).name), located(path, folder), weight)
-
-
-def _number(node: Node) -> float:
-    found = finite_number(node.value)
-    if found is None:
-        node.refuse(f"this must be a finite number, got {node.kind}")
-    return found

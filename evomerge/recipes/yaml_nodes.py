@@ -1,4 +1,4 @@
-"""A YAML node together with its place in the file, so that every complaint names file and key."""
+"""Check a YAML value together with its place in the file: every error names file and key."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ class Node:
     key: str = ""
 
     @property
+    def name(self) -> str:
+        """The last key of the path, ``this`` for a whole document or an entry of a list."""
+        last = self.key.rpartition(".")[2]
+        return "this" if not last or last.endswith("]") else last
+
+    @property
     def where(self) -> str:
         return f"{self.file}: {self.key}" if self.key else self.file
 
@@ -40,13 +46,21 @@ class Node:
     def __getitem__(self, key: str) -> Node:
         return Node(self.value.get(key), self.file, f"{self.key}.{key}" if self.key else key)
 
-    def mapping(self, known: Sequence[str], needed: Sequence[str] = (), what: str = "this") -> Node:
-        """The node itself when it is a mapping with no unknown and all needed keys."""
+    def mapping(self, known: Sequence[str], needed: Sequence[str] = (), what: str = "this", whose: str = "") -> Node:
+        """The node itself when it is a mapping with no unknown and all needed keys.
+
+        Args:
+            known: keys that it may have.
+            needed: keys that it must have.
+            what: what errors call it.
+            whose: what gives it these keys (``" for ties"``), for the error about an unknown one.
+        """
         if not isinstance(self.value, dict):
             self.refuse(f"{what} must be a mapping with the keys {', '.join(known)}, got {self.kind}")
         for key in self.value:
             if key not in known:
-                self.refuse(f"unknown key '{key}': {nearest(str(key), known)}")
+                hint = nearest(str(key), known) if known else "there are none"
+                self.refuse(f"unknown key '{key}'{whose}: {hint}")
         for key in needed:
             if key not in self:
                 self.refuse(f"{what} needs the key '{key}'")
@@ -57,19 +71,19 @@ class Node:
         if self.value is None:
             return []
         if not isinstance(self.value, dict):
-            self.refuse(f"this must be a mapping, got {self.kind}")
+            self.refuse(f"{self.name} must be a mapping, got {self.kind}")
         return [(str(key), Node(value, self.file, f"{self.key}.{key}")) for key, value in self.value.items()]
 
     def items(self) -> list[Node]:
         """Nodes of a list that is not empty."""
         if not isinstance(self.value, list) or not self.value:
-            self.refuse(f"this must be a list, got {self.kind}")
+            self.refuse(f"{self.name} must be a list, got {self.kind}")
         return [Node(value, self.file, f"{self.key}[{number}]") for number, value in enumerate(self.value)]
 
     def text(self) -> str:
         if isinstance(self.value, str) and self.value:
             return self.value
-        self.refuse(f"this must be a text, got {self.kind}")
+        self.refuse(f"{self.name} must be a text, got {self.kind}")
 
     def optional_text(self) -> str | None:
         return None if self.value is None else self.text()
@@ -77,12 +91,20 @@ class Node:
     def whole(self) -> int:
         if isinstance(self.value, int) and not isinstance(self.value, bool):
             return self.value
-        self.refuse(f"this must be a whole number, got {self.kind}")
+        self.refuse(f"{self.name} must be a whole number, got {self.kind}")
+
+    def number(self) -> float:
+        """A finite number; a text may be one."""
+        found = finite_number(self.value)
+        if found is None:
+            wanted = "a number" if isinstance(self.value, str) else "a finite number"
+            self.refuse(f"{self.name} must be {wanted}, got {self.kind}")
+        return found
 
     def switch(self) -> bool:
         if isinstance(self.value, bool):
             return self.value
-        self.refuse(f"this must be true or false, got {self.kind}")
+        self.refuse(f"{self.name} must be true or false, got {self.kind}")
 
     @property
     def kind(self) -> str:

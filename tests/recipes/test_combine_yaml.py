@@ -84,7 +84,7 @@ def test_the_types_say_what_they_use():
         ),
         (("density: 0.5", ""), "ties_svd needs the key 'density'"),
         (("density: 0.5", "density: 1.5"), r"density must be in \(0, 1\], got 1.5 .*: density"),
-        (("density: 0.5", "density: half"), "finite number, got 'half' .*: density"),
+        (("density: 0.5", "density: half"), "density must be a number, got 'half' .*: density"),
         (("density: 0.5", "densty: 0.5"), "unknown key 'densty': did you mean 'density'"),
         (("frequency", "sum"), "majority_sign must be total or frequency, got 'sum' .*: majority_sign"),
         (("rank: 16", "rank: 0"), "rank must be at least 1, got 0"),

@@ -109,15 +109,31 @@ def test_model_paths_are_looked_up_beside_the_recipe_first(tmp_path, monkeypatch
         ("org/code@v1", "adapters/sql", "experts 'sql' and 'code' are one model, adapters/sql: give each its own"),
         ("org/code@v1", "org/base", "expert 'code' is the base itself, from which it differs in nothing"),
         ("seed: 3", "---\nseed: 3", "a recipe is one YAML document, got 2: write a file for each (r.yaml)"),
-        ("seed: 3", "parameters: ''", "parameters must be a mapping, got '' (r.yaml: parameters)"),
+        (
+            "seed: 3",
+            "parameters: ''",
+            "parameters must be a mapping with the keys average, rescale, scale, got '' (r.yaml: parameters)",
+        ),
         ("seed: 3", "modifiers: 0", "modifiers must be a mapping, got 0 (r.yaml: modifiers)"),
-        ("seed: 3", "modifiers: {lines: false}", "a modifier is a mapping of its parameters, got False"),
-        ("seed: 3", "parameters: 4", "parameters must be a mapping, got 4 (r.yaml: parameters)"),
+        (
+            "seed: 3",
+            "modifiers: {lines: false}",
+            "a modifier must be a mapping with the keys alpha, beta, got False (r.yaml: modifiers.lines)",
+        ),
+        (
+            "seed: 3",
+            "parameters: 4",
+            "parameters must be a mapping with the keys average, rescale, scale, got 4 (r.yaml: parameters)",
+        ),
         ("seed: 3", "parameters: {average: mean}", "unknown average 'mean'"),
         ("method: ties", "method: tie", "unknown merge method 'tie': did you mean 'ties'?"),
         ("method: ties", "method: TIES", "unknown merge method 'TIES': did you mean 'ties'?"),
         ("method: ties", "method: [ties]", "method must be a text, got a list (r.yaml: method)"),
-        ("method: ties", "", "a recipe needs the key 'method' (r.yaml)"),
+        (
+            "method: ties",
+            "",
+            "a recipe needs the key 'method', got base, experts, seed, dtype: a mergekit file has the key merge_method",
+        ),
         ("base: org/base", "base:", "base must be a text, got nothing (r.yaml: base)"),
         ("base: org/base", "base: {}", "base must be a text, got a mapping (r.yaml: base)"),
         ("name: code, ", "", "an expert needs the key 'name' (r.yaml: experts[1])"),
@@ -128,7 +144,7 @@ def test_model_paths_are_looked_up_beside_the_recipe_first(tmp_path, monkeypatch
         ("weight: 0.3", "weight: [1, 2, 3]", "weight needs one number or 3"),
         ("dtype: float32", "dtype: fp8", "dtype must be one of bfloat16, float16, float32, got 'fp8' (r.yaml: dtype)"),
         ("dtype: float32", "dtype: [", "r.yaml is not valid YAML, line"),
-        ("method: ties", "merge_method: ties", "r.yaml is a mergekit recipe (key merge_method), which is not read yet"),
+        ("method: ties", "merge_method: ties", "this is a mergekit file (key merge_method), wanted a recipe"),
     ],
 )
 def test_mistakes(old, new, message):
@@ -159,7 +175,7 @@ def test_a_text_too_long_to_be_a_path_is_a_name(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "- a", "just a text", "3"])
 def test_not_a_mapping(text):
-    with pytest.raises(UserError, match="a recipe is a mapping with the keys base, method, experts"):
+    with pytest.raises(UserError, match=r"a recipe must be a mapping with the keys base, method.*has the key merge_method"):
         parse(text)
 
 
