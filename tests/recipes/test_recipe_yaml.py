@@ -175,7 +175,7 @@ def test_a_text_too_long_to_be_a_path_is_a_name(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "- a", "just a text", "3"])
 def test_not_a_mapping(text):
-    with pytest.raises(UserError, match=r"a recipe must be a mapping with the keys base, method.*has the key merge_method"):
+    with pytest.raises(UserError, match=r"must be a mapping with the keys base, method.*has the key merge_method"):
         parse(text)
 
 
