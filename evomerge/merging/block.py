@@ -1,15 +1,16 @@
-"""One parameter of the base and all experts, read in blocks of rows."""
+"""What a merge method reads: one parameter of the base and of all experts, in blocks of rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
-from evomerge.merging.sparsify import Cut, MagnitudeIndex
+from evomerge.merging.magnitude_index import Cut, MagnitudeIndex
+from evomerge.merging.randomness import Randomness
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,22 @@ class Block:
     Attributes:
         start: flat position in the parameter of the block's first entry.
         base: shape (n, *rest); None where there is no base.
-        experts: shape (T, n, *rest): deltas or parameters, as the method takes them.
+        experts: shape (T, n, *rest): the experts' deltas, or their parameters where the method does not require a
+            base.
     """
 
     start: int
     base: Tensor | None
     experts: Tensor
 
+    def add_base(self, delta: Tensor | None) -> Tensor:
+        """Base plus ``delta`` (n, *rest), which is overwritten; None: a copy of the base."""
+        assert self.base is not None, "a method that adds to the base requires one"
+        return self.base.clone() if delta is None else delta.add_(self.base)
 
-class View(Protocol):
-    """One parameter, as often as a method needs to read it.
+
+class Parameter(Protocol):
+    """One parameter of the base and of T experts. A method may read it as often as it needs.
 
     Parameters of fewer than two dimensions are one block, so statistics along the last dimension always see whole
     rows. All tensors are float32, or float64 where an input is.
@@ -38,26 +45,33 @@ class View(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     @property
-    def experts(self) -> int: ...
+    def experts(self) -> int:
+        """T."""
+        ...
+
+    @property
+    def randomness(self) -> Randomness:
+        """Random numbers of this parameter; ``randomness.at(block.start)`` gives those of a block."""
+        ...
 
     def blocks(self) -> Iterator[Block]:
-        """All blocks, in order."""
+        """All blocks, in order. A block is valid until the next is asked for; it is not to be written to."""
         ...
 
     def cut(self, expert: int, k: int) -> Cut | None:
-        """What separates the k largest |delta| of this expert from the rest; None when all are kept."""
+        """The cut between the k largest |delta| of this expert and the rest; None when all are kept."""
         ...
 
 
 class Magnitudes:
-    """What is known of one delta's magnitudes: its index and the cuts made so far. Kept from candidate to candidate."""
+    """The index of one delta's magnitudes and the cuts made so far. The engine keeps it from candidate to candidate."""
 
     def __init__(self) -> None:
         self._index: MagnitudeIndex | None = None
         self._cuts: dict[int, Cut] = {}
 
     def cut(self, blocks: Callable[[], Iterable[Tensor]], k: int) -> Cut:
-        """The k largest, see :meth:`MagnitudeIndex.cut`; the blocks are read only when this is new."""
+        """The k largest, see :meth:`MagnitudeIndex.cut`; the blocks are read only for a new k."""
         if k not in self._cuts:
             if self._index is None:
                 self._index = MagnitudeIndex.build(blocks())
@@ -66,20 +80,20 @@ class Magnitudes:
 
 
 @dataclass(frozen=True)
-class InMemoryView:
-    """A parameter whose tensors are at hand.
+class InMemoryParameter:
+    """A parameter whose tensors are in memory.
 
     Attributes:
         base: any shape S, or None.
-        stack: shape (T, *S).
-        rows: rows to a block; default: everything is one block.
-        known: what is kept of each expert's delta, when somebody keeps it.
+        stack: shape (T, *S): deltas or parameters of the experts.
+        randomness: of this parameter; the default serves methods that draw nothing.
+        rows: rows of a block; default: everything is one block.
     """
 
     base: Tensor | None
     stack: Tensor
+    randomness: Randomness = field(default=Randomness(0, (), ""))
     rows: int | None = None
-    known: Sequence[Magnitudes] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,5 +115,25 @@ class InMemoryView:
     def cut(self, expert: int, k: int) -> Cut | None:
         if k >= self.stack[expert].numel():
             return None
-        known = self.known[expert] if self.known else Magnitudes()
-        return known.cut(lambda: (block.experts[expert] for block in self.blocks()), k)
+        return Magnitudes().cut(lambda: (block.experts[expert] for block in self.blocks()), k)
+
+
+def gather(parameter: Parameter) -> tuple[InMemoryParameter, Sequence[int]]:
+    """A parameter as one block in memory, and the rows of each block that it had."""
+    gathered: InMemoryParameter | None = None
+    rows: list[int] = []
+    for block in parameter.blocks():
+        if len(parameter.shape) < 2:
+            base = None if block.base is None else block.base.clone()
+            return InMemoryParameter(base, block.experts.clone(), parameter.randomness), (1,)
+        if gathered is None:
+            base = None if block.base is None else block.base.new_empty(parameter.shape)
+            stack = block.experts.new_empty((parameter.experts, *parameter.shape))
+            gathered = InMemoryParameter(base, stack, parameter.randomness)
+        part = slice(sum(rows), sum(rows) + block.experts.shape[1])
+        gathered.stack[:, part] = block.experts
+        if gathered.base is not None and block.base is not None:
+            gathered.base[part] = block.base
+        rows.append(block.experts.shape[1])
+    assert gathered is not None, "a parameter has at least one block"
+    return gathered, rows

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from evomerge.merging.block import View
+from evomerge.merging.block import Parameter
 from evomerge.merging.parameters import Range
 
 Negligible = Annotated[float, Range(1e-8, 1e-3, log=True, at_least=0.0, searched=False)]
@@ -41,14 +41,14 @@ def add_changed(base: Tensor, deltas: Tensor, weights: Tensor, epsilon: float, a
     return torch.where(count == 1.0, single, merged.div_(count.clamp_min_(1.0))).add_(base)
 
 
-def shared_and_alone(view: View, weights: Tensor, epsilon: float) -> list[tuple[int, int]]:
+def shared_and_alone(parameter: Parameter, weights: Tensor, epsilon: float) -> list[tuple[int, int]]:
     """Per expert how many entries it changed together with another one, and alone."""
-    found = torch.zeros(view.experts, 2, dtype=torch.int64)
-    for block in view.blocks():
+    counts = torch.zeros(parameter.experts, 2, dtype=torch.int64)
+    for block in parameter.blocks():
         each = list(changes(block.experts, weights, epsilon))
         if each:
             count = torch.stack([changed for _, _, changed in each]).sum(0)
             for t, _, changed in each:
                 alone = int(torch.count_nonzero((count == 1.0) & (changed != 0.0)))
-                found[t] += torch.tensor([int(torch.count_nonzero(changed)) - alone, alone])
-    return [(int(together), int(alone)) for together, alone in found]
+                counts[t] += torch.tensor([int(torch.count_nonzero(changed)) - alone, alone])
+    return [(int(together), int(alone)) for together, alone in counts]

@@ -27,7 +27,7 @@ class Range:
         at_least: valid values are not smaller than this.
         at_most: valid values are not greater than this.
         searched: the search draws it; else it keeps its default unless a recipe says otherwise.
-        whole: valid values are whole numbers.
+        whole: valid values, and so those that a search proposes, are whole numbers.
     """
 
     low: float
@@ -38,6 +38,11 @@ class Range:
     at_most: float = math.inf
     searched: bool = True
     whole: bool = False
+
+    def __post_init__(self) -> None:
+        assert not self.whole or (self.low == int(self.low) and self.high == int(self.high)), (
+            "whole ranges have whole ends"
+        )
 
     @property
     def valid(self) -> str:
@@ -113,7 +118,7 @@ def per_expert(values: PerExpert, experts: int) -> list[float]:
 
 # Options that several methods share: one name, one meaning.
 Density = Annotated[PerExpert, Range(0.05, 1.0, above=0.0, at_most=1.0)]
-"""Share of a delta's entries that are kept, per expert."""
+"""Fraction of a delta's entries that are kept, per expert."""
 
 Average = Annotated[str, Choice(("count", "weight", "sum"))]
 """What the sum of the agreeing experts' weighted deltas is divided by: their number (the TIES paper's disjoint mean),
@@ -124,14 +129,14 @@ Total = Annotated[str, Choice(("sum", "weight"))]
 below 1e-8; mergekit's ``normalize: true``)."""
 
 Gamma = Annotated[PerExpert, Range(0.0, 0.1, at_least=0.0, at_most=1.0, searched=False)]
-"""Share of a delta's entries, the largest, that are dropped as outliers, per expert."""
+"""Fraction of a delta's entries, the largest, that are dropped as outliers, per expert."""
 
 Epsilon = Annotated[PerExpert, Range(0.0, 0.3, at_least=0.0, at_most=1.0, searched=False)]
 """DELLA: an entry is kept with probability density - epsilon (smallest of its row) to density + epsilon (largest)."""
 
 Rescale = Annotated[str, Choice(("none", "density", "l1"))]
-"""How a thinned delta is scaled up again: not at all, by 1 / (probability to be kept) (DARE's and DELLA's papers), or
-to the L1 norm that it had (mergekit's ``rescale: true``; left as it is where a norm is below 1e-7)."""
+"""How a sparsified delta is rescaled: not at all, by 1 / (probability to be kept) (DARE's and DELLA's papers), or to
+the L1 norm that it had (mergekit's ``rescale: true``; left as it is where a norm is below 1e-7)."""
 
 Scale = Annotated[float, Range(0.3, 2.0, searched=False)]
 """Factor on the merged delta (lambda in TIES and mergekit). Not searched: the weights can say the same."""

@@ -37,11 +37,11 @@ class Randomness:
         return replace(self, start=start) if start != self.start else self
 
     def mask(self, expert: int, shape: tuple[int, ...] | torch.Size, density: float) -> Tensor:
-        """Bool of ``shape`` for the expert at this index: true with probability :func:`share` of ``density``.
+        """Bool of ``shape`` for the expert at this index: true with probability :func:`rounded_density` of ``density``.
 
         An entry is true where its uniform number is below the density, so masks are nested over densities.
         """
-        below = self._levels(expert, shape) <= round(share(density) * LEVELS) - 1
+        below = self._levels(expert, shape) <= round(rounded_density(density) * LEVELS) - 1
         return torch.from_numpy(below).view(tuple(shape))
 
     def uniform(self, expert: int, shape: tuple[int, ...] | torch.Size) -> Tensor:
@@ -59,6 +59,6 @@ class Randomness:
         return levels
 
 
-def share(density: float) -> float:
-    """The density that a mask really has: the nearest multiple of 1 / 65536, at least one."""
+def rounded_density(density: float) -> float:
+    """The density that a mask of this density has: the nearest multiple of 1 / 65536, at least one."""
     return max(1, round(density * LEVELS)) / LEVELS

@@ -1,97 +1,132 @@
-"""Thinning a delta: keep its largest entries (TIES), all but outliers (Breadcrumbs) or random ones (DARE, DELLA)."""
+"""Sparsify the experts' deltas: keep the largest entries (TIES), all but outliers (Breadcrumbs) or random ones (DARE,
+DELLA).
+
+:func:`by_magnitude`, :func:`without_outliers`, :func:`at_random` and :func:`by_rank` read a whole parameter and return
+a :class:`Sparsifier` for its blocks. The ``keep_`` functions do the work on one block.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from torch.linalg import vector_norm
 
-from evomerge.errors import UserError
-from evomerge.merging.randomness import LEVELS, Randomness
+from evomerge.merging.block import Block, Parameter
+from evomerge.merging.magnitude_index import Cut
+from evomerge.merging.parameters import PerExpert, per_expert
+from evomerge.merging.randomness import LEVELS, Randomness, rounded_density
 
-# The bit pattern of |d| orders non-negative floats. Its top bits (exponent and 8 of the mantissa, so that a bin spans
-# 0.4 % and holds few entries of any ordinary tensor) are the bins of an index that is kept.
-_TOP_SHIFT = {torch.float32: 15, torch.float64: 44}
-_INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The k largest entries: those above ``threshold``, and of those equal to it the ones up to ``last_tie``.
-
-    ``last_tie`` is a flat position; None: all equal ones belong.
-    """
-
-    threshold: float
-    last_tie: int | None
+# A delta whose L1 norm is below this before or after is not rescaled (mergekit's bound).
+_NO_NORM = 1e-7
 
 
 @dataclass(frozen=True)
-class MagnitudeIndex:
-    """Histogram of a delta's magnitudes, built once: it finds the k largest for every k without a sort.
+class Sparsifier:
+    """How the deltas of one parameter are sparsified: that of expert t becomes ``factors[t] * keep(block, t)``.
 
     Attributes:
-        bins: the occupied bins, largest magnitudes first.
-        counts: entries in these bins and all larger ones.
-        dtype: of the delta.
+        keep: gives a block of expert t's delta with the dropped entries at 0; perhaps the delta itself, so the result
+            is not to be written to.
+        factors: shape (T,), how each delta is rescaled.
     """
 
-    bins: NDArray[np.int32]
-    counts: NDArray[np.int64]
-    dtype: torch.dtype
+    keep: Callable[[Block, int], Tensor]
+    factors: tuple[float, ...]
 
-    @classmethod
-    def build(cls, blocks: Iterable[Tensor]) -> MagnitudeIndex:
-        """Index of a float32 or float64 tensor, given in blocks of any shape.
 
-        Raises:
-            UserError: the tensor holds NaN or infinity.
-        """
-        counted = np.zeros(0, np.int64)
-        dtype = torch.float32
-        for block in blocks:
-            dtype = block.dtype
-            # counted where the block lies: an accelerator sends the counts, not the entries
-            found = torch.bincount(_patterns(block) >> _TOP_SHIFT[dtype], minlength=len(counted)).cpu().numpy()
-            found[: len(counted)] += counted
-            counted = found
-        occupied = np.flatnonzero(counted)[::-1]
-        infinity = int(_patterns(torch.tensor([torch.inf], dtype=dtype))[0]) >> _TOP_SHIFT[dtype]
-        if occupied[0] >= infinity:
-            raise UserError("an expert's difference to the base must be finite, got NaN or infinity: a damaged file?")
-        return cls(occupied.astype(np.int32), np.cumsum(counted[occupied]), dtype)
+def by_magnitude(parameter: Parameter, weights: Tensor, density: PerExpert, rescale: str) -> Sparsifier:
+    """TIES: keep the max(1, int(density n)) largest entries."""
+    densities = _densities(density, weights)
+    entries = math.prod(parameter.shape)
+    cuts = [parameter.cut(t, kept_count(d, entries)) if d < 1.0 else None for t, d in enumerate(densities)]
+    return _rescaled(
+        parameter, rescale, densities, lambda block, t: keep_largest(block.experts[t], cuts[t], block.start)
+    )
 
-    def cut(self, blocks: Iterable[Tensor], k: int) -> Cut:
-        """The k largest |d| of the indexed delta; of equal ones those that come first.
 
-        Args:
-            blocks: the delta's blocks, in order.
-            k: 1 <= k <= number of entries.
-        """
-        at = int(np.searchsorted(self.counts, k))
-        wanted = k - (int(self.counts[at - 1]) if at else 0)
-        # Floats, not bit patterns: two compares of a vector unit find the bin's members.
-        low, high = (self._float((int(self.bins[at]) + step) << _TOP_SHIFT[self.dtype]) for step in (0, 1))
-        values, positions, start = [], [], 0
-        for block in blocks:
-            magnitude = block.detach().reshape(-1).abs()
-            members, found = _between(magnitude, low, high)
-            values.append(found)
-            positions.append(members + start)
-            start += len(magnitude)
-        candidates = np.concatenate(values)
-        threshold = np.partition(candidates, len(candidates) - wanted)[len(candidates) - wanted]
-        ties = np.concatenate(positions)[candidates == threshold]
-        kept_ties = wanted - int(np.count_nonzero(candidates > threshold))
-        return Cut(float(threshold), int(ties[kept_ties - 1]) if kept_ties < len(ties) else None)
+def without_outliers(
+    parameter: Parameter, weights: Tensor, density: PerExpert, gamma: PerExpert, rescale: str
+) -> Sparsifier:
+    """Breadcrumbs: keep int(density n) entries, those that follow the int(gamma n) largest.
 
-    def _float(self, pattern: int) -> float:
-        return float(torch.tensor(pattern, dtype=_INTEGERS[self.dtype]).view(self.dtype))
+    Fewer outliers are dropped where that many entries would not be left; at density 1 none.
+    """
+    densities = _densities(density, weights)
+    entries = math.prod(parameter.shape)
+    cuts = []
+    for t, (d, g) in enumerate(zip(densities, per_expert(gamma, parameter.experts), strict=True)):
+        kept = int(d * entries)
+        outliers = min(int(g * entries), entries - kept)
+        cuts.append(
+            (
+                parameter.cut(t, outliers + kept) if 0 < kept < entries else None,
+                parameter.cut(t, outliers) if outliers and kept else None,
+                kept,
+            )
+        )
+
+    def keep(block: Block, t: int) -> Tensor:
+        outer, inner, kept = cuts[t]
+        delta = block.experts[t]
+        return keep_between(delta, outer, inner, block.start) if kept else torch.zeros_like(delta)
+
+    return _rescaled(parameter, rescale, densities, keep)
+
+
+def at_random(parameter: Parameter, weights: Tensor, density: PerExpert, rescale: str) -> Sparsifier:
+    """DARE: keep each entry with probability density."""
+    densities, randomness = _densities(density, weights), parameter.randomness
+
+    def keep(block: Block, t: int) -> Tensor:
+        return keep_random(block.experts[t], densities[t], randomness.at(block.start), t)
+
+    return _rescaled(parameter, rescale, [rounded_density(d) for d in densities], keep)
+
+
+def by_rank(parameter: Parameter, weights: Tensor, density: PerExpert, epsilon: PerExpert, rescale: str) -> Sparsifier:
+    """DELLA: keep each entry with a probability around the density that rises with the entry's rank in its row."""
+    densities, spreads = _densities(density, weights), per_expert(epsilon, parameter.experts)
+    randomness = parameter.randomness
+    divide = rescale == "density"  # each entry by its own probability, so no factor is left for the delta
+
+    def keep(block: Block, t: int) -> Tensor:
+        return keep_by_rank(block.experts[t], densities[t], spreads[t], randomness.at(block.start), t, divide)
+
+    return _rescaled(parameter, "none" if divide else rescale, densities, keep)
+
+
+def _densities(density: PerExpert, weights: Tensor) -> list[float]:
+    """One density per expert; 1 for experts of weight 0, so that nothing is measured for them."""
+    pairs = zip(per_expert(density, len(weights)), weights.tolist(), strict=True)
+    return [value if weight != 0.0 else 1.0 for value, weight in pairs]
+
+
+def _rescaled(
+    parameter: Parameter, rescale: str, densities: Sequence[float], keep: Callable[[Block, int], Tensor]
+) -> Sparsifier:
+    """The sparsifier with its factors, see :data:`evomerge.merging.parameters.Rescale`."""
+    if rescale == "none":
+        return Sparsifier(keep, (1.0,) * parameter.experts)
+    if rescale == "density":
+        return Sparsifier(keep, tuple(1.0 / density for density in densities))
+    sparse = [t for t, density in enumerate(densities) if density < 1.0]
+    before, after = [0.0] * parameter.experts, [0.0] * parameter.experts
+    for block in parameter.blocks() if sparse else ():
+        for t in sparse:
+            before[t] += _l1(block.experts[t])
+            after[t] += _l1(keep(block, t))
+    norms = zip(before, after, strict=True)
+    return Sparsifier(keep, tuple(b / a if min(a, b) >= _NO_NORM else 1.0 for b, a in norms))
+
+
+def _l1(delta: Tensor) -> float:
+    """float64: a float32 sum over millions of entries loses digits of the factor."""
+    return float(vector_norm(delta.double(), ord=1))
 
 
 def kept_count(density: float, entries: int) -> int:
@@ -100,7 +135,7 @@ def kept_count(density: float, entries: int) -> int:
 
 
 def keep_largest(delta: Tensor, cut: Cut | None, start: int = 0) -> Tensor:
-    """A block of a delta with all entries outside the cut set to 0; the block itself when nothing goes.
+    """A block of a delta with all entries outside the cut set to 0; the block itself when nothing is dropped.
 
     Args:
         delta: any shape; its first entry has the flat position ``start`` in the whole parameter.
@@ -127,7 +162,7 @@ def keep_between(delta: Tensor, outer: Cut | None, inner: Cut | None, start: int
 
 
 def keep_random(delta: Tensor, density: float, randomness: Randomness, expert: int) -> Tensor:
-    """DARE (arXiv:2311.03099): keep each entry with probability :func:`share` of the density.
+    """DARE (arXiv:2311.03099): keep each entry with probability :func:`rounded_density` of the density.
 
     Args:
         delta: a block of any shape.
@@ -144,9 +179,9 @@ def keep_by_rank(
 ) -> Tensor:
     """DELLA's MagPrune (arXiv:2406.11617, sec. 3.1): keep each entry with a probability that rises with its rank.
 
-    The rank is that of the magnitude along dimension 1 (a row of a weight matrix; a vector is one row), equal ones by
-    position. The probability rises evenly from density - epsilon to density + epsilon, in steps of 1 / 65536; epsilon
-    (half of the paper's) is narrowed where that would leave [0, 1]. Kept entries are nested over densities.
+    The rank is that of the magnitude along dimension 1 (a row of a weight matrix; a vector is one row), equal entries
+    by position. The probability rises evenly from density - epsilon to density + epsilon, in steps of 1 / 65536;
+    epsilon (half of the paper's) is narrowed where that would leave [0, 1]. Kept entries are nested over densities.
 
     Args:
         delta: a block of whole rows.
@@ -180,18 +215,3 @@ def _ascending(rows: Tensor) -> Tensor:
     keys.sort(axis=1)
     keys &= 0xFFFFFFFF
     return torch.from_numpy(keys)
-
-
-def _patterns(delta: Tensor) -> Tensor:
-    """Bit patterns of |delta|, flat: non-negative integers in the order of the magnitudes."""
-    return delta.detach().reshape(-1).abs().view(_INTEGERS[delta.dtype])
-
-
-def _between(entries: Tensor, low: float, high: float) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Positions and values of the entries (flat) in [low, high)."""
-    if entries.device.type != "cpu":  # few entries leave an accelerator, not all
-        members = ((entries >= low) & (entries < high)).nonzero().squeeze(1)
-        return members.cpu().numpy(), entries[members].cpu().numpy()
-    array = entries.numpy()  # on a processor more than twice as fast as torch
-    positions = np.flatnonzero((array >= low) & (array < high))
-    return positions, array[positions]

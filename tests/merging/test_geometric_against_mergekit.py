@@ -7,7 +7,7 @@ import torch
 from mergekit.merge_methods.api import merge_tensors
 
 from evomerge.errors import UserError
-from evomerge.merging import METHODS, InMemoryView
+from evomerge.merging import METHODS, InMemoryParameter
 
 SHAPES = ((7, 33), (64,), (1,), (5, 4, 9), (1, 40))
 # ours, mergekit's, our parameters, mergekit's, number of experts, is there a base
@@ -140,7 +140,7 @@ def test_blocks_of_rows_give_the_whole(case, rows):
         base, models = inputs(shape, experts)
         stack = models - base if method.inputs == "deltas" else models
         weights, base = weights_for(name, experts), base if has_base else None
-        blocks = torch.cat(list(method.over(InMemoryView(base, stack, rows), weights, **values)))
+        blocks = torch.cat(list(method.over(InMemoryParameter(base, stack, rows=rows), weights, **values)))
         torch.testing.assert_close(blocks, method(base, stack, weights, **values), rtol=1e-6, atol=1e-7)
 
 

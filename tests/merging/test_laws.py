@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as run
 from hypothesis import strategies as st
 
-from evomerge.merging import METHODS, InMemoryView, MergeMethod, Randomness, Range
+from evomerge.merging import METHODS, InMemoryParameter, MergeMethod, Randomness, Range
 
 NAMES = ("sql", "code", "json")
 SHAPES = ((24, 40), (64,), (5, 7, 3))
@@ -138,7 +138,7 @@ def test_an_empty_parameter_stays_empty(name, shape):
     base, deltas = tensors(method, shape)
     weights, values = [0.7, 0.2, 0.4][: count(method)], settings(method, 0.4)
     assert merge(method, base, deltas, weights, **values).shape == shape
-    blocks = method.over(InMemoryView(base, deltas, 2), torch.tensor(weights), Randomness(0, NAMES, "w"), **values)
+    blocks = method.over(InMemoryParameter(base, deltas, Randomness(0, NAMES, "w"), 2), torch.tensor(weights), **values)
     assert sum(len(block) for block in blocks) == shape[0]
 
 
@@ -219,7 +219,7 @@ def test_blocks_give_what_the_whole_gives(name, rows):
     weights, randomness = torch.tensor([0.7, 0.2, 0.4][: count(method)]), Randomness(0, NAMES, "w")
     values = settings(method, 0.3)
     whole = method(base, experts, weights, randomness=randomness, **values)
-    blocks = list(method.over(InMemoryView(base, experts, rows), weights, randomness, **values))
+    blocks = list(method.over(InMemoryParameter(base, experts, randomness, rows), weights, **values))
     assert len(blocks) == -(-24 // rows)
     torch.testing.assert_close(torch.cat(blocks), whole, rtol=1e-6, atol=1e-7)
 

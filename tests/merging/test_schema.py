@@ -12,7 +12,7 @@ from evomerge.errors import UserError
 from evomerge.merging import METHODS, MergeMethod, PerExpert, Range
 from evomerge.merging.describe import method_rows, method_table
 from evomerge.merging.parameters import Choice, Flag, per_expert
-from evomerge.merging.registry import merge_method
+from evomerge.merging.registry import blockwise
 from evomerge.registry import Registry
 
 
@@ -21,7 +21,7 @@ def strength(monkeypatch) -> MergeMethod:
     """A method defined here, in a registry of its own."""
     monkeypatch.setattr("evomerge.merging.registry.METHODS", Registry("merge method", "evomerge.merging"))
 
-    @merge_method(paper="none: a test", min_experts=2, max_experts=4)
+    @blockwise(paper="none: a test", min_experts=2, max_experts=4)
     def strength(
         base: Tensor,
         deltas: Tensor,
@@ -83,7 +83,7 @@ def test_table_rows():
     rows = {row.name: row for row in method_rows()}
     assert list(rows) == list(METHODS)
     assert (
-        rows["ties"].parameters.startswith("density 0.05..1 per expert, average count/weight/sum")
+        rows["ties"].parameters.startswith("density 0.05..1 per expert, average count/weight/sum = count, ")
         and rows["ties"].experts == "1 or more"
     )
     assert rows["slerp"].experts == "2" and rows["core_tsv"].parameters == "scale 0.3..2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from evomerge.merging import METHODS, InMemoryView
+from evomerge.merging import METHODS, InMemoryParameter
 
 BASE = torch.full((4,), 10.0)
 TWO = torch.tensor([[4.0, 1.0, 0.0, -1.0], [2.0, 1.0, 3.0, 2.0]])
@@ -71,5 +71,5 @@ def test_statistics_are_those_of_the_whole_parameter():
     for name, values in (("sce", {"select_topk": 0.37}), ("ramplus_tl", {"epsilon": 0.4, "r": 0.7, "alpha": 9.0})):
         method = METHODS[name]
         whole = method(base, deltas, weights, **values)
-        blocks = torch.cat(list(method.over(InMemoryView(base, deltas, 5), weights, **values)))
+        blocks = torch.cat(list(method.over(InMemoryParameter(base, deltas, rows=5), weights, **values)))
         torch.testing.assert_close(blocks, whole)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from evomerge.errors import UserError
-from evomerge.merging.randomness import Randomness, share
-from evomerge.merging.sparsify import Cut, MagnitudeIndex, keep_random, kept_count
+from evomerge.merging.magnitude_index import Cut, MagnitudeIndex
+from evomerge.merging.randomness import Randomness, rounded_density
 from evomerge.merging.sparsify import keep_largest as keep_block
+from evomerge.merging.sparsify import keep_random, kept_count
 
 
 def by_sorting(delta: torch.Tensor, density: float) -> torch.Tensor:
@@ -102,14 +103,14 @@ def test_damaged_delta_is_refused(bad):
         MagnitudeIndex.build([torch.tensor([1.0, bad, 2.0])])
 
 
-def test_dare_keeps_the_mean_and_the_share():
+def test_dare_keeps_the_mean_and_the_density():
     delta = torch.ones(400, 500)
     for density in (0.05, 0.3, 0.5, 0.95):
-        dropped = keep_random(delta, density, Randomness(0, ("sql",), "w"), 0) / share(density)
+        dropped = keep_random(delta, density, Randomness(0, ("sql",), "w"), 0) / rounded_density(density)
         n, noise = delta.numel(), (density * (1 - density) / delta.numel()) ** 0.5
         assert abs(torch.count_nonzero(dropped).item() / n - density) < 4 * noise
         assert abs(dropped.mean().item() - 1.0) < 4 * noise / density
-        assert torch.allclose(dropped[dropped != 0], torch.tensor(1 / share(density)))
+        assert torch.allclose(dropped[dropped != 0], torch.tensor(1 / rounded_density(density)))
 
 
 def test_dare_mean_over_seeds_is_the_delta():
@@ -148,5 +149,5 @@ def test_masks_are_the_same_on_every_machine():
     assert "".join(str(int(bit)) for bit in mask) == "001011111110101100111111"
 
 
-def test_share_never_drops_everything():
-    assert share(1e-12) == 1 / 65536 and share(0.5) == 0.5 and share(1.0) == 1.0
+def test_a_mask_never_drops_everything():
+    assert rounded_density(1e-12) == 1 / 65536 and rounded_density(0.5) == 0.5 and rounded_density(1.0) == 1.0

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mergekit.merge_methods.api import merge_tensors
 
-from evomerge.merging import METHODS, InMemoryView, Randomness
+from evomerge.merging import METHODS, InMemoryParameter, Randomness
 
 SHAPES = ((1,), (64,), (7, 33), (1, 40), (5, 4, 9))
 # Every sum of some of these is 0 or far from it, in any order of adding: no result hangs on the last bit of a divisor.
@@ -90,9 +90,9 @@ def exact_tensors(shape: tuple[int, ...], experts: int, seed: int) -> tuple[torc
 
 
 def merged(case: Case, base: torch.Tensor, models: torch.Tensor, rows: int | None = None) -> torch.Tensor:
-    view, weights = InMemoryView(base, models - base, rows), torch.tensor(case.weights, dtype=base.dtype)
-    randomness = Randomness(0, tuple("abcd"), "w")
-    return torch.cat(list(METHODS[case.name].over(view, weights, randomness, **case.ours)))
+    parameter = InMemoryParameter(base, models - base, Randomness(0, tuple("abcd"), "w"), rows)
+    weights = torch.tensor(case.weights, dtype=base.dtype)
+    return torch.cat(list(METHODS[case.name].over(parameter, weights, **case.ours)))
 
 
 def mergekit(case: Case, base: torch.Tensor, models: torch.Tensor, **dtypes) -> torch.Tensor:

@@ -9,8 +9,9 @@ from typing import Literal
 
 import torch
 
-from evomerge.merging.randomness import Randomness, share
-from evomerge.merging.sparsify import Cut, MagnitudeIndex, keep_largest, kept_count
+from evomerge.merging.magnitude_index import Cut, MagnitudeIndex
+from evomerge.merging.randomness import Randomness, rounded_density
+from evomerge.merging.sparsify import keep_largest, kept_count
 from evomerge.recipes.combine_yaml import Combination
 
 # Entries of an update that are in memory at a time, for each adapter.
@@ -57,7 +58,7 @@ def _pruned(delta: torch.Tensor, recipe: Combination, cut: Cut | None, random: R
     if recipe.prunes == "random":
         assert recipe.density is not None
         kept = random.mask(expert, delta.shape, recipe.density)
-        return delta * kept / share(recipe.density)
+        return delta * kept / rounded_density(recipe.density)
     return keep_largest(delta, cut, random.start)
 
 

@@ -17,9 +17,9 @@ from evomerge.engine.check_finite import damaged, overflow
 from evomerge.engine.dense.rows import ExpertRows, FullExpert, Rows, origin, release_rows
 from evomerge.errors import UserError
 from evomerge.merging.block import Block, Magnitudes
+from evomerge.merging.magnitude_index import Cut
 from evomerge.merging.randomness import Randomness
 from evomerge.merging.registry import MergeMethod
-from evomerge.merging.sparsify import Cut
 from evomerge.weights.adapters.adapter import LowRank
 from evomerge.weights.tensor_files import all_finite
 
@@ -148,10 +148,9 @@ class MergedTensor:
         return base + tuple(expert.source for expert in self.experts if isinstance(expert, FullExpert))
 
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
-        view = _RowsView(self, device)
+        parameter = _StreamedParameter(self, device)
         weights = torch.tensor(self.weights, dtype=self.work, device=device)
-        randomness = Randomness(self.seed, self.expert_names, self.name)
-        merged = self.method.over(view, weights, randomness, **self.parameters)
+        merged = self.method.over(parameter, weights, **self.parameters)
         rounded = torch.empty(0, dtype=self.dtype, device=device)
         try:
             for (start, _), block in zip(row_ranges(self.shape, device), merged, strict=True):
@@ -162,11 +161,11 @@ class MergedTensor:
                     raise overflow(self.name, self.dtype)
                 yield start, rounded
         except UserError as error:  # the method's own, too: it may have met what it cannot name
-            raise view.damage() or error from None
+            raise parameter.damage() or error from None
 
 
-class _RowsView:
-    """A view of memory-mapped rows; a block is valid until the next is asked for."""
+class _StreamedParameter:
+    """What the method reads: blocks of memory-mapped rows."""
 
     def __init__(self, tensor: MergedTensor, device: torch.device) -> None:
         self._tensor = tensor
@@ -180,6 +179,10 @@ class _RowsView:
     @property
     def experts(self) -> int:
         return len(self._tensor.experts)
+
+    @property
+    def randomness(self) -> Randomness:
+        return Randomness(self._tensor.seed, self._tensor.expert_names, self._tensor.name)
 
     def blocks(self) -> Iterator[Block]:
         tensor, width = self._tensor, math.prod(self.shape[1:])

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from evomerge.merging.parameters import Density, per_expert
-from evomerge.merging.randomness import share
-from evomerge.merging.registry import merge_method
+from evomerge.merging.randomness import rounded_density
+from evomerge.merging.registry import core_method
 
 
-@merge_method(paper="arXiv:2311.03099; core space: arXiv:2509.17786", space="core")
+@core_method(paper="arXiv:2311.03099; core space: arXiv:2509.17786", draws=True)
 def core_dare(cores: Tensor, weights: Tensor, *, uniform: Tensor | None = None, density: Density = 1.0) -> Tensor:
     """DARE in the shared singular basis: drop random entries, rescale the rest by 1 / density, add up.
 
@@ -24,9 +24,9 @@ def core_dare(cores: Tensor, weights: Tensor, *, uniform: Tensor | None = None, 
     Returns:
         Merged cores, shape (*N, R, R).
     """
-    shares = torch.tensor([share(d) for d in per_expert(density, cores.shape[-3])], dtype=cores.dtype)
-    if (shares < 1.0).any():
+    densities = torch.tensor([rounded_density(d) for d in per_expert(density, cores.shape[-3])], dtype=cores.dtype)
+    if (densities < 1.0).any():
         assert uniform is not None, "random masks need random numbers"
-        shares = shares.to(cores.device)[:, None, None]
-        cores = cores * (uniform < shares) / shares
+        densities = densities.to(cores.device)[:, None, None]
+        cores = cores * (uniform < densities) / densities
     return torch.einsum("...t,...trs->...rs", weights.to(cores).expand(cores.shape[:-2]), cores)

@@ -8,11 +8,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from evomerge.merging.core_matrices import NOTHING, groups_of_experts, singular_triplets
 from evomerge.merging.parameters import Range
-from evomerge.merging.registry import merge_method
-
-# Singular values below this share of the largest one are rounding, not directions of the update.
-_NOTHING = 1e-5
+from evomerge.merging.registry import core_method
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,11 @@ class Factored:
 
 def prepare(cores: Tensor) -> Factored:
     """Everything that no candidate changes; cores (*N, T, R, R)."""
-    left, values, right = torch.linalg.svd(cores)
-    real = values > _NOTHING * values.amax((-1, -2), keepdim=True)
-    k = max(1, int(real.sum(-1).max()))
-    values, right = (values * real)[..., None, :k], right.mT[..., :k] * real[..., None, :k]
-    return Factored(cores, left[..., :k] * values, right)
+    left, values, right = singular_triplets(cores)
+    return Factored(cores, left * values[..., None, :], right)
 
 
-@merge_method(paper="arXiv:2502.04959; core space: arXiv:2509.17786", space="core", prepare=prepare)
+@core_method(paper="arXiv:2502.04959; core space: arXiv:2509.17786", prepare=prepare)
 def core_iso(
     state: Factored,
     weights: Tensor,
@@ -57,8 +52,8 @@ def core_iso(
         state: from :func:`prepare`, for cores of shape (*N, T, R, R).
         weights: shape (T,) or (*N, T).
         flatten: 1: all singular values become their mean; 0: they stay.
-        common: share of the directions that is the sum's own; the others are shared out evenly among the experts, for
-            their strongest directions beside the common ones (Iso-CTS). 1 is Iso-C.
+        common: fraction of the directions that come from the sum; the others are divided evenly among the experts,
+            for their strongest directions beside the common ones (Iso-CTS). 1 is Iso-C.
         scale: factor on the whole update, alpha in the paper.
 
     Returns:
@@ -68,11 +63,10 @@ def core_iso(
     cores, left, right = (part.reshape(-1, *part.shape[-3:]) for part in (state.cores, state.left, state.right))
     weights = weights.expand(*batch, experts).reshape(-1, experts).to(cores)
     merged = torch.einsum("nt,ntrs->nrs", weights, cores)
-    several = torch.count_nonzero(weights, dim=1) > 1
-    for pattern in torch.unique(weights[several] != 0, dim=0):
-        rows = ((weights != 0) == pattern).all(1).nonzero().squeeze(1)
-        scaled = weights[rows][:, pattern, None, None] * left[rows][:, pattern]
-        merged[rows] = _isotropic(merged[rows], scaled, right[rows][:, pattern], flatten, common)
+    for rows, members in groups_of_experts(weights):
+        if len(members) > 1:
+            scaled = weights[rows][:, members, None, None] * left[rows][:, members]
+            merged[rows] = _isotropic(merged[rows], scaled, right[rows][:, members], flatten, common)
     return scale * merged.reshape(*batch, size, size)
 
 
@@ -80,17 +74,17 @@ def _isotropic(summed: Tensor, left: Tensor, right: Tensor, flatten: float, comm
     """Merged cores (N, R, R) from their sum and the P experts' factors (N, P, R, k), weights in the left ones."""
     u, values, v = _triplets(summed)
     if common < 1.0:
-        u, values, v = _with_own_directions(u, values, v, left, right, common)
-    real = values > 0.0
-    mean = values.sum(-1, keepdim=True) / real.sum(-1, keepdim=True).clamp_min(1)
-    values = torch.where(real, (1.0 - flatten) * values + flatten * mean, 0.0)
+        u, values, v = _with_experts_directions(u, values, v, left, right, common)
+    directions = values > 0.0
+    mean = values.sum(-1, keepdim=True) / directions.sum(-1, keepdim=True).clamp_min(1)
+    values = torch.where(directions, (1.0 - flatten) * values + flatten * mean, 0.0)
     return (u * values[:, None, :]) @ v.mT
 
 
-def _with_own_directions(
+def _with_experts_directions(
     u: Tensor, values: Tensor, v: Tensor, left: Tensor, right: Tensor, common: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A share of the sum's directions and for the others the experts' own beside them, all made orthonormal.
+    """Some of the sum's directions, the experts' strongest beside them, all made orthonormal.
 
     How many there are differs from matrix to matrix with the rank of the sum: what a matrix does not have is 0.
 
@@ -98,41 +92,44 @@ def _with_own_directions(
         u, values, v: of the sum, (N, R, R), (N, R), (N, R, R), vectors as columns.
         left, right: of the experts, (N, P, R, k).
     """
-    members, wide = left.shape[1], left.shape[-1]
+    members, most = left.shape[1], left.shape[-1]
     ranks = torch.count_nonzero(values, dim=-1)
-    own = torch.minimum(((ranks - torch.floor(common * ranks)) / members).round().long(), ranks // members)
-    own = own.clamp_max(wide)
-    kept = ranks - own * members
-    places = torch.arange(u.shape[-1], device=u.device)
-    stays = (places < kept[:, None])[:, : int(kept.max())]
+    each = torch.minimum(((ranks - torch.floor(common * ranks)) / members).round().long(), ranks // members)
+    each = each.clamp_max(most)  # directions of one expert
+    kept = ranks - each * members
+    positions = torch.arange(u.shape[-1], device=u.device)
+    stays = (positions < kept[:, None])[:, : int(kept.max())]
     u, values, v = (part[..., : stays.shape[1]] for part in (u, values, v))
     u, values, v = u * stays[:, None], values * stays, v * stays[:, None]
-    own_u, own_values, turn = _triplets(left - (u @ u.mT)[:, None] @ left)
-    own_values = own_values * (places[:wide] < own[:, None])[:, None]
-    own_values = own_values[..., : max(1, int(own.max()))]
-    counted = (own_values > 0.0)[..., None, :]
-    own_u, own_v = (side[..., : counted.shape[-1]] * counted for side in (own_u, right @ turn))
-    us, vs = (torch.cat([shared, each.transpose(1, 2).flatten(2)], dim=-1) for shared, each in ((u, own_u), (v, own_v)))
-    return _orthonormal(us), torch.cat([values, own_values.flatten(1)], dim=-1), _orthonormal(vs)
+    expert_u, expert_values, turn = _triplets(left - (u @ u.mT)[:, None] @ left)
+    expert_values = expert_values * (positions[:most] < each[:, None])[:, None]
+    expert_values = expert_values[..., : max(1, int(each.max()))]
+    counted = (expert_values > 0.0)[..., None, :]
+    expert_u, expert_v = (side[..., : counted.shape[-1]] * counted for side in (expert_u, right @ turn))
+    us, vs = (
+        torch.cat([common_side, side.transpose(1, 2).flatten(2)], dim=-1)
+        for common_side, side in ((u, expert_u), (v, expert_v))
+    )
+    return _orthonormal(us), torch.cat([values, expert_values.flatten(1)], dim=-1), _orthonormal(vs)
 
 
 def _orthonormal(columns: Tensor) -> Tensor:
     """Orthogonal polar factor of (N, R, K); directions that the columns do not span stay 0."""
-    wide = columns.double()
-    squares, vectors = torch.linalg.eigh(wide @ wide.mT)
-    real = squares > _NOTHING**2 * squares[..., -1:]
-    roots = torch.where(real, torch.where(real, squares, 1.0).rsqrt(), 0.0)
-    factor: Tensor = (vectors * roots[..., None, :]) @ (vectors.mT @ wide)
+    double = columns.double()
+    squares, vectors = torch.linalg.eigh(double @ double.mT)
+    spanned = squares > NOTHING**2 * squares[..., -1:]
+    roots = torch.where(spanned, torch.where(spanned, squares, 1.0).rsqrt(), 0.0)
+    factor: Tensor = (vectors * roots[..., None, :]) @ (vectors.mT @ double)
     return factor.to(columns.dtype)
 
 
 def _triplets(matrices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Singular vectors as columns and values of (*N, R, k), largest first; 0 where a matrix has no more directions."""
     # float64 eigenvalues of the small Gram matrix: faster than an SVD, and the squares still tell 1e-5 from 0
-    wide = matrices.double()
-    squares, vectors = torch.linalg.eigh(wide.mT @ wide)
+    double = matrices.double()
+    squares, vectors = torch.linalg.eigh(double.mT @ double)
     values, right = squares.clamp_min(0.0).sqrt().flip(-1), vectors.flip(-1)
-    real = values > _NOTHING * values[..., :1]
-    left = (wide @ right) * torch.where(real, 1.0 / torch.where(real, values, 1.0), 0.0)[..., None, :]
-    found = left, values * real, right * real[..., None, :]
-    return tuple(part.to(matrices.dtype) for part in found)  # type: ignore[return-value]
+    directions = values > NOTHING * values[..., :1]
+    left = (double @ right) * torch.where(directions, 1.0 / torch.where(directions, values, 1.0), 0.0)[..., None, :]
+    parts = left, values * directions, right * directions[..., None, :]
+    return tuple(part.to(matrices.dtype) for part in parts)  # type: ignore[return-value]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evomerge.merging.registry import merge_method
+from evomerge.merging.registry import core_method
 
 
-@merge_method(paper="arXiv:2212.04089; core space: arXiv:2509.17786", space="core")
+@core_method(paper="arXiv:2212.04089; core space: arXiv:2509.17786")
 def core_task_arithmetic(cores: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of the core matrices: equals task_arithmetic, for LoRA experts, at a fraction of the cost.
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from evomerge.merging.core_matrices import NOTHING, groups_of_experts, singular_triplets
 from evomerge.merging.parameters import Range
-from evomerge.merging.registry import merge_method
-
-# Singular values below this share of the largest one are rounding, not directions of the expert.
-_NOTHING = 1e-5
+from evomerge.merging.registry import core_method
 
 
 @dataclass(frozen=True)
@@ -33,21 +31,20 @@ class SingularVectors:
     left_joint: Tensor
     right_joint: Tensor
 
+    def flattened(self, dimensions: int) -> SingularVectors:
+        """The same with the first so many dimensions as one."""
+        parts = (getattr(self, field.name) for field in fields(self))
+        return SingularVectors(*(part.reshape(-1, *part.shape[dimensions:]) for part in parts))
+
 
 def prepare(cores: Tensor) -> SingularVectors:
     """Everything of TSV-M that the weights do not change; cores (*N, T, R, R)."""
-    left, values, right = torch.linalg.svd(cores)
-    real = values > _NOTHING * values.amax((-1, -2), keepdim=True)
-    k = max(1, int(real.sum(-1).max()))
-    real, values = real[..., :k], values[..., :k]
-    left = left[..., :k] * real[..., None, :]
-    right = right[..., :k, :].mT * real[..., None, :]
-    values = values * real
+    left, values, right = singular_triplets(cores)
     left_joint, right_joint = (nearest_orthonormal(_side_by_side(vectors)) for vectors in (left, right))
     return SingularVectors(cores, left, right, values, left_joint, right_joint)
 
 
-@merge_method(paper="arXiv:2412.00081; core space: arXiv:2509.17786", space="core", prepare=prepare)
+@core_method(paper="arXiv:2412.00081; core space: arXiv:2509.17786", prepare=prepare)
 def core_tsv(state: SingularVectors, weights: Tensor, *, scale: Annotated[float, Range(0.3, 2.0)] = 1.0) -> Tensor:
     """TSV-M: make the experts' singular vectors orthogonal to each other, then add up.
 
@@ -64,35 +61,28 @@ def core_tsv(state: SingularVectors, weights: Tensor, *, scale: Annotated[float,
     """
     *batch, experts, size, _ = state.cores.shape
     weights = weights.expand(*batch, experts).reshape(-1, experts)
-    flat = SingularVectors(
-        *(
-            getattr(state, name).reshape(len(weights), *getattr(state, name).shape[len(batch) :])
-            for name in state.__dataclass_fields__
-        )
-    )
+    flat = state.flattened(len(batch))
     merged = torch.zeros(len(weights), size, size, dtype=state.cores.dtype, device=state.cores.device)
-    patterns, membership = torch.unique(weights != 0, dim=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        rows, members = (membership == number).nonzero().squeeze(1), pattern.nonzero().squeeze(1)
+    for rows, members in groups_of_experts(weights):
         if len(members) == 1:
             t = int(members)
             merged[rows] = weights[rows, t, None, None] * flat.cores[rows, t]
-        elif len(members) > 1:
-            if len(members) == experts:
-                left, right = flat.left_joint[rows], flat.right_joint[rows]
-            else:
-                left = nearest_orthonormal(_side_by_side(flat.left[rows][:, members]))
-                right = nearest_orthonormal(_side_by_side(flat.right[rows][:, members]))
-            stretched = (flat.values[rows][:, members] * weights[rows][:, members, None]).flatten(-2)
-            merged[rows] = (left * stretched[:, None, :]) @ right.mT
+            continue
+        if len(members) == experts:
+            left, right = flat.left_joint[rows], flat.right_joint[rows]
+        else:
+            left = nearest_orthonormal(_side_by_side(flat.left[rows][:, members]))
+            right = nearest_orthonormal(_side_by_side(flat.right[rows][:, members]))
+        stretched = (flat.values[rows][:, members] * weights[rows][:, members, None]).flatten(-2)
+        merged[rows] = (left * stretched[:, None, :]) @ right.mT
     return scale * merged.reshape(*batch, size, size)
 
 
 def nearest_orthonormal(matrix: Tensor) -> Tensor:
     """Orthogonal polar factor of (*N, R, K); directions that the matrix does not have stay 0."""
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    real = values > _NOTHING * values[..., :1]
-    orthogonal: Tensor = (left * real[..., None, :]) @ right
+    directions = values > NOTHING * values[..., :1]
+    orthogonal: Tensor = (left * directions[..., None, :]) @ right
     return orthogonal
 
 

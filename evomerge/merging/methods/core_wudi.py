@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evomerge.merging.parameters import Range
-from evomerge.merging.registry import merge_method
+from evomerge.merging.registry import core_method
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def prepare(cores: Tensor) -> Normal:
     return Normal(cores, grams, wide @ grams)
 
 
-@merge_method(paper="arXiv:2503.08099; core space: arXiv:2509.17786", space="core", prepare=prepare)
+@core_method(paper="arXiv:2503.08099; core space: arXiv:2509.17786", prepare=prepare)
 def core_wudi(
     state: Normal, weights: Tensor, *, ridge: Annotated[float, Range(1e-4, 1.0, log=True, above=0.0)] = 1e-2
 ) -> Tensor:

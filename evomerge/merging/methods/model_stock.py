@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from evomerge.merging.block import View
-from evomerge.merging.gram import gram_matrix, shares
+from evomerge.merging.block import Parameter
+from evomerge.merging.combination import gram_matrix, normalized
 from evomerge.merging.parameters import Flag
 from evomerge.merging.registry import merge_method
 
@@ -18,32 +19,10 @@ _SINGULAR = 1e-6
 _ZERO = 1e-30
 
 
-def measure(view: View, weights: Tensor, filter_wise: bool = False) -> tuple[list[float], float | None] | None:
-    """Share of each expert in their mean, and the ratio for the whole parameter; None: all weights are 0."""
-    parts = shares("model_stock", weights)
-    if parts is None:
-        return None
-    if filter_wise:
-        return parts.tolist(), None
-    gram = gram_matrix(view)
-    present = [t for t, part in enumerate(parts.tolist()) if part != 0.0]
-    lengths = gram.diagonal().sqrt()
-    cosines = [
-        (gram[a, b] / (lengths[a] * lengths[b]).clamp_min(_ZERO)).clamp(-1.0, 1.0)
-        for a, b in itertools.combinations(present, 2)
-    ]
-    return parts.tolist(), float(_ratio(cosines, len(present), gram[0, 0]))
-
-
-@merge_method(paper="arXiv:2403.19522", min_experts=2, relative_weights=True, measure=measure)
+@merge_method(paper="arXiv:2403.19522", min_experts=2, relative_weights=True)
 def model_stock(
-    base: Tensor,
-    deltas: Tensor,
-    weights: Tensor,
-    *,
-    measured: tuple[list[float], float | None] | None,
-    filter_wise: Annotated[bool, Flag()] = False,
-) -> Tensor:
+    parameter: Parameter, weights: Tensor, *, filter_wise: Annotated[bool, Flag()] = False
+) -> Iterator[Tensor]:
     """From the base towards the mean of N experts, by t = N cos / (1 + (N - 1) cos), cos their mean cosine.
 
     The weights make the mean a weighted one; only their ratio matters, and experts of weight 0 do not count. Deltas
@@ -53,23 +32,40 @@ def model_stock(
     Args:
         filter_wise: a ratio for each row along the last dimension instead of one for the whole parameter.
     """
-    if measured is None:
-        return base.clone()
-    parts, ratio = measured
-    mean = torch.zeros_like(base)
-    for delta, part in zip(deltas, parts, strict=True):
-        if part != 0.0:
-            mean.add_(delta, alpha=part)
-    if ratio is not None:
-        return mean.mul_(ratio).add_(base)
-    rows = [delta.reshape(-1) if delta.ndim < 2 else delta for delta, part in zip(deltas, parts, strict=True) if part]
+    ratios = normalized("model_stock", weights)
+    parts = [] if ratios is None else [(t, ratio) for t, ratio in enumerate(ratios.tolist()) if ratio != 0.0]
+    step = _step(parameter, [t for t, _ in parts]) if parts and not filter_wise else 1.0
+    for block in parameter.blocks():
+        if not parts:
+            yield block.add_base(None)
+            continue
+        mean = torch.zeros_like(block.experts[0])
+        for t, ratio in parts:
+            mean.add_(block.experts[t], alpha=ratio)
+        yield block.add_base(mean.mul_(_row_steps(block.experts, [t for t, _ in parts]) if filter_wise else step))
+
+
+def _step(parameter: Parameter, present: Sequence[int]) -> float:
+    """The step t for the whole parameter."""
+    gram = gram_matrix(parameter)
+    lengths = gram.diagonal().sqrt()
+    cosines = [
+        (gram[a, b] / (lengths[a] * lengths[b]).clamp_min(_ZERO)).clamp(-1.0, 1.0)
+        for a, b in itertools.combinations(present, 2)
+    ]
+    return float(_ratio(cosines, len(present), gram[0, 0]))
+
+
+def _row_steps(deltas: Tensor, present: Sequence[int]) -> Tensor:
+    """The step t for each row along the last dimension, shaped to multiply a block."""
+    rows = [deltas[t].reshape(-1) if deltas[t].ndim < 2 else deltas[t] for t in present]
     lengths = [torch.linalg.vector_norm(row, dim=-1, keepdim=True, dtype=torch.float64) for row in rows]
     cosines = [
         ((rows[a] * rows[b]).sum(-1, keepdim=True, dtype=torch.float64) / (lengths[a] * lengths[b]).clamp_min(_ZERO))
         for a, b in itertools.combinations(range(len(rows)), 2)
     ]
-    ratios = _ratio([cosine.clamp(-1.0, 1.0) for cosine in cosines], len(rows), lengths[0])
-    return mean.mul_(ratios.to(mean).reshape(ratios.shape if mean.ndim else ())).add_(base)
+    steps = _ratio([cosine.clamp(-1.0, 1.0) for cosine in cosines], len(rows), lengths[0])
+    return steps.to(deltas).reshape(steps.shape if deltas[0].ndim else ())
 
 
 def _ratio(cosines: list[Tensor], experts: int, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""NearSwap: an expert's small changes as they are, its large ones cut down."""
+"""NearSwap: take an expert's small changes as they are and cut its large ones down."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 from torch import Tensor
 
 from evomerge.merging.parameters import Range
-from evomerge.merging.registry import merge_method
+from evomerge.merging.registry import blockwise
 
 # Differences below this count as this much: mergekit's definition.
 _LEAST = 1e-6
 
 
-@merge_method(
+@blockwise(
     paper="https://hf.co/alchemonaut/QuartetAnemoi-70B-t0.0001",
     max_experts=1,
     exceptions={"identity": "moves by t at most"},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from evomerge.merging.block import View
-from evomerge.merging.gram import base_copy, combined, gram_matrix, shares
+from evomerge.merging.block import Block, Parameter
+from evomerge.merging.combination import combine, gram_matrix, normalized
 from evomerge.merging.parameters import Flag
 from evomerge.merging.registry import merge_method
 
@@ -17,42 +18,16 @@ _COLLINEAR = 1e-12
 _ZERO = 1e-7
 
 
-def products(
-    view: View, weights: Tensor, flatten: bool = True, row_wise: bool = False
-) -> tuple[float, Tensor | None] | None:
-    """t, and where the vectors are longer than a row their dot products a.a, b.b, a.b; None: both weights are 0."""
-    parts = shares("nuslerp", weights)
-    if parts is None:
-        return None
-    t = float(parts[1])
-    if flatten:
-        gram = gram_matrix(view, origin=True)
-        return t, torch.stack([gram[0, 0], gram[1, 1], gram[0, 1]])
-    if not row_wise or len(view.shape) < 2:
-        return t, None
-    found = torch.zeros(3, *view.shape[1:], dtype=torch.float64)
-    for block in view.blocks():
-        first, second = _from_origin(block.base, block.experts)
-        found += _dots(first, second, 0).to(found)
-    return t, found
-
-
 @merge_method(
-    paper="https://github.com/arcee-ai/mergekit",
-    min_experts=2,
-    max_experts=2,
-    relative_weights=True,
-    measure=products,
+    paper="https://github.com/arcee-ai/mergekit", min_experts=2, max_experts=2, base="optional", relative_weights=True
 )
 def nuslerp(
-    base: Tensor | None,
-    models: Tensor,
+    parameter: Parameter,
     weights: Tensor,
     *,
-    measured: tuple[float, Tensor | None] | None,
     flatten: Annotated[bool, Flag()] = True,
     row_wise: Annotated[bool, Flag()] = False,
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Along the arc between two deltas (without a base: two models), at t = w_2 / (w_1 + w_2).
 
     Only the ratio of the weights matters. Both weights 0 give the base; weights that cancel are a UserError.
@@ -61,22 +36,42 @@ def nuslerp(
         flatten: one arc for the whole parameter; else one for each vector along the last dimension.
         row_wise: with ``flatten: false``, the vectors run along the first dimension instead.
     """
-    if measured is None:
-        return base_copy("nuslerp", base)
-    t, dots = measured
-    if flatten and dots is not None:
-        return combined(base, models, [float(c) for c in _arc(dots, t)])
-    first, second = _from_origin(base, models)
+    ratios = normalized("nuslerp", weights)
+    if ratios is None:
+        return combine("nuslerp", parameter, None)
+    t = float(ratios[1])
+    if flatten:
+        gram = gram_matrix(parameter, around_base=True)
+        dots = torch.stack([gram[0, 0], gram[1, 1], gram[0, 1]])
+        return combine("nuslerp", parameter, [float(c) for c in _arc(dots, t)], around_base=True)
+    columns = _column_dots(parameter) if row_wise and len(parameter.shape) >= 2 else None
+    return (_on_arcs(block, columns, t) for block in parameter.blocks())
+
+
+def _column_dots(parameter: Parameter) -> Tensor:
+    """a.a, b.b and a.b of the vectors along the first dimension, shape (3, *rest)."""
+    total = torch.zeros(3, *parameter.shape[1:], dtype=torch.float64)
+    for block in parameter.blocks():
+        first, second = _from_base(block)
+        total += _dots(first, second, 0).to(total)
+    return total
+
+
+def _on_arcs(block: Block, dots: Tensor | None, t: float) -> Tensor:
+    """The block with an arc for each vector; without ``dots`` for each vector along the last dimension."""
+    first, second = _from_base(block)
     if dots is None:
         along = -1 if first.ndim else 0
         dots = _dots(first.reshape(1) if not first.ndim else first, second, along).unsqueeze(-1)
     c_first, c_second = (c.to(first).reshape(c.shape if first.ndim else ()) for c in _arc(dots, t))
     merged = c_first * first + c_second * second
-    return merged if base is None else merged.add_(base)
+    return merged if block.base is None else merged.add_(block.base)
 
 
-def _from_origin(base: Tensor | None, models: Tensor) -> tuple[Tensor, Tensor]:
-    return (models[0], models[1]) if base is None else (models[0] - base, models[1] - base)
+def _from_base(block: Block) -> tuple[Tensor, Tensor]:
+    """Both deltas; without a base both models."""
+    first, second = block.experts
+    return (first, second) if block.base is None else (first - block.base, second - block.base)
 
 
 def _dots(first: Tensor, second: Tensor, dim: int) -> Tensor:

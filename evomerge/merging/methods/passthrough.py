@@ -6,12 +6,12 @@ from typing import Annotated
 
 from torch import Tensor
 
-from evomerge.merging.gram import base_copy
+from evomerge.merging.combination import base_copy
 from evomerge.merging.parameters import Range
-from evomerge.merging.registry import merge_method
+from evomerge.merging.registry import blockwise
 
 
-@merge_method(paper="https://github.com/arcee-ai/mergekit", max_experts=1, needs_base=False, relative_weights=True)
+@blockwise(paper="https://github.com/arcee-ai/mergekit", max_experts=1, base="unused", relative_weights=True)
 def passthrough(
     base: Tensor | None,
     models: Tensor,

@@ -1,14 +1,14 @@
-"""RAM: what one expert alone changed is added, what several changed is averaged."""
+"""RAM: add what one expert alone changed, average what several changed."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from evomerge.merging.changed import Negligible, add_changed
-from evomerge.merging.registry import merge_method
+from evomerge.merging.registry import blockwise
 
 
-@merge_method(paper="arXiv:2601.13572")
+@blockwise(paper="arXiv:2601.13572")
 def ram(base: Tensor, deltas: Tensor, weights: Tensor, *, epsilon: Negligible = 1e-5) -> Tensor:
     """Per entry the mean of the weighted deltas of those experts that changed it.
 

@@ -1,4 +1,4 @@
-"""Thinning by hand, its norms, and the statistics of random masks."""
+"""Sparsify by hand, compare norms, and the statistics of random masks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import itertools
 import pytest
 import torch
 
-from evomerge.merging import METHODS, InMemoryView, Randomness
-from evomerge.merging.sparsify import keep_by_rank
-from evomerge.merging.trim import by_magnitude, without_outliers
+from evomerge.merging import METHODS, InMemoryParameter, Randomness
+from evomerge.merging.sparsify import by_magnitude, keep_by_rank, without_outliers
 
 BASE = torch.zeros(10)
 DELTA = torch.tensor([[1.0, -2.0, 3.0, -4.0, 5.0, -6.0, 7.0, -8.0, 9.0, -10.0]])
@@ -17,7 +16,7 @@ RANDOM = ("dare_linear", "dare_ties", "della_linear", "della")
 
 
 def merged(name: str, delta: torch.Tensor = DELTA, seed: int = 0, **values) -> torch.Tensor:
-    """One expert at weight 1 on a base of zeros: the thinned delta itself."""
+    """One expert at weight 1 on a base of zeros: the sparsified delta itself."""
     randomness = Randomness(seed, ("sql",), "w")
     return METHODS[name](torch.zeros_like(delta[0]), delta, torch.ones(1), randomness=randomness, **values)
 
@@ -46,9 +45,9 @@ def test_breadcrumbs_of_equal_entries_goes_by_position():
     delta = torch.tensor([[2.0, -1.0, 2.0, 1.0, -2.0, 1.0, 1.0, 0.0]])
     assert merged("breadcrumbs", delta, density=[0.5], gamma=[0.25]).tolist() == [0, -1, 0, 1, -2, 1, 0, 0]
     rows = delta.view(1, 4, 2)
-    view = InMemoryView(None, rows, 1)
-    trim = without_outliers(view, torch.ones(1), [0.5], [0.25], "none")
-    found = torch.cat([trim.keep(block.experts[0], 0, block.start) for block in view.blocks()])
+    parameter = InMemoryParameter(None, rows, rows=1)
+    sparsifier = without_outliers(parameter, torch.ones(1), [0.5], [0.25], "none")
+    found = torch.cat([sparsifier.keep(block, 0) for block in parameter.blocks()])
     assert found.flatten().tolist() == [0, -1, 0, 1, -2, 1, 0, 0]
 
 
@@ -69,8 +68,8 @@ def test_l1_rescale_leaves_negligible_deltas_and_whole_ones():
 def test_experts_of_weight_zero_are_not_measured():
     """No index of a delta that does not take part: its entries may even be damaged."""
     deltas = torch.stack([DELTA[0], torch.full((10,), torch.inf)])
-    trim = by_magnitude(InMemoryView(BASE, deltas), torch.tensor([1.0, 0.0]), [0.5, 0.5], "l1")
-    assert trim.factors == (55 / 40, 1.0)
+    sparsifier = by_magnitude(InMemoryParameter(BASE, deltas), torch.tensor([1.0, 0.0]), [0.5, 0.5], "l1")
+    assert sparsifier.factors == (55 / 40, 1.0)
 
 
 @pytest.mark.parametrize("name", RANDOM)
