@@ -24,7 +24,7 @@ from evomerge.merging.randomness import Randomness
 from evomerge.registry import Registry
 
 LAWS: Mapping[str, str] = {
-    "zero": "weights 0 give the base",
+    "zero": "weights 0 give a copy of the base",
     "identity": "one expert at weight 1, the others at 0, with default parameters, gives that expert",
     "order": "permuting the experts with their weights and parameters changes nothing",
     "untouched": "where no expert differs from the base, neither does the merge",
@@ -53,8 +53,9 @@ class MergeMethod:
         prepare: core space: cores (*N, T, R, R) -> state, the work that no candidate changes.
         draws: core space: the function takes ``uniform``, a number in (0, 1) for each entry of the cores.
         expert_parameters, parameters: name -> (domain, default); the former have one value per expert.
-        exceptions: law of merge methods (a word of :data:`LAWS`) -> why this method's definition breaks it; or a
-            parameter of the method -> why values of it may change nothing.
+        exceptions: what does not hold for this method by its definition -> why. A law (a word of :data:`LAWS`), a law
+            at other values of a shared parameter than its default (``zero with average``), or that a parameter changes
+            something (``average``). The tests' conformance kit reads it.
     """
 
     name: str
@@ -202,6 +203,8 @@ def _register(function: Callable[..., Any], declared: dict[str, Any]) -> MergeMe
     method = MergeMethod(
         name=name, summary=summary, function=function, expert_parameters=each, parameters=shared, **declared
     )
-    assert method.exceptions.keys() <= LAWS.keys() | each.keys() | shared.keys(), name
+    names = each.keys() | shared.keys()
+    known = LAWS.keys() | names | {f"{law} with {parameter}" for law in LAWS for parameter in names}
+    assert method.exceptions.keys() <= known, f"{name}: {method.exceptions.keys() - known}"
     METHODS.register(name)(method)
     return method

@@ -279,7 +279,7 @@ class SearchSpace:
 
 
 def _float(name: str, bounds: Range, default: float) -> Parameter:
-    step = None if bounds.log else PARAMETER_STEP
+    step = 1.0 if bounds.whole else None if bounds.log else PARAMETER_STEP
     return Parameter(name, "float", default, bounds.low, bounds.high, step, bounds.log)
 
 

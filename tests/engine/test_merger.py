@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from pico_recipes import NAMES, RECIPES, WEIGHTS
 
+from evomerge.engine.dense import merge_tensor
 from evomerge.engine.export import export_model
 from evomerge.engine.layer_groups import layer_group
 from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
-from evomerge.merging.randomness import Randomness
-from evomerge.merging.registry import METHODS
+from evomerge.merging import METHODS, Parameter, Randomness, merge_method
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector
@@ -124,3 +126,26 @@ def test_tied_and_untied_heads(pico_model, make_merger, recipe_of):
     untied = make_merger(pico_model(tied=False))
     assert "lm_head.weight" in dict(untied.tensors(recipe_of("task_arithmetic"), every=True))
     assert "lm_head.weight" not in Checkpoint(pico_model()).names
+
+
+def test_a_method_that_needs_the_whole_parameter_gets_it_in_one_block(merger, recipe_of, monkeypatch):
+    """And its result is streamed in blocks as any other."""
+    monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
+    monkeypatch.setitem(merge_tensor._BLOCK, "cpu", 256)
+    seen = []
+
+    @merge_method(paper="none: a test", whole=True)
+    def normalized_sum(parameter: Parameter, weights: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Divides by the norm of everything."""
+        (block,) = parameter.blocks()
+        seen.append(tuple(block.experts.shape))
+        yield block.add_base(torch.tensordot(weights, block.experts, dims=1) / (1 + block.experts.norm()))
+
+    recipe = recipe_of("normalized_sum", dtype="float32")
+    planned = merger.plan(recipe)
+    for tensor in planned:
+        blocks = list(tensor.blocks(torch.device("cpu")))
+        assert len(blocks) == 1 if len(tensor.shape) < 2 else len(blocks) > 1
+        expected = dense_reference(merger, recipe, tensor.name)
+        torch.testing.assert_close(merge_tensor.whole(tensor), expected, rtol=1e-5, atol=1e-6)
+    assert {(3, *tensor.shape) for tensor in planned} == set(seen)

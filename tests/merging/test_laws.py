@@ -4,93 +4,58 @@ from __future__ import annotations
 
 import itertools
 
+import method_kit as kit
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as run
 from hypothesis import strategies as st
+from method_kit import NAMES, SHAPES, cores, count, merge, obeys, settings, tensors
 
-from evomerge.merging import METHODS, InMemoryParameter, MergeMethod, Randomness, Range
+from evomerge.merging import METHODS, InMemoryParameter, Randomness, Range
 
-NAMES = ("sql", "code", "json")
-SHAPES = ((24, 40), (64,), (5, 7, 3))
 FULL = [name for name in METHODS if METHODS[name].space == "full"]
 CORE = [name for name in METHODS if METHODS[name].space == "core"]
 
 
-def obeying(law: str) -> list[str]:
-    """Full-space methods that do not declare an exception from this law."""
-    return [name for name in FULL if law not in METHODS[name].exceptions]
-
-
-def count(method: MergeMethod) -> int:
-    return min(3, method.max_experts or 3)
-
-
-def settings(method: MergeMethod, density: float | None = None) -> dict:
-    """Defaults, or a density for every expert parameter of that name."""
-    values = {name: (default,) * count(method) for name, (_, default) in method.expert_parameters.items()}
-    if density is not None and "density" in values:
-        values["density"] = tuple(density + 0.1 * t for t in range(count(method)))
-    return values | {name: default for name, (_, default) in method.parameters.items()}
-
-
-def tensors(method: MergeMethod, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randn(shape, generator=generator), 0.3 * torch.randn(count(method), *shape, generator=generator)
-
-
-def merge(method: MergeMethod, base, deltas, weights, names=NAMES, seed=0, **values) -> torch.Tensor:
-    randomness = Randomness(seed, tuple(names), "model.layers.0.weight")
-    experts = deltas if method.inputs == "deltas" else base + deltas
-    return method(base, experts, torch.tensor(weights), randomness=randomness, **values)
-
-
-@pytest.mark.parametrize(("name", "shape"), itertools.product(obeying("zero"), SHAPES))
-def test_zero_weights_give_the_base(name, shape):
-    method = METHODS[name]
-    base, deltas = tensors(method, shape)
-    merged = merge(method, base, deltas, [0.0] * count(method), **settings(method, 0.4))
-    assert torch.equal(merged, base)
-    assert merged.data_ptr() != base.data_ptr()
-
-
-@pytest.mark.parametrize(
-    ("name", "shape", "chosen"),
-    [(n, shape, t) for n in obeying("identity") for shape in SHAPES for t in range(count(METHODS[n]))],
-)
-def test_one_expert_at_weight_one_is_that_expert(name, shape, chosen):
-    method = METHODS[name]
-    base, deltas = tensors(method, shape)
-    weights = [float(t == chosen) for t in range(count(method))]
-    merged = merge(method, base, deltas, weights, **settings(method))
-    torch.testing.assert_close(merged, base + deltas[chosen], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(("name", "shape"), itertools.product(obeying("order"), SHAPES))
-def test_the_order_of_experts_changes_nothing(name, shape):
-    method = METHODS[name]
-    base, deltas = tensors(method, shape)
-    weights, values, n = [0.7, 0.2, 0.4][: count(method)], settings(method, 0.4), count(method)
-    expected = merge(method, base, deltas, weights, **values)
-    for order in itertools.permutations(range(n)):
-        moved = {k: tuple(v[t] for t in order) if k in method.expert_parameters else v for k, v in values.items()}
-        names = [NAMES[t] for t in order]
-        merged = merge(method, base, deltas[list(order)], [weights[t] for t in order], names, **moved)
-        torch.testing.assert_close(merged, expected, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("name", FULL)
+def test_zero_weights_give_the_base(name):
+    for shape, values in kit.shapes_and_values(METHODS[name]):
+        kit.check_zero_weights(METHODS[name], shape, values)
 
 
 @pytest.mark.parametrize(("name", "shape"), itertools.product(FULL, SHAPES))
-def test_shape_dtype_inputs_and_repetition(name, shape):
+def test_one_expert_at_weight_one_is_that_expert(name, shape):
+    kit.check_one_expert(METHODS[name], shape)
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_the_order_of_experts_changes_nothing(name):
+    for shape, values in kit.shapes_and_values(METHODS[name]):
+        kit.check_order(METHODS[name], shape, values)
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_shape_dtype_inputs_and_repetition(name):
+    for shape, values in kit.shapes_and_values(METHODS[name]):
+        kit.check_output(METHODS[name], shape, values)
+
+
+@pytest.mark.parametrize(("name", "shape"), itertools.product(FULL, SHAPES))
+def test_a_merge_differs_from_the_base(name, shape):
     method = METHODS[name]
     base, deltas = tensors(method, shape)
-    before = base.clone(), deltas.clone()
-    weights = [0.7, 0.2, 0.4][: count(method)]
-    merged = merge(method, base, deltas, weights, **settings(method, 0.4))
-    assert merged.shape == base.shape and merged.dtype == torch.float32 and merged.isfinite().all()
-    assert torch.equal(base, before[0]) and torch.equal(deltas, before[1]), "inputs are not to be written to"
-    assert torch.equal(merged, merge(method, base, deltas, weights, **settings(method, 0.4)))
-    assert not torch.equal(merged, base)
+    assert not torch.equal(merge(method, base, deltas, [0.7, 0.2, 0.4][: count(method)], **settings(method, 0.4)), base)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_parameter_changes_something(name):
+    kit.check_every_parameter_changes_something(METHODS[name])
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_proposals_are_accepted(name):
+    kit.check_proposals(METHODS[name])
 
 
 @run(max_examples=120, deadline=None, derandomize=True)
@@ -101,22 +66,23 @@ def test_shape_dtype_inputs_and_repetition(name, shape):
     seed=st.integers(0, 99),
     data=st.data(),
 )
-def test_laws_for_any_shape_weights_and_densities(name, shape, dtype, seed, data):
+def test_laws_for_any_shape_weights_and_parameters(name, shape, dtype, seed, data):
     method = METHODS[name]
     n = count(method)
     generator = torch.Generator().manual_seed(seed)
     base = torch.randn(shape, generator=generator, dtype=dtype)
     # multiples of 1/8: no entry is so small that it counts as unchanged, and adding them to a base rounds little
     deltas = torch.randint(-9, 10, (n, *shape), generator=generator).to(dtype) / 8
-    values = settings(method)
-    if "density" in values:
-        values["density"] = tuple(data.draw(st.sampled_from((0.05, 0.4, 0.9, 1.0))) for _ in range(n))
+    values = {name: data.draw(st.sampled_from(kit.probes(domain))) for name, (domain, _) in method.parameters.items()}
+    for name, (domain, _) in method.expert_parameters.items():
+        likely = (0.05, 0.4, 0.9, 1.0) if name == "density" else kit.probes(domain)
+        values[name] = tuple(data.draw(st.sampled_from(likely)) for _ in range(n))
     weights = [data.draw(st.sampled_from((0.1, 0.5, 1.0))) for _ in range(n)]
     merged = merge(method, base, deltas, weights, seed=seed, **values)
     assert merged.shape == base.shape and merged.dtype == dtype and merged.isfinite().all()
-    if "zero" not in method.exceptions:
+    if obeys(method, "zero", values):
         assert torch.equal(merge(method, base, deltas, [0.0] * n, **values), base)
-    if "identity" not in method.exceptions:
+    if obeys(method, "identity"):
         chosen = data.draw(st.integers(0, n - 1))
         alone = merge(method, base, deltas, [float(t == chosen) for t in range(n)], **settings(method))
         torch.testing.assert_close(alone, base + deltas[chosen], rtol=1e-5, atol=1e-6)
@@ -174,17 +140,10 @@ def test_density_one_leaves_the_sum_or_the_election(name, average):
         assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("name", obeying("untouched"))
+@pytest.mark.parametrize("name", FULL)
 def test_what_nobody_trained_stays(name):
-    """Where no expert differs from the base, neither does the merge."""
-    method = METHODS[name]
-    base, deltas = tensors(method, (24, 40))
-    deltas[:, :12] = 0.0
-    merged = merge(method, base, deltas, [0.5] * count(method), **settings(method, 0.4))
-    if method.inputs == "deltas":
-        assert torch.equal(merged[:12], base[:12])
-    else:  # a sum of shares of one value rounds
-        torch.testing.assert_close(merged[:12], base[:12], rtol=1e-6, atol=1e-7)
+    for values in (settings(METHODS[name]), *kit.cases(METHODS[name])):
+        kit.check_untouched(METHODS[name], values)
 
 
 @pytest.mark.parametrize("name", FULL)
@@ -211,24 +170,17 @@ def test_needs_base_is_declared_where_it_does(name):
     assert torch.allclose(first, second, atol=1e-5) != method.needs_base
 
 
-@pytest.mark.parametrize(("name", "rows"), itertools.product(FULL, (1, 5)))
-def test_blocks_give_what_the_whole_gives(name, rows):
-    method = METHODS[name]
-    base, deltas = tensors(method, (24, 40))
-    experts = deltas if method.inputs == "deltas" else base + deltas
-    weights, randomness = torch.tensor([0.7, 0.2, 0.4][: count(method)]), Randomness(0, NAMES, "w")
-    values = settings(method, 0.3)
-    whole = method(base, experts, weights, randomness=randomness, **values)
-    blocks = list(method.over(InMemoryParameter(base, experts, randomness, rows), weights, **values))
-    assert len(blocks) == -(-24 // rows)
-    torch.testing.assert_close(torch.cat(blocks), whole, rtol=1e-6, atol=1e-7)
+@pytest.mark.parametrize("name", FULL)
+def test_blocks_give_what_the_whole_gives(name):
+    kit.check_blocks(METHODS[name], 1, settings(METHODS[name], 0.3))
+    for values in (settings(METHODS[name], 0.3), *kit.cases(METHODS[name])):
+        kit.check_blocks(METHODS[name], 5, values)
 
 
-def cores(experts: int = 3, batch: tuple[int, ...] = (4,), rank: int = 5) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(5)
-    size = experts * rank
-    left = torch.randn(*batch, experts, size, rank, generator=generator)
-    return left @ torch.randn(*batch, experts, rank, size, generator=generator)
+@pytest.mark.parametrize("name", CORE)
+def test_core_laws_at_all_parameters(name):
+    for values in (settings(METHODS[name]), *kit.cases(METHODS[name])):
+        kit.check_cores(METHODS[name], values)
 
 
 @pytest.mark.parametrize(("name", "batch"), itertools.product(CORE, ((), (4,), (2, 3))))

@@ -13,7 +13,16 @@ from evomerge.merging.parameters import Choice
 from evomerge.merging.registry import merge_method
 
 
-@merge_method(paper="arXiv:2203.05482", base="unused", relative_weights=True, relative_while={"average": "weight"})
+@merge_method(
+    paper="arXiv:2203.05482",
+    base="unused",
+    relative_weights=True,
+    relative_while={"average": "weight"},
+    exceptions={
+        "zero with average": "a sum of nothing is 0",
+        "untouched with average": "a sum holds the base as often as the weights sum to",
+    },
+)
 def linear(
     parameter: Parameter, weights: Tensor, *, average: Annotated[str, Choice(("weight", "sum"))] = "weight"
 ) -> Iterator[Tensor]:

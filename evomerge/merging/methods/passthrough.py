@@ -11,7 +11,13 @@ from evomerge.merging.parameters import Range
 from evomerge.merging.registry import blockwise
 
 
-@blockwise(paper="https://github.com/arcee-ai/mergekit", max_experts=1, base="unused", relative_weights=True)
+@blockwise(
+    paper="https://github.com/arcee-ai/mergekit",
+    max_experts=1,
+    base="unused",
+    relative_weights=True,
+    exceptions={"untouched with scale": "the factor is on the model, not on its change"},
+)
 def passthrough(
     base: Tensor | None,
     models: Tensor,
