@@ -1,4 +1,4 @@
-"""Documents: one item each of a task's data, as lm-eval's tables hold them; rows of data files that they come from."""
+"""Read rows of data files, and the documents that scorers make of them."""
 
 from __future__ import annotations
 
@@ -6,68 +6,48 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evomerge.errors import UserError, nearest
-from evomerge.evaluation.scorers.sql.compare_rows import COMPARISONS
-
-STYLES = ("completion", "chat")
+from evomerge.errors import UserError
 
 
 @dataclass(frozen=True)
 class Document:
     """One item.
 
-    lm-eval keeps documents in a table whose columns have one type each: all are texts.
-
     Attributes:
-        group: what items of one database or schema share; it decides nothing but how halves are cut.
+        id: unique in its file.
         prompt: what the model is shown.
         gold: the gold answer; empty if there is none.
-        item: JSON, what the judge needs.
+        item: what the judge needs, as plain JSON.
+        group: what items of one database or schema share; it decides nothing but how halves are cut.
     """
 
     id: str
-    group: str
     prompt: str
     gold: str
-    item: str
+    item: Mapping[str, Any]
+    group: str = ""
 
-    def row(self, split: str) -> dict[str, str]:
-        """The row of lm-eval's table."""
-        return {"id": self.id, "split": split, "prompt": self.prompt, "gold": self.gold, "item": self.item}
+    @property
+    def judged(self) -> str:
+        """The item as JSON text, which :meth:`evomerge.evaluation.judging.judge.Judge.judge` takes."""
+        return json.dumps(self.item)
 
-
-@dataclass(frozen=True)
-class ItemOptions:
-    """How items are asked and judged; the keys of ``tasks.NAME`` of these names.
-
-    Attributes:
-        compare: sql: when results agree, a name of :mod:`evomerge.evaluation.scorers.sql.compare_rows`.
-        strip_fence: json: take reasoning, Markdown fences and words around the answer away; counted as ``json_fenced``.
-        style: code: ``completion`` (the answer goes on where the prompt ends) or ``chat`` (it is a message with a
-            program in a fence).
-    """
-
-    compare: str = "bag"
-    strip_fence: bool = False
-    style: str = "completion"
-
-    def __post_init__(self) -> None:
-        for key, value, known in (("compare", self.compare, tuple(COMPARISONS)), ("style", self.style, STYLES)):
-            if value not in known:
-                raise UserError(f"{key} must be one of {', '.join(known)}, got '{value}': {nearest(value, known)}")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> ItemOptions:
-        """Those of ``values`` that are options; lm-eval passes all of a task's metadata on."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+    def row(self, split: str, scorer: str) -> dict[str, str]:
+        """The row of lm-eval's table, whose columns have one type each: all are texts."""
+        texts = {"id": self.id, "split": split, "prompt": self.prompt, "gold": self.gold}
+        return {**texts, "item": self.judged, "scorer": scorer}
 
 
 class Row:
-    """An entry of a data file, for error texts. ``known``: what the file's reader has found good already."""
+    """An entry of a data file: its values, and error texts that name file and line.
+
+    Attributes:
+        known: the reader's own memory from one row of the file to the next; empty at first.
+    """
 
     def __init__(self, path: Path, line: int, values: dict[str, Any], known: dict[str, Any]) -> None:
         self.path, self.line, self.values = path, line, values
@@ -79,6 +59,7 @@ class Row:
         return self.values[key]
 
     def text(self, key: str) -> str:
+        """The value, which has to be a text."""
         value = self[key]
         if not isinstance(value, str):
             self.fail(f"'{key}' must be a text, got {type(value).__name__}")
@@ -93,9 +74,11 @@ class Row:
         return values
 
     def name(self, key: str) -> str:
+        """The value as a text; without one, a name made of the line's number."""
         return str(self.values.get(key, f"line_{self.line}"))
 
     def fail(self, what: str) -> NoReturn:
+        """Raise the UserError of this row."""
         raise UserError(f"{self.path}:{self.line}: {what}")
 
 

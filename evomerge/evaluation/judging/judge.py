@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import concurrent.futures
 import hashlib
 import json
@@ -11,12 +10,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+from evomerge.evaluation.judging.children import Metrics
 from evomerge.evaluation.judging.judge_process import JudgeFailed, JudgeProcess
 from evomerge.evaluation.judging.sandbox import SandboxSettings
 
-__all__ = ["Judge", "JudgeFailed", "Metrics", "current", "use"]
-
-Metrics = dict[str, float]
+__all__ = ["Judge", "JudgeFailed"]
 
 # Answers that wait before the judge is woken for them: each batch costs a sandboxed child, a tenth of a second of CPU
 # for single answers would be taken from the model that generates the next.
@@ -41,7 +39,7 @@ class Judge:
         self._thread = ThreadPoolExecutor(1, "judge")
         self._sending: Future[None] | None = None
         self._lock = threading.Lock()  # guards what follows
-        self._waiting: dict[str, tuple[str, str, str]] = {}  # key -> kind, item, answer
+        self._waiting: dict[str, tuple[str, str, str]] = {}  # key -> scorer, item, answer
         self._verdicts: dict[str, Metrics | None] = {}  # None: on its way
         self._failures: dict[str, Exception] = {}
 
@@ -54,32 +52,32 @@ class Judge:
         """
         return self._thread.submit(self._process.level).result()
 
-    def begin(self, kind: str, answers: Sequence[tuple[str, str]]) -> None:
+    def begin(self, scorer: str, answers: Sequence[tuple[str, str]]) -> None:
         """Let the judge begin on answers that :meth:`judge` will be asked about, and that tries again what fails."""
         with self._lock:
             for item, answer in answers:
-                key = _key(kind, item, answer)
+                key = _key(scorer, item, answer)
                 if key not in self._verdicts:
                     self._failures.pop(key, None)
                     self._verdicts[key] = None
-                    self._waiting[key] = kind, item, answer
+                    self._waiting[key] = scorer, item, answer
             enough = len(self._waiting) >= _BATCH
         if enough and (self._sending is None or self._sending.done()):
             self._sending = self._thread.submit(self._send, _BATCH)
 
-    def judge(self, kind: str, answers: Sequence[tuple[str, str]]) -> list[Metrics]:
+    def judge(self, scorer: str, answers: Sequence[tuple[str, str]]) -> list[Metrics]:
         """Metrics of answers, in order.
 
         Args:
-            kind: ``sql``, ``json`` or ``code``.
-            answers: pairs of an item's JSON text (see :mod:`evomerge.evaluation.data`) and the model's text.
+            scorer: name of a scorer.
+            answers: pairs of an item's JSON text (see :class:`evomerge.evaluation.documents.Document`) and the model's text.
 
         Raises:
             JudgeFailed: an item or the judge is at fault, never an answer.
             UserError: see :attr:`level`.
         """
-        self.begin(kind, answers)
-        keys = [_key(kind, item, answer) for item, answer in answers]
+        self.begin(scorer, answers)
+        keys = [_key(scorer, item, answer) for item, answer in answers]
         if any(self._verdicts.get(key) is None for key in keys):
             self._thread.submit(self._send, 1).result()  # by then the thread has also done what it was sent before
         found = []
@@ -114,10 +112,10 @@ class Judge:
                 if len(self._waiting) < least:
                     return
                 batch, self._waiting = self._waiting, {}
-            for kind in sorted({kind for kind, _, _ in batch.values()}):
-                part = {key: (item, answer) for key, (own, item, answer) in batch.items() if own == kind}
+            for scorer in sorted({scorer for scorer, _, _ in batch.values()}):
+                part = {key: (item, answer) for key, (own, item, answer) in batch.items() if own == scorer}
                 try:
-                    verdicts = self._ask(kind, part)
+                    verdicts = self._ask(scorer, part)
                 except Exception as error:  # of the batch; :meth:`judge` raises it
                     verdicts = dict.fromkeys(part, error)
                 with self._lock:
@@ -128,38 +126,18 @@ class Judge:
                         else:
                             self._verdicts[key] = verdict
 
-    def _ask(self, kind: str, part: dict[str, tuple[str, str]]) -> dict[str, Metrics | Exception]:
+    def _ask(self, scorer: str, part: dict[str, tuple[str, str]]) -> dict[str, Metrics | Exception]:
         items = [[json.loads(item), answer] for item, answer in part.values()]
         verdicts: dict[str, Metrics | Exception] = {}
-        for key, verdict in zip(part, self._process.ask({"kind": kind, "items": items}), strict=True):
+        for key, verdict in zip(part, self._process.ask({"scorer": scorer, "items": items}), strict=True):
             if "error" in verdict:
-                reason = f"{kind} item cannot be judged: {verdict['error']} ({part[key][0][:200]})"
+                reason = f"{scorer} item cannot be judged: {verdict['error']} ({part[key][0][:200]})"
                 verdicts[key] = JudgeFailed(reason)
             else:
                 verdicts[key] = verdict
         return verdicts
 
 
-def _key(kind: str, item: str, answer: str) -> str:
-    return hashlib.sha256(f"{kind}\0{item}\0{answer}".encode("utf-8", "surrogatepass")).hexdigest()
+def _key(scorer: str, item: str, answer: str) -> str:
+    return hashlib.sha256(f"{scorer}\0{item}\0{answer}".encode("utf-8", "surrogatepass")).hexdigest()
 
-
-# lm-eval finds scoring functions by name in YAML and calls them with (doc, results) alone: the judge they ask can only
-# be found in a module variable. It is this one, and `use` sets it; the `lm_eval` command gets a judge at first use.
-_current: Judge | None = None
-
-
-def use(judge: Judge | None) -> None:
-    """Make ``judge`` the one that lm-eval's scoring functions ask in this process."""
-    global _current
-    _current = judge
-
-
-def current() -> Judge:
-    """The judge in use; a new one with default settings, closed at exit, if nobody called ``use``."""
-    if _current is None:
-        judge = Judge()
-        atexit.register(judge.close)
-        use(judge)
-    assert _current is not None
-    return _current

@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-import evomerge.evaluation
+import evomerge
 from evomerge.errors import UserError
+from evomerge.evaluation import scorers
 from evomerge.evaluation.judging import framed_messages
 from evomerge.evaluation.judging.sandbox import LEVELS, SandboxSettings, bubblewrap
-from evomerge.evaluation.scorers.sql.database_files import read_database
+from evomerge.evaluation.scorers.base import SCORERS
 
 _START_SECONDS = 120.0  # an interpreter's start and its imports, on a machine at its limit
 _END_SECONDS = 5.0  # for the process to end by itself once nobody asks
@@ -44,7 +45,7 @@ class JudgeProcess:
         self._folder: str | None = None
         self._log: IO[bytes] | None = None
         self._level = ""
-        self._sent: set[str] = set()  # stamps of the database files that the process has
+        self._sent: set[str] = set()  # stamps of the files that the process has
         self._killed = False
 
     def level(self) -> str:
@@ -93,7 +94,7 @@ class JudgeProcess:
             self._start()
             assert self._process and self._process.stdin and self._process.stdout
             try:
-                self._send_databases(request["items"])
+                self._send_files(request)
                 framed_messages.send(self._process.stdin.fileno(), json.dumps(request).encode())
                 reply = framed_messages.receive(self._process.stdout.fileno())
             except OSError:
@@ -104,17 +105,18 @@ class JudgeProcess:
             self.stop()
         raise JudgeFailed(f"the judge's process died twice on one batch: {reason}")
 
-    def _send_databases(self, items: list[Any]) -> None:
-        """Bytes of the database files that items name, once per process: the sandbox sees no file of ours."""
+    def _send_files(self, request: dict[str, Any]) -> None:
+        """Bytes of the files that items name, once per process: the sandbox sees no file of ours."""
         assert self._process and self._process.stdin
-        for item, _ in items:
-            for database in item.get("databases", ()):
-                if "file" in database and database["stamp"] not in self._sent:
-                    content = read_database(Path(database["file"]))
-                    head = {"kind": "database", "stamp": database["stamp"], "bytes": len(content)}
+        scorer = SCORERS[request["scorer"]]
+        for item, _ in request["items"]:
+            for stamp, path in scorer.files(item).items():
+                if stamp not in self._sent:
+                    content = scorer.read_file(path)
+                    head = {"file": stamp, "bytes": len(content)}
                     framed_messages.send(self._process.stdin.fileno(), json.dumps(head).encode())
                     framed_messages.send(self._process.stdin.fileno(), content)
-                    self._sent.add(database["stamp"])
+                    self._sent.add(stamp)
 
     def _start(self) -> None:
         if self._process is not None:
@@ -140,12 +142,13 @@ class JudgeProcess:
             raise JudgeFailed("the judge was closed")
         self._folder = tempfile.mkdtemp(prefix="evomerge-judge-")
         path = [os.path.abspath(entry or ".") for entry in sys.path if not entry or os.path.exists(entry)]
-        package = str(Path(evomerge.evaluation.__path__[0]).resolve().parent.parent)
+        package = str(Path(evomerge.__path__[0]).resolve().parent)
         path = [package, *(entry for entry in path if entry != package)]
         options = {
             "level": level,
             "folder": self._folder,
             "path": path,
+            "scorers": list(scorers.__path__),
             "settings": dataclasses.asdict(self._settings),
         }
         command = [sys.executable, "-s", "-P", "-S", "-B", "-c", _START, json.dumps(options)]
@@ -155,7 +158,8 @@ class JudgeProcess:
                 self.stop()
                 return "not installed"
             interpreter = [sys.base_prefix, sys.prefix, str(Path(sys.executable).resolve().parent)]
-            visible = [entry for entry in {*path, *interpreter} if os.path.isdir(entry) and entry != os.path.sep]
+            ours = {*path, *scorers.__path__, *interpreter}
+            visible = [entry for entry in ours if os.path.isdir(entry) and entry != os.path.sep]
             command = bubblewrap.command(bwrap, visible) + command
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(

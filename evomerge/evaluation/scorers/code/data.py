@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import ast
 import builtins
-import json
 import sys
 from typing import Any
 
-from evomerge.evaluation.documents import Document, ItemOptions, Row
+from evomerge.evaluation.documents import Document, Row
 
 _ASK = "Write a solution to the following problem and make sure that it passes the tests:\n```python\n{}\n```"
 _SENTENCE = "{} Your code should pass these tests:\n\n{}"  # MBPP's own (arXiv:2108.07732)
 
 
-def read_code(row: Row, options: ItemOptions) -> Document:
-    """A document of one row.
+def read_code(row: Row, style: str) -> Document:
+    """A document of one row in HumanEval's form: the answer goes on where the prompt ends.
+
+    Args:
+        style: ``completion`` or ``chat``.
 
     Raises:
         UserError: the row is not as described above.
@@ -42,13 +44,13 @@ def read_code(row: Row, options: ItemOptions) -> Document:
         _check_imports(row, code)
     # A class that the prompt leaves unfinished is the answer's; one that it completes is known to the tests themselves.
     item["classes"] = classes_of(f"{prompt}\n{gold}", item["test"] + "\n" + item["entry_point"], finished=prompt)
-    if options.style == "chat":
+    if style == "chat":
         asked, gold = _ASK.format(prompt), _fenced(f"{prompt}\n{gold}") if gold else ""
-        return Document(row.name("task_id"), "", asked, gold, json.dumps(item | {"style": "chat"}))
-    return Document(row.name("task_id"), "", prompt, f"\n{gold}" if gold else "", json.dumps(item))
+        return Document(row.name("task_id"), asked, gold, item | {"style": "chat"})
+    return Document(row.name("task_id"), prompt, f"\n{gold}" if gold else "", item)
 
 
-def read_program(row: Row, options: ItemOptions) -> Document:
+def read_program(row: Row, style: str) -> Document:
     """A document of one row in MBPP's form: a sentence and asserts; the answer is the whole program.
 
     Raises:
@@ -75,15 +77,15 @@ def read_program(row: Row, options: ItemOptions) -> Document:
     _check_imports(row, test)
     classes = classes_of(gold, test)
     called = _called(row, body, gold)
-    if options.style == "completion":
+    if style == "completion":
         # The fence tells a model without a chat format where the program starts, and the stop where it ends.
         prompt, gold = f"{prompt}\n\n```python", f"\n{gold}\n" if gold else ""
     elif gold:
         gold = _fenced(gold)
-    item: dict[str, Any] = {"prompt": "", "test": test, "entry_point": called, "style": options.style}
+    item: dict[str, Any] = {"prompt": "", "test": test, "entry_point": called, "style": style}
     item["classes"] = classes
     name = row.name("task_id" if "task_id" in values else "id")
-    return Document(name, "", prompt, gold, json.dumps(item))
+    return Document(name, prompt, gold, item)
 
 
 def _check(row: Row, body: str) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
-import math
 import re
 import sys
 import textwrap
@@ -215,22 +214,3 @@ def _module(name: str) -> dict[str, Any]:
     """The namespace of a new module, which is where dataclasses look up what their annotations name."""
     module = sys.modules[name] = types.ModuleType(name)
     return vars(module)
-
-
-def metrics(verdict: bytes) -> dict[str, float]:
-    """Metrics of one answer: of one sample pass@1 is 0 or 1."""
-    return {"pass@1": float(verdict == PASSED)}
-
-
-def pass_at_k(samples: int, right: int, k: int) -> float:
-    """Unbiased estimate of the chance that at least one of ``k`` samples is right (arXiv:2107.03374, eq. 1).
-
-    Args:
-        samples: number of samples drawn, at least ``k``.
-        right: how many of them are right.
-
-    >>> pass_at_k(4, 1, 1), pass_at_k(4, 1, 2), pass_at_k(4, 3, 2)
-    (0.25, 0.5, 1.0)
-    """
-    assert 0 <= right <= samples and 1 <= k <= samples
-    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -66,7 +67,7 @@ def check_schema(schema: Any) -> str | None:
     return None
 
 
-def judge(item: dict[str, Any], answer: str) -> dict[str, float]:
+def judge(item: Mapping[str, Any], answer: str) -> dict[str, float]:
     """Metrics of one answer: ``json_schema`` (parses and conforms), ``json_valid`` (parses), ``json_exact`` (equals an
     expected value; only for items that have one), ``json_fenced`` (a fence or words were taken away; only if that is
     asked for).
@@ -99,7 +100,7 @@ def _within(message: str) -> list[str]:
     return texts + [found.group() for text in texts if (found := _BRACKETS.search(text))]
 
 
-def wrong(item: dict[str, Any]) -> dict[str, float]:
+def wrong(item: Mapping[str, Any]) -> dict[str, float]:
     """Metrics of an answer that is not even JSON."""
     expected = ["json_exact"] if "accepted" in item or "call" in item else []
     return dict.fromkeys(
@@ -107,7 +108,7 @@ def wrong(item: dict[str, Any]) -> dict[str, float]:
     )
 
 
-def _is_expected(item: dict[str, Any], value: Any) -> bool:
+def _is_expected(item: Mapping[str, Any], value: Any) -> bool:
     call = item.get("call")
     if call is not None and right_call(value, call["name"], call["arguments"]):
         return True

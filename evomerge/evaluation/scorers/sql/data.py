@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.documents import Document, ItemOptions, Row, read_text
+from evomerge.evaluation.documents import Document, Row, read_text
 from evomerge.evaluation.scorers.sql import database_files, wikisql
 from evomerge.evaluation.scorers.sql.wikisql import quoted
 
-DEVELOPMENT = ("dev.json", "dev.jsonl")
-TRAINING = ("train_spider.json", "train.json", "train.jsonl")
+_DEVELOPMENT = ("dev.json", "dev.jsonl")
+_TRAINING = ("train_spider.json", "train.json", "train.jsonl")
 _DATABASES = ("database", "dev_databases", "databases", "train_databases")
 _SQLITE = (".sqlite", ".db", ".sqlite3")
 
 
-def read_sql(row: Row, options: ItemOptions) -> Document:
-    """A document of one row.
+def read_sql(row: Row, compare: str) -> Document:
+    """A document of one row, whose results are compared by ``compare``.
 
     Raises:
         UserError: the row is not as described above, or its database is missing.
@@ -51,9 +51,16 @@ def read_sql(row: Row, options: ItemOptions) -> Document:
     else:
         golds, schema, name = row.texts("sql"), row.text("schema"), row.name("id")
         databases = _described(row)
-    item = {"sql": golds, "databases": databases, "compare": options.compare}
+    item = {"sql": golds, "databases": databases, "compare": compare}
     prompt = f"{schema}\n\nQuestion: {row.text('question')}{hint}\nSQL:"
-    return Document(name, schema, prompt, f" {golds[0]}", json.dumps(item))
+    return Document(name, prompt, f" {golds[0]}", item, group=schema)
+
+
+def layout(folder: Path) -> tuple[Path, Path | None] | None:
+    """The files of development and training items of a folder in Spider's or BIRD's layout; None for another."""
+    development = next((folder / name for name in _DEVELOPMENT if (folder / name).is_file()), None)
+    training = next((folder / name for name in _TRAINING if (folder / name).is_file()), None)
+    return None if development is None else (development, training)
 
 
 def _described(row: Row) -> list[dict[str, Any]]:

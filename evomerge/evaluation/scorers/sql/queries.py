@@ -2,7 +2,7 @@
 
 An item, as plain JSON: ``{"sql": [gold, alternative, ...], "databases": [database, ...], "compare": "bag"}``. An answer
 is right if it agrees with one of the golds on every database. A database is ``{"script": DDL and INSERTs}``,
-``{"ddl": ..., "table": ..., "rows": [...]}`` or ``{"file": path, "stamp": ...}``, whose bytes were added before.
+``{"ddl": ..., "table": ..., "rows": [...]}`` or ``{"file": path, "stamp": ...}``, whose bytes the judge's process was sent.
 
 Databases live in memory, each query on a private copy: stricter than a file opened read-only and immutable, because
 there is no file to write to and none to open. Standard library only: this runs in the judge.
@@ -13,9 +13,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evomerge.evaluation.scorers.base import BadItem
 from evomerge.evaluation.scorers.sql.compare_rows import COMPARISONS, Result
 from evomerge.evaluation.scorers.sql.query_text import extract_query
 
@@ -32,10 +34,6 @@ class QueryFailed(Exception):
     """A query that did not run: wrong, forbidden, or beyond its limits."""
 
 
-class BadItem(Exception):
-    """An item whose database cannot be built or whose gold query does not run."""
-
-
 @dataclass(frozen=True)
 class Prepared:
     """An item ready to judge answers.
@@ -45,7 +43,7 @@ class Prepared:
         databases: serialized.
         golds: per gold query, per database: its result.
         ordered: per gold query: whether the order of rows counts.
-        seconds: CPU seconds that the slowest gold took on all databases.
+        seconds: CPU seconds that an answer may take on all databases together.
     """
 
     compare: str
@@ -54,75 +52,77 @@ class Prepared:
     ordered: tuple[bool, ...]
     seconds: float
 
-    def budget(self, seconds: float) -> float:
-        """CPU seconds that an answer may take on all databases together, at least ``seconds``."""
-        return max(seconds, _SLOWER_THAN_GOLD * self.seconds)
-
-    def longest(self, seconds: float) -> float:
-        """CPU seconds that judging an answer may take: ``budget``, and the comparisons."""
+    @property
+    def longest(self) -> float:
+        """CPU seconds that judging an answer may take: ``seconds``, and the comparisons."""
         cells = sum(result.columns * len(result.rows) for row in self.golds for result in row)
-        return self.budget(seconds) + _CELL_SECONDS * cells
+        return self.seconds + _CELL_SECONDS * cells
 
 
 class Judging:
-    """Databases and gold results, built once per process. Runs trusted queries only."""
+    """Databases and gold results, built once per process. Runs trusted queries only.
 
-    def __init__(self) -> None:
-        self._databases: dict[str, bytes] = {}
+    Args:
+        files: bytes of the database files that items name, by stamp.
+    """
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = files
+        self._built: dict[str, bytes] = {}
         self._golds: dict[tuple[str, str, str], tuple[Result, float]] = {}
 
     @property
     def nbytes(self) -> int:
         """Bytes of all databases."""
-        return sum(map(len, self._databases.values()))
+        return sum(map(len, (*self._files.values(), *self._built.values())))
 
-    def add(self, stamp: str, database: bytes) -> None:
-        """Take the bytes of the database file that items name by ``stamp``."""
-        self._databases[stamp] = database
-
-    def prepare(self, item: dict[str, Any]) -> Prepared:
+    def prepare(self, item: Mapping[str, Any], seconds: float) -> Prepared:
         """Build the item's databases and run its golds, unless known already.
+
+        Args:
+            seconds: CPU seconds that an answer may take; more if the slowest gold needs more.
 
         Raises:
             BadItem: the item is wrong.
         """
         keys = [description.get("stamp") or json.dumps(description) for description in item["databases"]]
         try:
-            for key, description in zip(keys, item["databases"], strict=True):
-                if key not in self._databases:
-                    self._databases[key] = build_database(description)
-            found = [[self._gold(key, query, item["compare"]) for key in keys] for query in item["sql"]]
+            databases = [self._database(key, one) for key, one in zip(keys, item["databases"], strict=True)]
+            pairs = list(zip(keys, databases, strict=True))
+            found = [[self._gold(*pair, query, item["compare"]) for pair in pairs] for query in item["sql"]]
         except (sqlite3.Error, sqlite3.Warning, QueryFailed, KeyError) as error:
             raise BadItem(f"its database or gold query is wrong: {error}") from None
         comparison = COMPARISONS[item["compare"]]
+        slowest = max(sum(seconds for _, seconds in row) for row in found)
         return Prepared(
             compare=item["compare"],
-            databases=tuple(self._databases[key] for key in keys),
+            databases=tuple(databases),
             golds=tuple(tuple(result for result, _ in row) for row in found),
             ordered=tuple(comparison.ordered(comparison.form(extract_query(query))) for query in item["sql"]),
-            seconds=max(sum(seconds for _, seconds in row) for row in found),
+            seconds=max(seconds, _SLOWER_THAN_GOLD * slowest),
         )
 
-    def _gold(self, key: str, query: str, compare: str) -> tuple[Result, float]:
+    def _database(self, key: str, description: dict[str, Any]) -> bytes:
+        if "stamp" in description:
+            return self._files[key]
+        if key not in self._built:
+            self._built[key] = build_database(description)
+        return self._built[key]
+
+    def _gold(self, key: str, database: bytes, query: str, compare: str) -> tuple[Result, float]:
         if (key, query, compare) not in self._golds:
             comparison = COMPARISONS[compare]
             start = time.process_time()
-            result = run_query(
-                self._databases[key], comparison.form(extract_query(query)), _GOLD_SECONDS, comparison.text_errors
-            )
+            result = run_query(database, comparison.form(extract_query(query)), _GOLD_SECONDS, comparison.text_errors)
             self._golds[key, query, compare] = result, time.process_time() - start
         return self._golds[key, query, compare]
 
 
-def judge(prepared: Prepared, answer: str, seconds: float) -> dict[str, float]:
-    """Metrics of one answer: ``sql_exec`` (right rows everywhere) and ``sql_valid`` (runs everywhere).
-
-    Args:
-        seconds: CPU seconds for all databases together; more if the gold needs more.
-    """
+def judge(prepared: Prepared, answer: str) -> dict[str, float]:
+    """Metrics of one answer: ``sql_exec`` (right rows everywhere) and ``sql_valid`` (runs everywhere)."""
     comparison = COMPARISONS[prepared.compare]
     query = comparison.form(extract_query(answer))
-    left = prepared.budget(seconds)
+    left = prepared.seconds
     results = []
     for database in prepared.databases:
         start = time.process_time()
