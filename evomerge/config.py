@@ -13,6 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from evomerge.errors import UserError, nearest
 from evomerge.evaluation.judging.sandbox import SandboxSettings
+from evomerge.evaluation.task_settings import task_settings
 from evomerge.inference.serving.latency_settings import LatencySettings
 from evomerge.types import DTYPES
 
@@ -78,43 +79,6 @@ class SearchConfig:
             raise UserError(f"search.budget must be at least 1, got {self.budget}")
         if self.runaway is not None and self.runaway < 1:
             raise UserError(f"search.runaway must be at least 1, got {self.runaway}: null cuts no answers off")
-
-
-@dataclass
-class TaskConfig:
-    """One task.
-
-    Attributes:
-        task: name of a task under ``tasks/`` or of one of lm-eval's own tasks or groups, or a YAML file of one.
-        expert: the expert whose score is the reference of this task's retention.
-        objective: whether the task is searched for; otherwise it is only reported, for base, expert and winner.
-        data: a file or folder of the user's, instead of the task's own data.
-        max_new_tokens: longest answer, instead of the task's own bound.
-        limit: at most so many items per split, spread evenly (of lm-eval's tasks the first); empty: all.
-        compare: sql: when results agree, bag, strict, spider or bird.
-        strip_fence: json: take reasoning, Markdown fences and words around the answer away, counted as json_fenced.
-        style: code: completion or chat.
-        samples, k, temperature: code: pass@k from so many samples of the given temperature; one is the greedy answer.
-        num_fewshot, chat_template, system_instruction, metric: of lm-eval's tasks, as its command line has them;
-            ``metric`` is the one that is the score.
-    """
-
-    task: str = MISSING
-    expert: str | None = None
-    objective: bool = True
-    data: str | None = None
-    max_new_tokens: int | None = None
-    limit: int | None = None
-    compare: str = "bag"
-    strip_fence: bool = False
-    style: str = "completion"
-    samples: int = 1
-    k: list[int] = field(default_factory=lambda: [1])
-    temperature: float = 0.8
-    num_fewshot: int | None = None
-    chat_template: bool = False
-    system_instruction: str | None = None
-    metric: str | None = None
 
 
 @dataclass
@@ -252,7 +216,7 @@ class Config:
     models: ModelsConfig = field(default_factory=ModelsConfig)
     space: SpaceConfig = field(default_factory=SpaceConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
-    tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    tasks: dict[str, Any] = field(default_factory=dict)  # NAME -> all settings (evaluation.task_settings)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     backend: BackendConfig = field(default_factory=BackendConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
@@ -266,6 +230,7 @@ class Config:
             raise UserError(f"unknown job '{self.job}': {nearest(self.job, JOBS)}")
         if self.split not in SPLITS:
             raise UserError(f"unknown split '{self.split}': {nearest(self.split, SPLITS)}")
+        self.tasks = {name: task_settings(name, values or {}).settings for name, values in self.tasks.items()}
         if self.push_to_hub is not None and self.job not in ("search", "report"):
             raise UserError(f"push_to_hub goes with job=search and job=report, got job={self.job}: leave it out")
         if self.job == "search":
@@ -274,12 +239,12 @@ class Config:
     def _check_search(self) -> None:
         if not self.models.experts:
             raise UserError("a search needs experts: set models.experts, for example models.experts.sql=FOLDER")
-        if not any(task.objective for task in self.tasks.values()):
+        if not any(task["objective"] for task in self.tasks.values()):
             raise UserError("a search needs a task with objective=true, got none; for example tasks=[sql,json]")
         for name, task in self.tasks.items():
-            if task.expert is not None and task.expert not in self.models.experts:
-                hint = nearest(task.expert, self.models.experts)
-                raise UserError(f"tasks.{name}.expert names no expert, got '{task.expert}': {hint}")
+            if (expert := task["expert"]) is not None and expert not in self.models.experts:
+                hint = nearest(expert, self.models.experts)
+                raise UserError(f"tasks.{name}.expert names no expert, got '{expert}': {hint}")
 
 
 def register() -> None:

@@ -22,6 +22,8 @@ from hydra.errors import OverrideParseException
 
 from evomerge.config import Config
 from evomerge.errors import UserError, nearest
+from evomerge.evaluation.task_files import find_task
+from evomerge.evaluation.task_settings import setting_forms
 from evomerge.files.package_data import data_dir
 
 _KINDS = {
@@ -160,7 +162,12 @@ def _declared(key: str) -> tuple[Any, Any]:
                 raise UserError(f"unknown setting '{key}': {hint}")
             form = fields[name]
         elif typing.get_origin(owner) is dict:
-            form = typing.get_args(owner)[1]
+            form = dict if path[0] == "tasks" else typing.get_args(owner)[1]
+        elif owner is dict:
+            forms = setting_forms()
+            if name not in forms:
+                raise UserError(f"unknown setting '{key}': {nearest(name, forms)}")
+            form = forms[name]
         else:
             raise UserError(f"unknown setting '{key}': {'.'.join(path[:place])} has no parts")
         if isinstance(form, types.UnionType):
@@ -189,7 +196,8 @@ def _with_own_base(words: Sequence[str]) -> list[str]:
 
 
 def _with_harness_tasks(words: Sequence[str]) -> list[str]:
-    """Let ``tasks=[sql,gsm8k]`` name lm-eval's tasks, and YAML files of such: conf/tasks gets an entry for each.
+    """Let ``tasks=[sql,gsm8k]`` name tasks without a file in conf/tasks: those under tasks/ and lm-eval's, and YAML
+    files by their paths. The group ``tasks`` gets an entry for each; a path's never takes the place of a file there.
 
     Other unknown names stay as they are, so that the error suggests a known one.
     """
@@ -197,14 +205,30 @@ def _with_harness_tasks(words: Sequence[str]) -> list[str]:
     for word in words:
         match = re.fullmatch(r"tasks=\[?([^\[\]={}]+)\]?", word)
         names = [name.strip() for name in match.group(1).split(",") if name.strip()] if match else []
-        strange = [name for name in names if not (data_dir("conf") / "tasks" / f"{name}.yaml").is_file()]
-        if strange:
-            from evomerge.evaluation.harness_index import is_harness_name  # seconds to import, rarely needed
-
-            strange = [name for name in strange if Path(name).suffix == ".yaml" or is_harness_name(name)]
-        for name in strange:
-            key = Path(name).stem if Path(name).suffix == ".yaml" else name
-            ConfigStore.instance().store(group="tasks", name=key, node={key: {"task": name}})
-            names[names.index(name)] = key
-        given.append(f"tasks=[{','.join(names)}]" if strange else word)
+        entries = [_entry(name) for name in names]
+        called = [Path(name).stem if _is_path(name) else name for name in names]
+        for name in called:
+            if called.count(name) > 1 and entries != names:
+                raise UserError(f"two tasks are called '{name}': names of tasks must differ, rename the file")
+        given.append(word if entries == names else f"tasks=[{','.join(entries)}]")
     return given
+
+
+def _entry(name: str) -> str:
+    """The entry of the group ``tasks`` for a name or a path."""
+    if _is_path(name):
+        key, entry = Path(name).stem, f"{Path(name).stem}@file"
+    elif name in _choices("tasks"):
+        return name
+    else:
+        from evomerge.evaluation.harness_index import is_harness_name  # seconds to import, rarely needed
+
+        if find_task(name) is None and not is_harness_name(name):
+            return name
+        key = entry = name
+    ConfigStore.instance().store(group="tasks", name=entry, node={key: {"task": name}})
+    return entry
+
+
+def _is_path(name: str) -> bool:
+    return Path(name).suffix in (".yaml", ".yml")

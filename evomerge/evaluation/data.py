@@ -1,52 +1,47 @@
-"""Data of the tasks: files and folders become documents for lm-eval, cut into search, selection and test items.
+"""Read the data files of judged tasks, and cut their documents into search, selection and test items.
 
 ``tasks.NAME.data`` names
 
 - a file, one JSON object a line (``.jsonl``, ``.jsonl.gz``) or one list of objects (``.json``): cut 40/20/40;
 - a folder with ``validation.jsonl`` (or ``dev.jsonl``, as WikiSQL's) and ``test.jsonl``: test items are the latter,
   the former is halved;
-- a folder in Spider's or BIRD's layout (:mod:`evomerge.evaluation.scorers.sql.data`): test items are all of
-  ``dev.json``, the others come from the training file if there is one; else ``dev.json`` is cut.
+- a folder in a layout that the task's scorer knows (:meth:`evomerge.evaluation.scorers.base.Scorer.layout`), such as
+  Spider's: test items are all of one file, the others come from a second file; without a second the one file is cut.
 
-Formats of rows: ``data`` of each folder in :mod:`evomerge.evaluation.scorers`. ``id``
-(``task_id``, ``question_id``) names an item; without it the line number does. Keys not named there are not read.
+The scorer says what a row holds. ``id`` (``task_id``, ``question_id``) names an item; without it the line number does.
+Keys that the scorer does not name are not read.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from evomerge.errors import UserError
-from evomerge.evaluation.documents import Document, ItemOptions, Row, rows
-from evomerge.evaluation.scorers.code.data import read_code, read_program
-from evomerge.evaluation.scorers.json.data import read_json
-from evomerge.evaluation.scorers.sql.data import DEVELOPMENT, TRAINING, read_sql
+from evomerge.evaluation.documents import Document, rows
+from evomerge.evaluation.scorers.base import SCORERS
 
 SPLITS = ("search", "selection", "test")
 _SHARES = (0.4, 0.2)  # of a user's file: search, selection; the rest is test
-_READERS: dict[str, Callable[[Row, ItemOptions], Document]] = {
-    "sql": read_sql,
-    "json": read_json,
-    "code": read_code,
-    "program": read_program,
-}
 
 
-def read_documents(kind: str, path: Path, options: ItemOptions | None = None) -> list[Document]:
+def read_documents(scorer: str, path: Path, options: Any = None) -> list[Document]:
     """Documents of one data file.
 
     Args:
-        kind: ``sql``, ``json``, ``code`` or ``program`` (code in MBPP's form).
+        scorer: name of the scorer that reads the rows.
+        options: its ``Options``; None: the defaults.
 
     Raises:
-        UserError: no such file, or a row that is not as the format says; names file, line and key.
+        UserError: no such file, or a row that is not as the scorer says; names file, line and key.
     """
+    reader = SCORERS[scorer]
+    options = reader.Options() if options is None else options
     documents: list[Document] = []
     seen: dict[str, int] = {}
     for row in rows(path):
-        document = _READERS[kind](row, options or ItemOptions())
+        document = reader.read(row, options)
         if document.id in seen:
             row.fail(f"id '{document.id}' is also on line {seen[document.id]}; ids must differ")
         seen[document.id] = row.line
@@ -80,7 +75,7 @@ def by_hash(documents: list[Document], path: Path) -> dict[str, list[Document]]:
     return {split: [d for d in documents if split_of[d.id] == split] for split in SPLITS}
 
 
-def cut(kind: str, folder: Path, data: str | None, options: ItemOptions | None = None) -> dict[str, list[Document]]:
+def cut(scorer: str, folder: Path, data: str | None, options: Any = None) -> dict[str, list[Document]]:
     """Items per split: of the user's ``data``, or of the task's own ``folder``.
 
     Raises:
@@ -88,17 +83,18 @@ def cut(kind: str, folder: Path, data: str | None, options: ItemOptions | None =
     """
     path = folder if data is None else Path(data).expanduser()
     if not path.is_dir():
-        return by_hash(read_documents(kind, path, options), path)
+        return by_hash(read_documents(scorer, path, options), path)
     if (path / "test.jsonl").is_file():
         names = [name for name in ("validation.jsonl", "dev.jsonl") if (path / name).is_file()] or ["validation.jsonl"]
-        validation = halves(read_documents(kind, path / names[0], options))
-        return {**validation, "test": read_documents(kind, path / "test.jsonl", options)}
-    development = next((path / name for name in DEVELOPMENT if (path / name).is_file()), None)
-    if kind != "sql" or development is None:
-        wanted = "validation.jsonl and test.jsonl" + (", or Spider's or BIRD's dev.json" if kind == "sql" else "")
-        raise UserError(f"{path} has no data for a {kind} task: a folder needs {wanted}")
-    test = read_documents(kind, development, options)
-    training = next((path / name for name in TRAINING if (path / name).is_file()), None)
+        validation = halves(read_documents(scorer, path / names[0], options))
+        return {**validation, "test": read_documents(scorer, path / "test.jsonl", options)}
+    found = SCORERS[scorer].layout(path)
+    if found is None:
+        others = SCORERS[scorer].other_folders
+        wanted = "validation.jsonl and test.jsonl" + (f", or {others}" if others else "")
+        raise UserError(f"{path} has no data for a {scorer} task: a folder needs {wanted}")
+    development, training = found
+    test = read_documents(scorer, development, options)
     if training is None:
         return by_hash(test, development)
-    return {**halves(read_documents(kind, training, options)), "test": test}
+    return {**halves(read_documents(scorer, training, options)), "test": test}

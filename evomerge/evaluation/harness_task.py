@@ -17,7 +17,8 @@ from lm_eval.api.task import ConfigurableTask
 
 from evomerge.errors import UserError, nearest
 from evomerge.evaluation.lm_eval_adapter import greedy_request
-from evomerge.evaluation.task_base import Answer, Item, TaskSpec, Template
+from evomerge.evaluation.task_base import Answer, Item, Template
+from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.types import ItemScore
 
 FEWSHOT_SEED = 1234  # lm-eval's own
@@ -40,6 +41,8 @@ class HarnessTask:
     Raises:
         UserError: a task that cannot be run or scored item by item, or a setting that it does not allow.
     """
+
+    judged = False
 
     def __init__(self, spec: TaskSpec, leaves: Mapping[str, ConfigurableTask], template: Template | None) -> None:
         self.spec = spec

@@ -1,7 +1,7 @@
-"""evomerge's own tasks: lm-eval tasks under tasks/ whose answers the judge runs.
+"""Judged tasks: lm-eval tasks whose YAML file names a scorer, which judges their answers in the sandbox.
 
-Prompts, stops, filters and metrics are lm-eval's own, so that a score equals what its ``simple_evaluate`` gives; only
-messages of chats are not cut by stops.
+Prompts, stops and filters are lm-eval's own, so that a score equals what its ``simple_evaluate`` gives; only messages
+of chats are not cut by stops.
 """
 
 from __future__ import annotations
@@ -14,33 +14,35 @@ from lm_eval.api.task import ConfigurableTask
 
 from evomerge.errors import UserError, nearest
 from evomerge.evaluation.data import SPLITS
-from evomerge.evaluation.judging import judge as judging
 from evomerge.evaluation.judging.judge import Judge
-from evomerge.evaluation.scorers.code.run_tests import pass_at_k
-from evomerge.evaluation.task_base import Answer, Item, TaskSpec, Template
+from evomerge.evaluation.scorers.base import Scorer
+from evomerge.evaluation.task_base import Answer, Item, Template
+from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.types import ItemScore
 
 
-class OwnTask:
+class JudgedTask:
     """See :class:`evomerge.evaluation.task_base.EvalTask`.
 
     Args:
-        task: an lm-eval task whose documents are :class:`evomerge.evaluation.documents.Document` rows.
+        spec: what is asked for, with the scorer's options.
+        task: an lm-eval task whose documents are rows of :class:`evomerge.evaluation.documents.Document`.
+        scorer: which its YAML file names.
         judge: judges the answers.
         template: the model's chat format, if the specification wants it.
     """
 
-    def __init__(self, spec: TaskSpec, task: ConfigurableTask, judge: Judge, template: Template | None) -> None:
+    judged = True
+
+    def __init__(
+        self, spec: TaskSpec, task: ConfigurableTask, scorer: Scorer, judge: Judge, template: Template | None
+    ) -> None:
         self.spec = spec
         self._task = task
+        self._scorer = scorer
         self._judge = judge
         self._template = template
-        self._kind: str = task.config.metadata["judge"]
-        if self._kind != "code" and spec.samples > 1:
-            raise UserError(
-                f"tasks.{spec.name}.samples is for code tasks: '{spec.task}' is scored by one greedy answer"
-            )
-        known = [f"pass@{k}" for k in spec.k] if self._kind == "code" else list(task.aggregation())
+        known = scorer.metric_names(spec.options)
         if spec.metric is not None and spec.metric not in known:
             raise UserError(f"tasks.{spec.name}.metric: no metric '{spec.metric}': {nearest(spec.metric, known)}")
         self._metric = spec.metric or known[0]
@@ -67,48 +69,43 @@ class OwnTask:
         return self._items[split]
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer | str]) -> list[ItemScore]:
-        """Judged together; lm-eval's ``process_results`` then finds the verdicts."""
+        """Judged together."""
         samples = [[answer] if isinstance(answer, str) else [str(text) for text in answer] for answer in answers]
-        filtered = [[self._filtered(item, text) for text in texts] for item, texts in zip(items, samples, strict=True)]
-        self._judge.judge(
-            self._kind,
-            [(item.document["item"], text) for item, texts in zip(items, filtered, strict=True) for text in texts],
+        verdicts = iter(
+            self._judge.judge(
+                self._scorer.name,
+                [
+                    (item.document["item"], self._filtered(item, text))
+                    for item, texts in zip(items, samples, strict=True)
+                    for text in texts
+                ],
+            )
         )
-        judging.use(self._judge)
         scores = []
-        for item, texts, judged in zip(items, samples, filtered, strict=True):
-            verdicts = [self._task.process_results(item.document, [text]) for text in judged]
-            metrics = {name: float(value) for name, value in verdicts[0].items()}
-            if self._kind == "code":
-                metrics = self._pass_at_k([verdict["pass@1"] for verdict in verdicts])
-            outcome = metrics.get(self._metric, metrics.get("pass@1", 0.0))
-            scores.append(ItemScore(self.spec.name, item.id, outcome, texts[0], metrics))
+        for item, texts in zip(items, samples, strict=True):
+            metrics = self._scorer.combine([next(verdicts) for _ in texts], self.spec.options)
+            # A metric that this item does not have, as json_exact without an expected value, is 0.
+            scores.append(ItemScore(self.spec.name, item.id, metrics.get(self._metric, 0.0), texts[0], metrics))
         return scores
 
     def begin(self, item: Item, answer: str) -> None:
         """The judge begins while the model goes on."""
-        self._judge.begin(self._kind, [(item.document["item"], self._filtered(item, answer))])
-
-    def _pass_at_k(self, right: Sequence[float]) -> dict[str, float]:
-        """Of one greedy answer only pass@1 is known."""
-        counted = int(sum(right))
-        return {f"pass@{k}": pass_at_k(len(right), counted, k) for k in self.spec.k if k <= len(right)} or {
-            "pass@1": pass_at_k(len(right), counted, 1)
-        }
+        self._judge.begin(self._scorer.name, [(item.document["item"], self._filtered(item, answer))])
 
     def _item(self, document: dict[str, Any]) -> Item:
         prompt, arguments = self._instance(document).args
-        until = tuple(arguments["until"])
+        samples, temperature = self._scorer.sampling(self.spec.options)
+        message = self._scorer.is_message(self.spec.options, chat=self._template is not None)
         return Item(
             self.spec.name,
             document["id"],
             prompt,
             # A message ends by itself: stops for bare answers would cut off what follows its first words.
-            () if self.spec.options.style == "chat" or (self.spec.chat and self._kind != "code") else until,
+            () if message else tuple(arguments["until"]),
             int(arguments["max_gen_toks"]),
             document,
-            samples=self.spec.samples,
-            temperature=self.spec.temperature if self.spec.samples > 1 else 0.0,
+            samples=samples,
+            temperature=temperature,
         )
 
     def _instance(self, document: dict[str, Any]) -> Instance:

@@ -1,4 +1,4 @@
-"""What a task is: a specification, its items per split, and the scoring of answers."""
+"""What a task is: its items per split, and the scoring of answers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from evomerge.errors import UserError
-from evomerge.evaluation.documents import ItemOptions
 from evomerge.inference.backend import Backend, GenerationRequest
 from evomerge.inference.deadline import Ended, Watch
 from evomerge.types import ItemScore
@@ -17,61 +15,6 @@ from evomerge.types import ItemScore
 Template = Callable[..., str]
 #: Texts of an item's samples; or (log-likelihood, is greedy) of its continuations; or the log-likelihoods of texts.
 Answer = Sequence[str] | Sequence[tuple[float, bool]] | Sequence[float]
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """A task as asked for.
-
-    Attributes:
-        name: what its scores are called.
-        task: name of a task under tasks/, of one of lm-eval's own tasks or groups, or a YAML file of one.
-        data: the user's data file or folder, or None for the task's own items.
-        limit: at most so many items per split; None takes all. Of evomerge's tasks they are spread evenly over the
-            items; of lm-eval's they are the first of each subtask, as ``lm_eval --limit`` takes them.
-        max_new_tokens: longest answer; None: the task's own number for its own items, 256 for the user's.
-        options: how the items of evomerge's tasks are asked and judged.
-        samples: answers drawn per code item, for pass@k; 1 is the greedy answer.
-        k: the k of pass@k that are reported; the first is the score.
-        temperature: of samples.
-        num_fewshot: worked examples in the prompt; None: the task's own number.
-        chat_template: whether prompts are put into the model's chat format; style=chat implies it.
-        system_instruction: text of the system message, or before the prompt.
-        metric: name of the metric that is the score, ``acc_norm`` or ``exact_match,flexible-extract``; None: the
-            task's first.
-    """
-
-    name: str
-    task: str
-    data: str | None = None
-    limit: int | None = None
-    max_new_tokens: int | None = None
-    options: ItemOptions = field(default_factory=ItemOptions)
-    samples: int = 1
-    k: tuple[int, ...] = (1,)
-    temperature: float = 0.8
-    num_fewshot: int | None = None
-    chat_template: bool = False
-    system_instruction: str | None = None
-    metric: str | None = None
-
-    def __post_init__(self) -> None:
-        for key, least in (("limit", 1), ("max_new_tokens", 1), ("samples", 1), ("num_fewshot", 0)):
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise UserError(f"tasks.{self.name}.{key} must be at least {least}, got {value}")
-        if not self.k or min(self.k) < 1 or max(self.k) > self.samples:
-            raise UserError(
-                f"tasks.{self.name}.k must be between 1 and samples={self.samples}, got {list(self.k)}: "
-                f"set tasks.{self.name}.samples={max(self.k, default=1)} or more"
-            )
-        if self.samples > 1 and self.temperature <= 0:
-            raise UserError(f"tasks.{self.name}.temperature must be above 0 for samples, got {self.temperature}")
-
-    @property
-    def chat(self) -> bool:
-        """Whether prompts are messages."""
-        return self.chat_template or self.options.style == "chat"
 
 
 @dataclass(frozen=True)
@@ -113,7 +56,14 @@ class Item:
 
 
 class EvalTask(Protocol):
-    """A task. Made by :func:`evomerge.evaluation.tasks.load_tasks`."""
+    """A task. Made by :func:`evomerge.evaluation.tasks.load_tasks`.
+
+    Attributes:
+        judged: whether the judge's sandbox runs the answers.
+    """
+
+    @property
+    def judged(self) -> bool: ...
 
     @property
     def metric(self) -> str:
@@ -133,7 +83,7 @@ class EvalTask(Protocol):
         ...
 
     def begin(self, item: Item, answer: str) -> None:
-        """A generated answer that ``score`` will be given, as soon as it is there: what takes time may begin."""
+        """Begin to judge a generated answer that ``score`` will be given later."""
         ...
 
 

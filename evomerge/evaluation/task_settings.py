@@ -42,7 +42,10 @@ class TaskSpec:
             task's first.
         expert: the expert whose score is the reference of this task's retention.
         objective: whether the task is searched for; otherwise it is only reported, for base, expert and winner.
-        options: the scorer's ``Options``; None: its defaults, or a task of lm-eval's.
+        options: the scorer's ``Options``, by default its defaults; None for a task of lm-eval's.
+
+    Raises:
+        UserError: a number too small, or a setting that the task does not have.
     """
 
     name: str
@@ -63,6 +66,16 @@ class TaskSpec:
             value = getattr(self, key)
             if value is not None and value < least:
                 raise UserError(f"tasks.{self.name}.{key} must be at least {least}, got {value}")
+        scorer = scorer_of(self.task)
+        if scorer is None:
+            if self.data is not None:
+                _refuse(f"tasks.{self.name}.data", "data", self.task, None)
+        else:
+            if self.num_fewshot:
+                key = f"tasks.{self.name}.num_fewshot"
+                raise UserError(f"{key}: '{self.task}' is defined without examples, leave it out")
+            if self.options is None:
+                object.__setattr__(self, "options", scorer.Options())
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -95,8 +108,7 @@ def task_settings(name: str, values: Mapping[str, Any]) -> TaskSpec:
         key = next(iter(values), "task")
         raise UserError(f"tasks.{name}.{key} is of no chosen task: choose it, for example tasks=[sql,{name}]")
     task = str(values["task"])
-    file = find_task(task)
-    scorer = None if file is None or file.scorer is None else SCORERS[file.scorer]
+    scorer = scorer_of(task)
     own = {} if scorer is None else _declared(scorer.Options)
     given: dict[str, Any] = {}
     for key, value in values.items():
@@ -107,14 +119,20 @@ def task_settings(name: str, values: Mapping[str, Any]) -> TaskSpec:
             raise UserError(f"unknown setting 'tasks.{name}.{key}': {nearest(key, [*_COMMON, *own])}")
         elif value != others[key] and not (isinstance(value, list) and tuple(value) == others[key]):
             _refuse(f"tasks.{name}.{key}", key, task, scorer)
-    if scorer is None and given.get("data") is not None:
-        _refuse(f"tasks.{name}.data", "data", task, None)
-    if scorer is not None and given.get("num_fewshot"):
-        raise UserError(f"tasks.{name}.num_fewshot: '{task}' is defined without examples, leave it out")
     options = None
     if scorer is not None:
         options = options_of(scorer, {key: given.pop(key) for key in own if key in given}, f"tasks.{name}.")
     return TaskSpec(name=name, options=options, **given)
+
+
+def scorer_of(task: str) -> Scorer | None:
+    """The scorer that the task's YAML file names; None: lm-eval's metrics score the task.
+
+    Raises:
+        UserError: no such file, or no such scorer.
+    """
+    file = find_task(task)
+    return None if file is None or file.scorer is None else SCORERS[file.scorer]
 
 
 def options_of(scorer: Scorer, values: Mapping[str, Any], prefix: str = "") -> Any:
@@ -142,13 +160,14 @@ def setting_defaults() -> dict[str, Any]:
 
 
 def setting_forms() -> dict[str, Any]:
-    """Types of all settings ``tasks.NAME.*``, whatever the task, for reading them from a command line. One that two
-    scorers declare with different types is ``Any``: :func:`task_settings` takes its text."""
-    forms = {key: form for key, (form, _) in _COMMON.items()}
-    for name in SCORERS:
-        for key, (form, _) in _declared(SCORERS[name].Options).items():
+    """Types of all settings ``tasks.NAME.*``, whatever the task, as a command line takes them: a ``Literal`` is text.
+    A setting that two scorers declare with different types is ``Any``: :func:`task_settings` reads its text."""
+    forms: dict[str, Any] = {}
+    for kind in (TaskSpec, *(SCORERS[name].Options for name in SCORERS)):
+        for key, (form, _) in _declared(kind).items():
+            form = str if typing.get_origin(form) is Literal else list[int] if form == tuple[int, ...] else form
             forms[key] = form if forms.get(key, form) == form else Any
-    return forms
+    return {key: form for key, form in forms.items() if key not in ("name", "options")}
 
 
 def typed(key: str, form: Any, value: Any) -> Any:

@@ -11,7 +11,8 @@ from types import TracebackType
 from evomerge.engine.load_merger import merger_for
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.judging.sandbox import SandboxSettings
-from evomerge.evaluation.task_base import EvalTask, TaskSpec, ask
+from evomerge.evaluation.task_base import EvalTask, ask
+from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 from evomerge.inference.backend import BACKENDS, Backend
 from evomerge.inference.chat import ChatTemplate
@@ -99,7 +100,8 @@ class EvaluationWorker:
         for name, group in items.items():
             scores += self._tasks[name].score(group, [next(answers) for _ in group])
         told = (replace(s, metrics={**s.metrics, **cost}) for s, cost in zip(scores, costs, strict=True))
-        return Done(work.key, tuple(told), time.perf_counter() - start, self._judge.level)
+        level = self._judge.level if any(self._tasks[name].judged for name in work.tasks) else ""
+        return Done(work.key, tuple(told), time.perf_counter() - start, level)
 
     def close(self) -> None:
         self._judge.close()
@@ -153,15 +155,17 @@ def open_backend(spec: WorkerSpec) -> Backend:
 
 
 def build_worker(spec: WorkerSpec) -> EvaluationWorker:
-    """Load everything ``spec`` names: tasks and sandbox first, because what is wrong there shows in a second.
+    """Load everything ``spec`` names: tasks and sandbox first, since errors there show in a second. The sandbox is not
+    started if no task is judged.
 
     Raises:
         UserError: an unknown task or backend, a bad data file, a missing model, or no sandbox on this system.
     """
     judge = Judge(spec.sandbox)
     try:
-        _ = judge.level
         tasks = open_tasks(spec, judge)
+        if any(task.judged for task in tasks.values()):
+            _ = judge.level
         backend = open_backend(spec)
     except BaseException:
         judge.close()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.documents import ItemOptions
 from evomerge.evaluation.judging.sandbox import SandboxSettings
-from evomerge.evaluation.task_base import TaskSpec
+from evomerge.evaluation.task_settings import TaskSpec, task_settings
 from evomerge.evaluation.worker import WorkerSpec
 from evomerge.inference.device import default_device, default_dtype
 from evomerge.types import Expert
@@ -52,21 +51,11 @@ def task_specs(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[TaskSpec, ...]:
     """
     if not tasks:
         raise UserError("no task given: add tasks=[sql,json]")
-    return tuple(_task_spec(name, settings) for name, settings in tasks.items())
+    return tuple(_with_file(task_settings(name, values)) for name, values in tasks.items())
 
 
-def _task_spec(name: str, settings: Mapping[str, Any]) -> TaskSpec:
-    own = {field.name for field in fields(TaskSpec)} & settings.keys()
-    given = {key: settings[key] for key in own}
-    if given.get("data") is not None:
-        given["data"] = str(_file(given["data"], f"tasks.{name}.data"))
-    if "k" in given:
-        given["k"] = tuple(given["k"])
-    try:
-        options = ItemOptions(**{f.name: settings[f.name] for f in fields(ItemOptions) if f.name in settings})
-    except UserError as error:
-        raise UserError(f"tasks.{name}.{error}") from None
-    return TaskSpec(name=name, options=options, **given)
+def _with_file(spec: TaskSpec) -> TaskSpec:
+    return spec if spec.data is None else replace(spec, data=str(_file(spec.data, f"tasks.{spec.name}.data")))
 
 
 def _file(name: str, key: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 from evomerge.config import Config, plain
 from evomerge.evaluation.data import SPLITS
 from evomerge.evaluation.task_base import EvalTask, Item
+from evomerge.evaluation.task_files import find_task
 from evomerge.evaluation.worker import WorkerSpec
 from evomerge.files.digests import digest_files, digest_model
 from evomerge.recipes.space import SearchSpace
@@ -27,7 +28,7 @@ def identity(config: Config, spec: WorkerSpec, space: SearchSpace, tasks: Mappin
     Raises:
         UserError: a task that is searched for lacks items of a split.
     """
-    searched = {name for name, task in config.tasks.items() if task.objective}
+    searched = {name for name, task in config.tasks.items() if task["objective"]}
     items = {
         name: {split: task.items(split) for split in (SPLITS if name in searched else ("test",))}
         for name, task in tasks.items()
@@ -58,9 +59,7 @@ def identity(config: Config, spec: WorkerSpec, space: SearchSpace, tasks: Mappin
 
 def _is_editable(task: str) -> bool:
     """Of lm-eval's own tasks some shuffle their documents anew in each process."""
-    from evomerge.evaluation.tasks import tasks_folder
-
-    return Path(task).suffix == ".yaml" or (tasks_folder() / task).is_dir()
+    return find_task(task) is not None
 
 
 def _digest_items(items: Mapping[str, tuple[Item, ...]]) -> str:

@@ -64,8 +64,9 @@ def run(config: Config) -> None:
     spec = worker_spec(config, base, experts)
     objectives = objectives_of(config)
     with Judge(spec.sandbox) as judge:  # a bad data file or a missing sandbox shows here, before any work
-        logging.getLogger(__name__).info("answers are judged in a sandbox: %s", judge.level)
         tasks = open_tasks(spec, judge)
+        if any(task.judged for task in tasks.values()):
+            logging.getLogger(__name__).info("answers are judged in a sandbox: %s", judge.level)
         own = identity(config, spec, space, tasks)
         prompts = {name: {item.id: item.prompt for item in task.items("test")} for name, task in tasks.items()}
     begin_run(store, space, objectives, config.search.sampler, own)
@@ -194,8 +195,8 @@ def _test(
     listener: Listener,
 ) -> None:
     """The table's rows on the test items. What is shipped is what is measured: the winner's row is best/model's."""
-    tasks = tuple(name for name, task in config.tasks.items() if task.objective)
-    reported = {name: task.expert for name, task in config.tasks.items() if not task.objective}
+    tasks = tuple(name for name, task in config.tasks.items() if task["objective"])
+    reported = {name: task["expert"] for name, task in config.tasks.items() if not task["objective"]}
     fingerprint = winner.recipe.fingerprint
     model = Wanted("best/model", artefacts[0], (*tasks, *reported), fingerprint)
     lora = Wanted("best/lora", artefacts[1], tasks, _lora_key(winner, config))

@@ -63,7 +63,7 @@ def _dtype_of(base: Checkpoint) -> str:
 
 
 def objectives_of(config: Config) -> tuple[Objective, ...]:
-    return tuple(Objective(name, task.expert) for name, task in config.tasks.items() if task.objective)
+    return tuple(Objective(name, task["expert"]) for name, task in config.tasks.items() if task["objective"])
 
 
 def dtype_of_run(config: Config, begun: Mapping[str, Any]) -> str:

@@ -6,12 +6,10 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from evomerge.evaluation.documents import ItemOptions
-from evomerge.evaluation.task_base import TaskSpec
+from evomerge.evaluation.task_settings import setting_defaults
 from evomerge.report.run_data import RunData
 
 
@@ -63,12 +61,12 @@ def _quoted(text: str) -> str:
 def task_settings(name: str, task: Mapping[str, Any]) -> list[str]:
     """Settings of a task, as a run's configuration has them, that are no default."""
     found = []
-    for field in (*fields(TaskSpec), *fields(ItemOptions)):
-        value = task.get(field.name, field.default)
+    defaults = setting_defaults()
+    for key, value in task.items():
         value = tuple(value) if isinstance(value, list) else value
-        if field.name not in ("name", "task", "options") and value != field.default:
+        if key not in ("task", "expert", "objective") and value != defaults.get(key):
             write = listed if isinstance(value, tuple) else setting
-            found.append(write(f"tasks.{name}.{field.name}", value))
+            found.append(write(f"tasks.{name}.{key}", value))
     return found
 
 

@@ -40,7 +40,7 @@ def refused(*arguments: str) -> str:
 )  # fmt: skip
 def test_text_is_taken_as_it_was_typed(path: str) -> None:
     given = typed("job=report", f"run={path}", f"model={path}", f"models.experts.sql={path}", f"tasks.sql.data={path}")
-    assert (given.run, given.model, given.models.experts["sql"], given.tasks["sql"].data) == (path,) * 4
+    assert (given.run, given.model, given.models.experts["sql"], given.tasks["sql"]["data"]) == (path,) * 4
 
 
 @given(
@@ -81,8 +81,8 @@ def test_experts_of_any_name_join_those_of_a_choice() -> None:
 
 def test_names_of_lm_evals_tasks_stand_beside_our_own() -> None:
     config = typed("tasks=[sql,gsm8k]", "tasks.gsm8k.num_fewshot=5", "tasks.sql.compare=bird", "job=evaluate")
-    assert {name: task.task for name, task in config.tasks.items()} == {"sql": "sql", "gsm8k": "gsm8k"}
-    assert (config.tasks["gsm8k"].num_fewshot, config.tasks["sql"].compare) == (5, "bird")
+    assert {name: task["task"] for name, task in config.tasks.items()} == {"sql": "sql", "gsm8k": "gsm8k"}
+    assert (config.tasks["gsm8k"]["num_fewshot"], config.tasks["sql"]["compare"]) == (5, "bird")
     assert list(typed("job=evaluate", "tasks=hellaswag").tasks) == ["hellaswag"]
     assert "unknown tasks 'sqll': did you mean 'sql'?" in refused("tasks=[sqll]")
 

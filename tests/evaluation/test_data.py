@@ -9,7 +9,8 @@ import pytest
 
 from evomerge.errors import UserError
 from evomerge.evaluation.data import SPLITS, by_hash, halves, read_documents
-from evomerge.evaluation.documents import Document, ItemOptions
+from evomerge.evaluation.documents import Document
+from evomerge.evaluation.scorers.code import Code
 
 SQL = {
     "question": "Who?",
@@ -54,7 +55,7 @@ def test_a_database_script_lies_beside_the_data_file(tmp_path):
     (tmp_path / "databases" / "t.sql").write_text("CREATE TABLE t (a);")
     row = {"question": "Who?", "schema": "s", "sql": "SELECT 1", "database": "databases/t.sql"}
     (document,) = read_documents("sql", write(tmp_path / "a.jsonl", row))
-    assert json.loads(document.item)["databases"] == [{"script": "CREATE TABLE t (a);"}]
+    assert document.item["databases"] == [{"script": "CREATE TABLE t (a);"}]
 
 
 def test_compressed_files_are_read(tmp_path):
@@ -89,10 +90,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path, name, content, message):
 
 
 def test_the_tested_function_is_one_that_the_gold_defines(tmp_path, judge):
-    (document,) = read_documents("program", write(tmp_path / "a.jsonl", MBPP), ItemOptions(style="chat"))
-    assert json.loads(document.item)["entry_point"] == "letters"
+    (document,) = read_documents("program", write(tmp_path / "a.jsonl", MBPP), Code.Options(style="chat"))
+    assert document.item["entry_point"] == "letters"
     answers = ["```sh\nls\n```\n" + document.gold, document.gold.replace("list(x)", "[]")]
-    verdicts = judge.judge("code", [(document.item, answer) for answer in answers])
+    verdicts = judge.judge("code", [(document.judged, answer) for answer in answers])
     assert [verdict["pass@1"] for verdict in verdicts] == [1.0, 0.0]
 
 
@@ -130,7 +131,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def documents(count, groups=1):
-    return [Document(f"id{i}", f"group{i * groups // count}", "p", "g", "{}") for i in range(count)]
+    return [Document(f"id{i}", "p", "g", {}, group=f"group{i * groups // count}") for i in range(count)]
 
 
 def test_halves_are_disjoint_and_cut_every_group_in_two():

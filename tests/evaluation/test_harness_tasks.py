@@ -18,7 +18,7 @@ from evomerge.errors import UserError
 from evomerge.evaluation import harness_index
 from evomerge.evaluation.harness_index import load_leaves
 from evomerge.evaluation.lm_eval_adapter import BackendLM
-from evomerge.evaluation.task_base import TaskSpec
+from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 from evomerge.evaluation.worker import EvaluationWorker
 from evomerge.inference.backends.hf import HFBackend

@@ -10,7 +10,8 @@ import pytest
 
 from evomerge.errors import UserError
 from evomerge.evaluation.data import SPLITS, cut, read_documents
-from evomerge.evaluation.documents import ItemOptions
+from evomerge.evaluation.scorers.code import Code
+from evomerge.evaluation.scorers.sql import SQL
 
 TABLES = {
     "db_id": "zoo",
@@ -50,13 +51,13 @@ def spider(folder, count=5, training=0):
 
 
 def test_spiders_folder(tmp_path, judge):
-    parts = cut("sql", tmp_path, str(spider(tmp_path)), ItemOptions(compare="spider"))
+    parts = cut("sql", tmp_path, str(spider(tmp_path)), SQL.Options(compare="spider"))
     assert [len(parts[split]) for split in SPLITS] == [2, 1, 2]
     document = min((d for part in parts.values() for d in part), key=lambda d: d.prompt)
     assert document.prompt == f"{SHOWN}\n\nQuestion: Who is in 0?\nSQL:"
     (first,) = [d for part in parts.values() for d in part if "in 1?" in d.prompt]
     answers = [(first.gold, 1), (" SELECT 'Leo'", 0), (" SELECT name FROM animal WHERE cage IN (1)", 1)]
-    verdicts = judge.judge("sql", [(first.item, answer) for answer, _ in answers])
+    verdicts = judge.judge("sql", [(first.judged, answer) for answer, _ in answers])
     assert [verdict["sql_exec"] for verdict in verdicts] == [right for _, right in answers]
 
 
@@ -75,14 +76,14 @@ def test_birds_folder(tmp_path, judge):
         "SQL": "SELECT name FROM animal",
     }
     (tmp_path / "dev.json").write_text(json.dumps([row]))
-    (document,) = read_documents("sql", tmp_path / "dev.json", ItemOptions(compare="bird"))
+    (document,) = read_documents("sql", tmp_path / "dev.json", SQL.Options(compare="bird"))
     # Without dev_tables.json the database itself gives the schema.
     shown = (
         'CREATE TABLE cage (id INTEGER PRIMARY KEY, "Floor Area" REAL)\nCREATE TABLE animal (name TEXT, cage INTEGER)'
     )
     assert document.prompt == f"{shown}\n\nQuestion: Who?\nHint: who means name\nSQL:"
     assert document.id == "7"
-    assert judge.judge("sql", [(document.item, " SELECT DISTINCT name FROM animal")])[0]["sql_exec"] == 1
+    assert judge.judge("sql", [(document.judged, " SELECT DISTINCT name FROM animal")])[0]["sql_exec"] == 1
 
 
 def test_errors_name_the_database(tmp_path):
@@ -112,7 +113,7 @@ def test_own_rows_with_alternatives_and_instances(tmp_path, judge):
     (tmp_path / "own.jsonl").write_text(json.dumps(row))
     (document,) = read_documents("sql", tmp_path / "own.jsonl")
     answers = [(document.gold, 1), (" SELECT 3", 1), (" SELECT a FROM t WHERE a <> 2", 0)]
-    verdicts = judge.judge("sql", [(document.item, answer) for answer, _ in answers])
+    verdicts = judge.judge("sql", [(document.judged, answer) for answer, _ in answers])
     assert [verdict["sql_exec"] for verdict in verdicts] == [right for _, right in answers]
 
 
@@ -135,14 +136,14 @@ MBPP = {
 @pytest.mark.parametrize("style", ["completion", "chat"])
 def test_mbpps_rows(tmp_path, judge, style):
     (tmp_path / "mbpp.jsonl").write_text(json.dumps(MBPP))
-    (document,) = read_documents("program", tmp_path / "mbpp.jsonl", ItemOptions(style=style))
+    (document,) = read_documents("program", tmp_path / "mbpp.jsonl", Code.Options(style=style))
     assert document.id == "2"
     assert document.prompt.startswith(
         "Write a function to double a list. Your code should pass these tests:\n\nassert sorted("
     )
-    assert json.loads(document.item)["entry_point"] == "twice"
+    assert document.item["entry_point"] == "twice"
     wrong = document.gold.replace("* 2", "* 3")
-    assert [v["pass@1"] for v in judge.judge("code", [(document.item, document.gold), (document.item, wrong)])] == [
+    assert [v["pass@1"] for v in judge.judge("code", [(document.judged, document.gold), (document.judged, wrong)])] == [
         1,
         0,
     ]
@@ -173,9 +174,9 @@ CHAT = {
 )
 def test_programs_in_messages(tmp_path, judge, answer, right):
     (tmp_path / "own.jsonl").write_text(json.dumps(CHAT))
-    (document,) = read_documents("code", tmp_path / "own.jsonl", ItemOptions(style="chat"))
+    (document,) = read_documents("code", tmp_path / "own.jsonl", Code.Options(style="chat"))
     assert document.prompt.startswith("Write a solution to the following problem")
-    found = judge.judge("code", [(document.item, document.gold), (document.item, answer)])
+    found = judge.judge("code", [(document.judged, document.gold), (document.judged, answer)])
     assert [verdict["pass@1"] for verdict in found] == [1, right]
 
 
@@ -212,7 +213,7 @@ CLASS = {
 @pytest.mark.parametrize("style", ["completion", "chat"])
 def test_a_class_as_the_answer_in_human_evals_form(tmp_path, judge, style):
     (tmp_path / "own.jsonl").write_text(json.dumps(CLASS))
-    (document,) = read_documents("code", tmp_path / "own.jsonl", ItemOptions(style=style))
+    (document,) = read_documents("code", tmp_path / "own.jsonl", Code.Options(style=style))
     wrong = [
         ("maxlen=n", "maxlen=9"),
         ("ValueError", "KeyError"),
@@ -220,7 +221,7 @@ def test_a_class_as_the_answer_in_human_evals_form(tmp_path, judge, style):
         ("return len", "return 1 + len"),
     ]
     answers = [document.gold, *(document.gold.replace(*change) for change in wrong)]
-    found = judge.judge("code", [(document.item, answer) for answer in answers])
+    found = judge.judge("code", [(document.judged, answer) for answer in answers])
     assert [verdict["pass@1"] for verdict in found] == [1, 0, 0, 0, 0]
 
 
@@ -298,5 +299,5 @@ def test_objects_of_a_class_in_the_prompt(tmp_path, judge):
         "    found = Node(0)\n    found.__class__ = type('Node', (), {'__eq__': lambda *a: True})\n    return found\n",
     ]
     answers = [document.gold, *(f"\n{answer.lstrip(chr(10))}" for answer in wrong)]
-    found = judge.judge("code", [(document.item, answer) for answer in answers])
+    found = judge.judge("code", [(document.judged, answer) for answer in answers])
     assert [verdict["pass@1"] for verdict in found] == [1] + [0] * len(wrong)

@@ -10,10 +10,12 @@ from lm_eval.tasks import TaskManager
 
 from evomerge.errors import UserError
 from evomerge.evaluation.data import SPLITS
-from evomerge.evaluation.judging import judge as judging
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.lm_eval_adapter import BackendLM
-from evomerge.evaluation.tasks import TaskSpec, load_tasks, tasks_folder
+from evomerge.evaluation.lm_eval_functions import use
+from evomerge.evaluation.task_files import tasks_folder
+from evomerge.evaluation.task_settings import TaskSpec
+from evomerge.evaluation.tasks import load_tasks
 from evomerge.evaluation.worker import EvaluationWorker
 from evomerge.inference.backend import GenerationRequest
 from evomerge.inference.backends.hf import HFBackend
@@ -93,7 +95,7 @@ def test_scores_equal_simple_evaluate(judge, tasks, name):
     backend = GoldBackend({item.prompt: item.document["gold"] for item in items})
     requests = [GenerationRequest(item.prompt, item.until, item.max_new_tokens) for item in items]
     ours = tasks[name].score(items, backend.generate(requests))
-    judging.use(judge)
+    use(judge)
     manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False)
     result = simple_evaluate(
         BackendLM(backend), tasks=[name], task_manager=manager, bootstrap_iters=0, log_samples=True
@@ -116,7 +118,7 @@ def test_a_worker_scores_a_real_model_as_simple_evaluate_does(pico_model):
         done = worker.evaluate(Work("k", Artefact(str(folder)), "test", ("sql", "json")))
         assert [score.task for score in done.items] == ["sql"] * 6 + ["json"] * 6
         assert (done.key, done.isolation, done.error) == ("k", judge.level, None)
-        judging.use(judge)
+        use(judge)
         manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False)
         chosen = [i * 200 // 6 for i in range(6)]
         result = simple_evaluate(

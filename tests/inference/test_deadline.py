@@ -15,7 +15,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evomerge.evaluation.judging.judge import Judge
-from evomerge.evaluation.tasks import TaskSpec, load_tasks
+from evomerge.evaluation.task_settings import TaskSpec
+from evomerge.evaluation.tasks import load_tasks
 from evomerge.evaluation.worker import EvaluationWorker
 from evomerge.inference import attention
 from evomerge.inference.answer_text import TextCodec

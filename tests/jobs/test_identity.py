@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evomerge.config import Config, ModelsConfig, TaskConfig
+from evomerge.config import Config, ModelsConfig
 from evomerge.engine.load_merger import merger_for
 from evomerge.errors import UserError
 from evomerge.evaluation.judging.judge import Judge
@@ -45,7 +45,7 @@ def config(tmp_path: Path, pico_model, pico_adapter) -> Config:
     write_database(tmp_path / "db.sqlite", 1)
     return Config(
         models=ModelsConfig(str(tmp_path / "base"), {"sql": str(tmp_path / "expert")}),
-        tasks={"sql": TaskConfig("sql", "sql", data=str(tmp_path / "rows.jsonl"))},
+        tasks={"sql": {"task": "sql", "expert": "sql", "data": str(tmp_path / "rows.jsonl")}},
     )
 
 
@@ -93,7 +93,7 @@ def test_settings_count(config: Config) -> None:
     before = identity_of(config)
     config.space.seed = 1
     config.space.methods = ["ties"]
-    config.tasks["sql"].limit = 2
+    config.tasks["sql"]["limit"] = 2
     config.cluster.timeout = 7
     config.search.budget = 99
     assert differs(config, before) == {"space.seed", "space.methods", "tasks.sql", "items of tasks.sql"}

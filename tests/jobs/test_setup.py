@@ -21,7 +21,7 @@ from evomerge.weights.checkpoint import Checkpoint
 
 def configured(pico_model: Callable[..., Path], pico_adapter: Callable[..., Path], *overrides: str) -> Config:
     models = (f"models.base={pico_model()}", "models=own", f"++models.experts.sql={pico_adapter()}", "tasks=[sql]")
-    return to_config(compose((*models, "tasks.sql.limit=2", *overrides)))
+    return to_config(compose((*models, "++tasks.sql.limit=2", *overrides)))
 
 
 @pytest.mark.parametrize(

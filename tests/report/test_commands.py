@@ -48,8 +48,8 @@ def test_every_command_names_the_folder_as_it_is(run: RunData) -> None:
     assert same(typed(texts["merge again"]).recipe, run.folder / "best" / "recipe.yaml")
     again = typed(texts["score again"])
     assert same(again.model, run.folder / "best" / "model") and list(again.tasks) == list(run.tasks)
-    assert (again.tasks["sql"].limit, again.tasks["sql"].data) == (7, "/data/my rows.jsonl")
-    assert (again.tasks["code"].samples, again.tasks["code"].k) == (4, [1, 4])
+    assert (again.tasks["sql"]["limit"], again.tasks["sql"]["data"]) == (7, "/data/my rows.jsonl")
+    assert (again.tasks["code"]["samples"], again.tasks["code"]["k"]) == (4, [1, 4])
     assert again.backend.dtype == "float32"
     assert "compare" not in texts["score again"], "a default needs no word"
     assert same(typed(rebuild(run)).run, run.folder)
@@ -71,7 +71,7 @@ def test_the_card_names_the_run_but_no_folder_of_this_machine(run: RunData) -> N
     text = run_card(run, "model")
     line = next(line for line in text.splitlines() if line.startswith("| command |"))
     command = line.removeprefix("| command | `").removesuffix("` |").replace("&#124;", "|")
-    assert typed(command).name == run.name and typed(command).tasks["sql"].data == "my rows.jsonl"
+    assert typed(command).name == run.name and typed(command).tasks["sql"]["data"] == "my rows.jsonl"
     assert f"from_pretrained({json.dumps(f'outputs/{run.name}/best/model', ensure_ascii=False)}" in text
 
 

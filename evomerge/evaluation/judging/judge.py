@@ -70,7 +70,7 @@ class Judge:
 
         Args:
             scorer: name of a scorer.
-            answers: pairs of an item's JSON text (see :class:`evomerge.evaluation.documents.Document`) and the model's text.
+            answers: pairs of an item's JSON text (``Document.judged``) and the model's text.
 
         Raises:
             JudgeFailed: an item or the judge is at fault, never an answer.
@@ -140,4 +140,3 @@ class Judge:
 
 def _key(scorer: str, item: str, answer: str) -> str:
     return hashlib.sha256(f"{scorer}\0{item}\0{answer}".encode("utf-8", "surrogatepass")).hexdigest()
-

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-import evomerge
 from evomerge.errors import UserError
 from evomerge.evaluation import scorers
 from evomerge.evaluation.judging import framed_messages
@@ -142,7 +141,7 @@ class JudgeProcess:
             raise JudgeFailed("the judge was closed")
         self._folder = tempfile.mkdtemp(prefix="evomerge-judge-")
         path = [os.path.abspath(entry or ".") for entry in sys.path if not entry or os.path.exists(entry)]
-        package = str(Path(evomerge.__path__[0]).resolve().parent)
+        package = str(Path(__file__).resolve().parents[3])
         path = [package, *(entry for entry in path if entry != package)]
         options = {
             "level": level,

@@ -186,7 +186,7 @@ def test_a_process_that_cannot_confine_itself_makes_no_answer_wrong(name):
     wall, fault, reason = BROKEN[name]
     program = f"""
         import json, os
-        from evomerge.evaluation.scorers.code.processes import Zygote
+        from evomerge.evaluation.judging.zygote import Zygote
         from evomerge.evaluation.judging.judge_server import Server
         from evomerge.evaluation.judging.sandbox import SandboxSettings
         from evomerge.evaluation.judging.sandbox.assembly import Walls
@@ -197,7 +197,7 @@ def test_a_process_that_cannot_confine_itself_makes_no_answer_wrong(name):
         for kind, item, answer in (
             ("json", {{"schema": True}}, "1"), ("sql", query, "SELECT 1"), ("code", json.loads({ITEM!r}), {RIGHT!r})
         ):
-            print(json.dumps(server.judge({{"kind": kind, "items": [[item, answer]] * 2}})))
+            print(json.dumps(server.judge({{"scorer": kind, "items": [[item, answer]] * 2}})))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=120, check=True

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from evomerge.evaluation.documents import ItemOptions
 from evomerge.evaluation.scorers.chat_messages import fenced, parts, without_reasoning
+from evomerge.evaluation.scorers.code import Code
 from evomerge.evaluation.scorers.code.run_tests import program
-from evomerge.evaluation.task_base import TaskSpec
+from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 
 # @ stands for the answer.
@@ -147,7 +147,7 @@ def test_code_in_a_message_keeps_what_it_was(judge):
 
 def test_no_stop_cuts_a_message(judge):
     specs = [TaskSpec(name, name, chat_template=True, limit=1) for name in ("sql", "json")]
-    specs.append(TaskSpec("code", "humaneval", options=ItemOptions(style="chat"), limit=1))
+    specs.append(TaskSpec("code", "humaneval", options=Code.Options(style="chat"), limit=1))
     tasks = load_tasks(specs, judge, lambda: lambda messages, add_generation_prompt=True: messages[-1]["content"])
     assert {task.items("test")[0].until for task in tasks.values()} == {()}
     plain = load_tasks([TaskSpec("sql", "sql", limit=1), TaskSpec("code", "humaneval", limit=1)], judge)

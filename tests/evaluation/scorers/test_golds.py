@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from evomerge.evaluation.data import SPLITS, read_documents
-from evomerge.evaluation.documents import ItemOptions
-from evomerge.evaluation.task_base import TaskSpec
+from evomerge.evaluation.scorers.code import Code
+from evomerge.evaluation.scorers.sql import SQL
+from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 
 OWN = ("sql", "json", "python_basics", "humaneval")
@@ -54,22 +55,23 @@ def test_golds_of_the_shared_data(judge, task, file):
 @needs_shared
 @pytest.mark.parametrize("compare", ["strict", "spider", "bird"])
 def test_golds_are_right_in_every_comparison(judge, compare):
-    documents = read_documents("sql", SHARED / "sql_validation.jsonl", ItemOptions(compare=compare))
-    verdicts = judge.judge("sql", [(document.item, document.gold) for document in documents])
+    documents = read_documents("sql", SHARED / "sql_validation.jsonl", SQL.Options(compare=compare))
+    verdicts = judge.judge("sql", [(document.judged, document.gold) for document in documents])
     assert all(verdict == {"sql_exec": 1.0, "sql_valid": 1.0} for verdict in verdicts)
 
 
 @needs_shared
 def test_shared_json_golds_are_exact_and_another_items_gold_is_not(judge):
     documents = read_documents("json", SHARED / "json_validation.jsonl")
-    verdicts = judge.judge("json", [(document.item, document.gold) for document in documents])
+    verdicts = judge.judge("json", [(document.judged, document.gold) for document in documents])
     assert all(verdict["json_exact"] == 1.0 for verdict in verdicts)
-    others = judge.judge("json", [(d.item, o.gold) for d, o in pairwise(documents)])
+    others = judge.judge("json", [(d.judged, o.gold) for d, o in pairwise(documents)])
     assert sum(verdict["json_exact"] for verdict in others) < 5
 
 
 def test_golds_as_chat_messages(judge):
-    task = load_tasks([TaskSpec("chat", "humaneval", options=ItemOptions(style="chat"))], judge, lambda: _plain)["chat"]
+    spec = TaskSpec("chat", "humaneval", options=Code.Options(style="chat"))
+    task = load_tasks([spec], judge, lambda: _plain)["chat"]
     items = task.items("test")[:40]
     assert all(item.until == () and item.prompt.startswith("<user>Write a solution") for item in items)
     answers = [f"Here it is.\n{item.document['gold']}\nIt works." for item in items]
@@ -82,7 +84,7 @@ def _plain(messages, add_generation_prompt=True):
 
 def test_pass_at_k_of_samples(judge):
     """Three of five samples are right: pass@1 is 3/5, pass@3 is certain."""
-    spec = TaskSpec("many", "python_basics", limit=2, samples=5, k=(1, 2, 3))
+    spec = TaskSpec("many", "python_basics", limit=2, options=Code.Options(samples=5, k=(1, 2, 3)))
     task = load_tasks([spec], judge)["many"]
     item = task.items("test")[0]
     assert len({request.seed for request in item.generations()}) == 5 and item.temperature == 0.8
@@ -93,7 +95,7 @@ def test_pass_at_k_of_samples(judge):
 
 
 def test_a_backend_that_cannot_sample_gives_the_greedy_pass_at_1_and_says_so(judge, caplog):
-    spec = TaskSpec("many", "python_basics", limit=1, samples=5, k=(3,))
+    spec = TaskSpec("many", "python_basics", limit=1, options=Code.Options(samples=5, k=(3,)))
     task = load_tasks([spec], judge, can_sample=False)["many"]
     (item,) = task.items("test")
     assert [request.temperature for request in item.generations()] == [0.0]

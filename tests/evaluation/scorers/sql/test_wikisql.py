@@ -11,7 +11,7 @@ import pytest
 
 from evomerge.errors import UserError
 from evomerge.evaluation.data import SPLITS, cut, read_documents
-from evomerge.evaluation.documents import ItemOptions
+from evomerge.evaluation.scorers.sql import SQL
 from evomerge.evaluation.scorers.sql.queries import Judging
 
 TABLES = [
@@ -91,14 +91,14 @@ def test_golds_have_real_names_and_give_what_wikisqls_engine_gives(tmp_path):
         '"Length (m)" REAL)\n\nQuestion: q0\nSQL:'
     )
     for document, (query, _) in zip(documents, QUERIES, strict=True):
-        (result,) = Judging().prepare(json.loads(document.item)).golds[0]
+        (result,) = Judging({}).prepare(document.item, 1.0).golds[0]
         found = [value.lower() if isinstance(value, str) else value for (value,) in result.rows]
         assert found == engine(query)
         assert found not in ([], [None], [0]), "a query without a result proves nothing"
 
 
 def test_answers_are_judged_without_letter_case(tmp_path, judge):
-    documents = read_documents("sql", write(tmp_path), ItemOptions(compare="strict"))
+    documents = read_documents("sql", write(tmp_path), SQL.Options(compare="strict"))
     answers = [
         (2, " SELECT count(*) FROM table_1_77_2 WHERE CREW = 'bOb'", 1),
         (2, " SELECT count(*) FROM table_1_77_2 WHERE Crew = 'Ann'", 0),
@@ -106,9 +106,9 @@ def test_answers_are_judged_without_letter_case(tmp_path, judge):
         (3, " SELECT 2 FROM table_1_77_2 WHERE col1 = 'öre'", 0),
         (4, ' SELECT max("Length (m)") FROM table_1_77_2 WHERE "crew 2" <= 900', 1),
     ]
-    verdicts = judge.judge("sql", [(documents[place].item, answer) for place, answer, _ in answers])
+    verdicts = judge.judge("sql", [(documents[place].judged, answer) for place, answer, _ in answers])
     assert [verdict["sql_exec"] for verdict in verdicts] == [right for *_, right in answers]
-    golds = judge.judge("sql", [(document.item, document.gold) for document in documents])
+    golds = judge.judge("sql", [(document.judged, document.gold) for document in documents])
     assert all(verdict == {"sql_exec": 1.0, "sql_valid": 1.0} for verdict in golds)
 
 
