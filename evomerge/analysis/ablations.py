@@ -1,4 +1,4 @@
-"""Variations of one recipe, each without one of its parts: what is that part worth?"""
+"""Vary one recipe: take out an expert, flatten the layers, change the method, to see what each part is worth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figure of paired differences: who is better or worse than the reference, and where nothing can be said."""
+"""Draw paired differences: which recipes are better or worse than the reference, and where the items cannot tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the experts' task vectors lie to the base and to one another, layer by layer: what a merge has to deal with."""
+"""Measure the experts' task vectors layer by layer: their norms, and how much they overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores recipes in this process, each once: what a notebook asks about recipes that no search has met."""
+"""Score any recipe in this process, each once, as a notebook asks for it."""
 
 from __future__ import annotations
 

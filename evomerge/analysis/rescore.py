@@ -1,4 +1,4 @@
-"""Recipes scored as a run has scored its own, and set beside one of them."""
+"""Score recipes as a run scored its own, and compare them with one reference item by item."""
 
 from __future__ import annotations
 

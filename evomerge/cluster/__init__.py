@@ -1,4 +1,14 @@
-"""Where evaluations run: in this process, or on Ray actors."""
+"""Where evaluations run: in this process, or on Ray actors.
+
+In reading order:
+
+- ``base``: a worker's exception becomes a recorded failure.
+- ``serial``: the pool of one.
+- ``machine``: cores and memory of this process.
+- ``worker_count``: how many workers, with how many threads.
+- ``ray_cluster``: start or join Ray.
+- ``ray_pool``: the pool of actors.
+"""
 
 import os
 

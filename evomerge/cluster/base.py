@@ -1,4 +1,4 @@
-"""What every pool shares: how a worker's failure becomes a recorded failure."""
+"""Turn a worker's exception into a recorded failure; every pool does it here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process may use of its machine: cores and memory, with the limits of a container (cgroups v1 and v2)."""
+"""Count the cores and the memory that this process may use, within a container's limits (cgroups v1 and v2)."""
 
 from __future__ import annotations
 

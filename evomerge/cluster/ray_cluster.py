@@ -1,4 +1,4 @@
-"""Ray itself, joined or started, and how many workers it has room for."""
+"""Start or join a Ray cluster, and count the workers that it has room for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pool of long-lived Ray actors, each holding one worker.
+"""Ray pool: long-lived actors, each of which holds one worker.
 
 The loop over ``ray.wait`` is our own: ray.util.ActorPool drops an actor that died and the work with it.
 """

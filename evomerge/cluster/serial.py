@@ -1,4 +1,4 @@
-"""A pool of one: this process. For tests, debugging and machines without Ray."""
+"""Serial pool: one worker in this process, for tests, debugging and machines without Ray."""
 
 from __future__ import annotations
 

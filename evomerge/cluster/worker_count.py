@@ -1,4 +1,4 @@
-"""How many workers a machine is cut into, and how many threads each of them gets."""
+"""Decide how many workers a machine is cut into, and how many threads each of them gets."""
 
 from __future__ import annotations
 

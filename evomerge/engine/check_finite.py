@@ -1,4 +1,4 @@
-"""NaN and infinity in a merge: what is said when a block of it holds one, and whose they are."""
+"""Refuse NaN and infinite values in a merge, and name the model that they come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe as a folder that others load: a merged model, or a LoRA on the base."""
+"""Write a recipe's model or LoRA as a folder that transformers and PEFT load."""
 
 from __future__ import annotations
 

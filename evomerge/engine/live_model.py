@@ -1,4 +1,4 @@
-"""One transformers model in memory whose weights become those of recipe after recipe."""
+"""Live model: one transformers model in memory that becomes one recipe after another, in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mergers over the models that a recipe or configuration names. Loads neither tasks nor clusters."""
+"""Load the base and the experts that a recipe names, for merging."""
 
 from __future__ import annotations
 

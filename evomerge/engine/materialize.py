@@ -1,4 +1,4 @@
-"""A recipe as a model in memory."""
+"""Make a recipe's transformers model in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The merged parameters of a recipe over experts that stay loaded: float32 inside, rounded once."""
+"""Merger: plan the merged parameters of a recipe over experts that stay loaded."""
 
 from __future__ import annotations
 

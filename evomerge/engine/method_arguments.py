@@ -1,4 +1,4 @@
-"""A recipe's numbers, as its method wants them."""
+"""Turn a recipe's numbers into the arguments of its method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe's modifiers, applied to merged deltas: to cores, to factors' coefficients, or densely."""
+"""Apply a recipe's modifiers (LiNeS, SVC) to merged deltas."""
 
 from __future__ import annotations
 

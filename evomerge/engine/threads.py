@@ -1,4 +1,4 @@
-"""Work for several threads, each of which computes on one: what is small scales better so than shared out."""
+"""Run several small computations side by side, each on one thread."""
 
 from __future__ import annotations
 

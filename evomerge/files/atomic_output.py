@@ -1,4 +1,4 @@
-"""Folders and files that appear complete or not at all, whatever happens meanwhile; and folders that pass."""
+"""Atomic output folders and files, and temporary folders."""
 
 from __future__ import annotations
 

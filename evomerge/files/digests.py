@@ -1,4 +1,4 @@
-"""Whether files are what they were: a digest that is cheap for an adapter and bearable for a base of many gigabytes."""
+"""Digests of files: tell whether models are the ones that a run began with, without reading gigabytes."""
 
 from __future__ import annotations
 

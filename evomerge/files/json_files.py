@@ -1,4 +1,4 @@
-"""JSON files of models and adapters; and what is said of a file that cannot be read."""
+"""Read the JSON files of models and adapters, with one line about a file that cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an output may take the place of: a former output, and nothing else."""
+"""Overwrite guard: an output may replace only what evomerge wrote."""
 
 from __future__ import annotations
 

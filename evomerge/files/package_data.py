@@ -1,4 +1,4 @@
-"""Folders shipped with evomerge: conf, tasks, experts. Beside the package in a checkout, inside it in a wheel."""
+"""Find the folders shipped with evomerge (conf, tasks, experts), in a checkout as in a wheel."""
 
 from __future__ import annotations
 

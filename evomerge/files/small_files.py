@@ -1,4 +1,4 @@
-"""Small files, written whole or not at all; and why something cannot be written, in one line."""
+"""Write small files in one step, and say in one line why something cannot be written."""
 
 from __future__ import annotations
 

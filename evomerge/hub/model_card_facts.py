@@ -1,4 +1,4 @@
-"""What a merge's parents say of themselves: licence, language, hub id. Reads cards that lie here, downloads nothing."""
+"""Read licence, language and hub id from the model cards of a merge's base and experts. Downloads nothing."""
 
 from __future__ import annotations
 

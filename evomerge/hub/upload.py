@@ -1,4 +1,4 @@
-"""A delivered model or adapter as a repository of the Hugging Face hub."""
+"""Upload a model or an adapter to the Hugging Face hub."""
 
 from __future__ import annotations
 

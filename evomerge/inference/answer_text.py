@@ -1,4 +1,4 @@
-"""Text in and out of a model: prompts to tokens, stop strings, answers."""
+"""Encode prompts, and cut answers at stop strings."""
 
 from __future__ import annotations
 

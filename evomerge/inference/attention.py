@@ -1,4 +1,4 @@
-"""Attention for the CPU as batched matrix products over the key/value heads.
+"""Compute attention on the CPU as batched matrix products over the key/value heads.
 
 PyTorch's CPU flash attention costs up to 70 times the products themselves when a row has one query (8 ms a layer at
 128 rows x 60 keys, against 0.3 ms here). The heads that share a key/value head are stacked as rows of one product, so

@@ -1,4 +1,4 @@
-"""The chat format of a model: messages to the text of a prompt."""
+"""Apply a model's chat template: messages in, prompt text out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following a generation: answers are handed over as they end, and what costs too much is cut off."""
+"""Watch a generation: hand over each answer as it ends, and stop answers that cost too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model computes, and in which dtype, when nobody says so."""
+"""Choose the device and dtype that a model computes in by default."""
 
 from __future__ import annotations
 

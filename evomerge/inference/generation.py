@@ -1,4 +1,4 @@
-"""Decoding of many short requests: a batch that stays full, prompts whose shared beginnings are computed once.
+"""Greedy decoder: keep the batch full, and compute shared beginnings of prompts once.
 
 Rows leave the moment they are done and waiting requests take their places. Every row is right-aligned at the batch's
 last column (see kv_cache). A prefill forwards the last S tokens of each new row, S being the longest part in the chunk

@@ -1,4 +1,4 @@
-"""A key/value cache that is written in place, whose rows come and go while the batch decodes.
+"""Key/value cache written in place, whose rows come and go while the batch decodes.
 
 All rows end at the same column; a row of n tokens occupies the n columns before it. Columns right of the end are not
 yet written (hidden by causality), columns left of a row's first token are hidden by the attention mask. The model

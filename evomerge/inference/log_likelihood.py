@@ -1,4 +1,4 @@
-"""Log-likelihoods of given continuations, in batches."""
+"""Compute log-likelihoods of given continuations in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a backend computes and holds at a time."""
+"""Limits on what a backend computes and holds at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The next token of a row, from its logits: the likeliest, or a seeded sample."""
+"""Choose a row's next token from its logits: the likeliest, or a seeded sample."""
 
 from __future__ import annotations
 

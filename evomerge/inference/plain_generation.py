@@ -1,4 +1,4 @@
-"""Greedy decoding through transformers' own ``generate``: for models the fast decoder does not know."""
+"""Decode with transformers' own ``generate``, for models that the fast decoder does not know."""
 
 from __future__ import annotations
 

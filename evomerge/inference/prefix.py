@@ -1,4 +1,4 @@
-"""Which prompts share a beginning worth computing once."""
+"""Find the beginnings that several prompts share and that are worth computing once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's forward pass can do, found out by trying it on a few tokens.
+"""Probe a model's forward pass on a few tokens, to learn which tricks of the decoder it allows.
 
 Class attributes and configurations do not say it all: some models ignore the attention mask, number their positions in
 a way of their own, or keep more from token to token than keys and values. What is tried here is what the decoders do.

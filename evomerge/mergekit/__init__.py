@@ -1,4 +1,22 @@
-"""mergekit's YAML (0.1.5): read as frozen values, resolved per tensor, and written."""
+"""Run mergekit files (0.1.5): read, check, plan and write; and write recipes as mergekit files.
+
+In reading order:
+
+- ``config``: values of a file.
+- ``read``: read a file.
+- ``references``: read the names of models.
+- ``check``: check that a merge can work.
+- ``methods``: mergekit's methods and ours.
+- ``scoped_values``: a parameter's value for one tensor.
+- ``slices``: layers of the output.
+- ``tensors``: resolve one output tensor.
+- ``inputs``: open the models.
+- ``vocabulary``: output vocabulary and embeddings.
+- ``plan``: output tensors and files.
+- ``write_model``: write the merged model.
+- ``mergekit_parameters``: our parameters in mergekit's words.
+- ``write_file``: write a recipe as a mergekit file.
+"""
 
 from evomerge.mergekit.check import unused_parameters
 from evomerge.mergekit.config import (

@@ -1,4 +1,4 @@
-"""Whether a merge can work, as far as the file alone tells."""
+"""Check whether a mergekit file describes a merge that can work."""
 
 from __future__ import annotations
 

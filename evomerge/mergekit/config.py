@@ -1,4 +1,4 @@
-"""What a mergekit file says, as frozen values. The names are mergekit's (0.1.5)."""
+"""Values of a mergekit file (0.1.5), under mergekit's names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models of a mergekit merge as rows of parameters: checkpoints, adapters on checkpoints, earlier documents."""
+"""Open the models of a mergekit merge: checkpoints, adapters on checkpoints, results of earlier documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An evomerge method's weights and parameters in mergekit's words, where mergekit can say the same."""
+"""Translate an evomerge method's weights and parameters into mergekit's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mergekit's 20 methods: their parameters and defaults (0.1.5), and the evomerge method and parameters that equal them.
+"""mergekit's 20 methods (0.1.5): their parameters and defaults, and the evomerge method that equals each.
 
 A method keeps its name. mergekit's defaults are always written out, because evomerge's own are the papers'.
 """

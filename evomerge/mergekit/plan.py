@@ -1,4 +1,4 @@
-"""A mergekit merge as output tensors and the files that go with them."""
+"""Plan a mergekit merge: its output tensors, and the files that go with them."""
 
 from __future__ import annotations
 

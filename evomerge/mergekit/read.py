@@ -1,4 +1,4 @@
-"""mergekit YAML -> :class:`MergeConfig`. Accepts what mergekit 0.1.5 accepts, but for keys that it silently ignores."""
+"""Read mergekit YAML. Accepts what mergekit 0.1.5 accepts, but for keys that mergekit silently ignores."""
 
 from __future__ import annotations
 

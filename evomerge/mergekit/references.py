@@ -1,4 +1,4 @@
-"""How a mergekit file names models: ``path[@revision][+lora[@revision]]`` or a mapping."""
+"""Read the names of models in a mergekit file: ``path[@revision][+lora[@revision]]``, or a mapping."""
 
 from __future__ import annotations
 

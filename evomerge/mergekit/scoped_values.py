@@ -1,4 +1,4 @@
-"""The value of a setting for one tensor: filters, gradients and which of several scopes speaks first."""
+"""Find a parameter's value for one tensor among the scopes of a file, with its filters and gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From models to slices to layers: which layers of which models make which layer of the result."""
+"""Find which layers of which models make each layer of the output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One output tensor: its method, inputs and the values of all parameters."""
+"""Resolve one output tensor: its method, its inputs and the values of all parameters."""
 
 from __future__ import annotations
 

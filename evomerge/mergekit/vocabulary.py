@@ -1,4 +1,4 @@
-"""The output vocabulary of a mergekit merge, and its models' embeddings in it."""
+"""Build the output vocabulary of a mergekit merge, and bring its models' embeddings into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipe -> mergekit YAML, for methods that mergekit has with the same maths."""
+"""Write a recipe as mergekit YAML, for methods that mergekit has with the same mathematics."""
 
 from __future__ import annotations
 

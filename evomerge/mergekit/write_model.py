@@ -1,4 +1,4 @@
-"""A planned mergekit merge, carried out: weights, configuration, tokenizer, chat template."""
+"""Write the model of a planned mergekit merge: weights, configuration, tokenizer, chat template."""
 
 from __future__ import annotations
 

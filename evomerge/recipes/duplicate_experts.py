@@ -1,4 +1,4 @@
-"""Whether a recipe's experts are models of their own."""
+"""Refuse duplicate experts, and the base as an expert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The space of recipes that is searched: ordered, named parameters of fixed number, and what they mean."""
+"""Search space: a fixed list of named parameters, and the recipe that their values mean."""
 
 from __future__ import annotations
 

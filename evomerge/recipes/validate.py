@@ -1,4 +1,4 @@
-"""Whether a recipe's values are valid for its method."""
+"""Check a recipe's values against its method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML files as plain values, with errors that name file and line."""
+"""Read YAML files as plain values, with errors that name file and line."""
 
 from __future__ import annotations
 

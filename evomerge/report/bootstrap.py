@@ -1,4 +1,4 @@
-"""Paired bootstrap over items: how sure a smallest retention is, and a difference between two of them."""
+"""Paired bootstrap over items: intervals of a smallest retention and of the difference between two."""
 
 from __future__ import annotations
 

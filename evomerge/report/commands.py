@@ -1,4 +1,4 @@
-"""Commands and lines of Python to copy: with the winner, with any candidate, with the run."""
+"""Build the commands and lines of Python that a report offers to copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several runs of the same tasks (other seeds, samplers, spaces) side by side: ``comparison.html``."""
+"""Compare several runs of the same tasks (other seeds, samplers, spaces) in ``comparison.html``."""
 
 from __future__ import annotations
 

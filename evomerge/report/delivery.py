@@ -1,4 +1,4 @@
-"""The cards of a run's winner: ``README.md`` in ``best/model`` and ``best/lora``."""
+"""Write the model cards of a run's winner: ``README.md`` in ``best/model`` and ``best/lora``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An extraction for the terminal: a row for each layer, and what was left out."""
+"""Show an extraction on the terminal: a row for each layer, and what was left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures with matplotlib, drawn from the values in ``info``. No window system is needed."""
+"""Draw a run's figures with matplotlib, without a window system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages that need no network: one file each. Data go in as JSON; small scripts of ours draw them.
+"""Render offline pages: one file, data as JSON, drawn by small scripts inside it.
 
 Answers of models are hostile text: they travel as JSON with ``<`` escaped, are inserted by ``textContent`` only, and
 the page's content security policy runs no script but the one whose hash it names.

@@ -1,4 +1,4 @@
-"""Which settings go along with a good candidate: rough, and said to be."""
+"""Estimate which settings go along with a good candidate, and show how rough the estimate is."""
 
 from __future__ import annotations
 

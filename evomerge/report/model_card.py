@@ -1,4 +1,4 @@
-"""The model card of a merge in the hub's format: metadata, then what a person wants to know. Values in, text out.
+"""Write a merge's model card in the hub's format: metadata first, then text. Values in, text out.
 
 The metadata's keys are those of the hub's specification (https://huggingface.co/docs/hub/model-cards).
 """

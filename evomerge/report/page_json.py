@@ -1,4 +1,4 @@
-"""What the page of one run shows, as plain values."""
+"""Build the JSON object that the page's script reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models against one of them, on the same items: how much each differs, and how sure that is."""
+"""Compare models with a reference on the same items: how much each differs, and how sure that is."""
 
 from __future__ import annotations
 

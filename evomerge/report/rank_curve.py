@@ -1,4 +1,4 @@
-"""What an adapter's rank buys: score kept against parameters, as table, CSV and figure."""
+"""Show what an adapter's rank buys: scores against parameters, as table, CSV and figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Base, specialists, anchors and winner on the test items, and the verdict: better, by how much, how sure."""
+"""Results table: base, experts, anchors and winner on the test items, and the winner's lead with its interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run folder says in its own files, beside the store."""
+"""Read the small files of a run folder: what was asked, environment, delivered scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's trials and items as pandas tables."""
+"""Tables of a run's trials and items (pandas)."""
 
 from __future__ import annotations
 

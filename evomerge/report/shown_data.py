@@ -1,4 +1,4 @@
-"""What the figures and the HTML report show, as plain values; drawing is elsewhere."""
+"""Data that figures and page are drawn from."""
 
 from __future__ import annotations
 

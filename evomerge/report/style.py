@@ -1,4 +1,4 @@
-"""One palette for figures and report (Okabe and Ito 2008, safe for colour-blind readers), one style for figures."""
+"""Colours and figure style (Okabe and Ito 2008, safe for colour-blind readers)."""
 
 from __future__ import annotations
 

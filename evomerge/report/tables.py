@@ -1,4 +1,4 @@
-"""The results table as Markdown and for the terminal, and the files of the front."""
+"""Format the results table as Markdown and for the terminal, and write the files of the front."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict in words: is it better, by how much, how sure."""
+"""Put the result into words: is the winner better, by how much, how sure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All derived files of a run folder, and the summary at the end of a search. Can be repeated at any time."""
+"""Write all derived files of a run folder, and print the summary at the end of a search."""
 
 from __future__ import annotations
 

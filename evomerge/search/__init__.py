@@ -1,1 +1,18 @@
-"""Search: samplers propose parameters, a pool scores the recipes, the store remembers."""
+"""Search: samplers propose parameters, a pool scores the recipes, the store remembers.
+
+In reading order:
+
+- ``base``: protocols of space and listener.
+- ``loop``: the search loop.
+- ``samplers/``: the samplers; a new one is a new file there.
+- ``distributions``: parameters as Optuna's distributions.
+- ``store``: proposals and trials on disk.
+- ``records``: trials as JSON text.
+- ``evaluations``: scores of selection and test items on disk.
+- ``runaway``: stop candidates that ramble.
+- ``pareto``: Pareto mathematics.
+- ``choose``: finalists and winner.
+- ``progress``: where a search stands.
+- ``tables``: parquet files.
+- ``tracking/``: metrics for TensorBoard and W&B.
+"""

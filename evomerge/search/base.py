@@ -1,4 +1,4 @@
-"""What the search asks of its neighbours: a space to search and someone to tell."""
+"""Protocols of the search's neighbours: a space to search, and a listener to tell."""
 
 from __future__ import annotations
 

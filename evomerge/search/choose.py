@@ -1,4 +1,4 @@
-"""Which candidates deserve the selection items, and which of them wins."""
+"""Choose the finalists that get the selection items, and the winner among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parameters of a space in Optuna's words."""
+"""Translate a space's parameters into Optuna's distributions."""
 
 from __future__ import annotations
 

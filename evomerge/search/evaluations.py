@@ -1,4 +1,4 @@
-"""Durable scores on the selection and test splits: one JSON line each, on disk before anybody relies on it."""
+"""Store scores of the selection and test items, one JSON line each, on disk before they are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pareto maths: functions on arrays of losses, shape (N, M), everything minimised. numpy and moocore alone."""
+"""Pareto mathematics on arrays of losses, shape (N, M), all minimised."""
 
 from __future__ import annotations
 

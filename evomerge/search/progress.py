@@ -1,4 +1,4 @@
-"""Where a search stands, as values: what the live view, the log lines and anybody else show."""
+"""Compute where a search stands: best scores, hypervolume, time left."""
 
 from __future__ import annotations
 

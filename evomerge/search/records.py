@@ -1,4 +1,4 @@
-"""Trials, recipes and item scores as JSON text: what the journal and the evaluations file hold."""
+"""Read and write trials, recipes and item scores as JSON text."""
 
 from __future__ import annotations
 

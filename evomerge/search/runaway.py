@@ -1,4 +1,4 @@
-"""What keeps one candidate whose answers never end from costing as much as ten others."""
+"""Limit the tokens of a candidate whose answers never end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store: every proposed and finished candidate of a run, durable before anybody relies on it.
+"""Store of a run: every proposed and finished candidate, on disk before anything relies on it.
 
 It is Optuna's journal at ``study.journal`` (``optuna-dashboard study.journal`` works on it), with item outcomes and
 answers as trial attributes, and ``evaluations.jsonl`` for what was scored on the selection and test splits.

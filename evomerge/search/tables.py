@@ -1,4 +1,4 @@
-"""``trials.parquet`` and ``items.parquet``: the store as tables, rebuilt whenever wanted."""
+"""Write ``trials.parquet`` and ``items.parquet`` from the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model folder, or one file of weights, as a lazy mapping from parameter name to tensor."""
+"""Read a model folder, or one file of weights, as a lazy mapping from parameter name to tensor."""
 
 from __future__ import annotations
 

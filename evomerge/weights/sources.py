@@ -1,4 +1,4 @@
-"""From a model's name to its folder on this machine."""
+"""Find the folder of a model by its name, on this machine or from the hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file of tensors, memory-mapped: safetensors, or what torch.save wrote."""
+"""Map one file of tensors into memory: safetensors, or what ``torch.save`` wrote."""
 
 from __future__ import annotations
 

@@ -1,1 +1,6 @@
-"""Backends: what produces text and log-likelihoods from candidates."""
+"""Backends, scanned by :data:`evomerge.inference.backend.BACKENDS`: adding one is adding a file.
+
+In reading order:
+
+- ``hf``: transformers, on a CPU or a GPU.
+"""

@@ -1,4 +1,4 @@
-"""Time to the first and to each further token, of several models side by side in one run."""
+"""Measure the time to the first and to each further token, for several models side by side."""
 
 from __future__ import annotations
 

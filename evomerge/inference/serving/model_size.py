@@ -1,4 +1,4 @@
-"""What serving a model takes: parameters, disk and memory."""
+"""Measure what serving a model takes: parameters, disk and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model in memory as a user would serve it: by itself, or a base with PEFT adapters that take turns."""
+"""Load a model as a plain server would: by itself, or a base whose PEFT adapters are switched per request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, in ``tensorboard/`` of the run folder: ``tensorboard --logdir outputs``."""
+"""Write TensorBoard event files into ``tensorboard/`` of the run folder: ``tensorboard --logdir outputs``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of Weights & Biases; its files lie in ``wandb/`` of the run folder. ``WANDB_MODE=offline`` needs no account."""
+"""Log to Weights & Biases, files in ``wandb/`` of the run folder. ``WANDB_MODE=offline`` needs no account."""
 
 from __future__ import annotations
 

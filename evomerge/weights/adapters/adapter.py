@@ -1,4 +1,4 @@
-"""A PEFT LoRA folder as factors and whole tensors, or a clear refusal."""
+"""Read a PEFT LoRA folder: factors and whole tensors, or one line about why it cannot be merged."""
 
 from __future__ import annotations
 

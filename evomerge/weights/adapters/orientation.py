@@ -1,4 +1,4 @@
-"""Which weights a model stores as (in, out): GPT-2's Conv1D layers do, and a LoRA on them is transposed."""
+"""Find the weights that a model stores as (in, out), as GPT-2's Conv1D layers do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an adapter makes of each parameter of its base."""
+"""Compute what an adapter changes in each parameter of its base."""
 
 from __future__ import annotations
 

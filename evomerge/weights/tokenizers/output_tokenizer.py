@@ -1,4 +1,4 @@
-"""The output tokenizer of a merge: the base's, a model's, or the union of all (mergekit's ``tokenizer`` section)."""
+"""Build the tokenizer of a merge: the base's, a model's, or the union of all (mergekit's ``tokenizer``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings of models with different vocabularies, row by row in one output vocabulary."""
+"""Bring the embeddings of models with different vocabularies into one output vocabulary, row by row."""
 
 from __future__ import annotations
 
