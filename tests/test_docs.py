@@ -1,14 +1,60 @@
-"""Documents that repeat what the code says are made from it."""
+"""Documents that repeat what the code says are compared with it."""
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
+
+import pytest
 
 from evomerge.merging.describe import methods_page
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "evomerge"
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+PACKAGES = sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
 
 
 def test_methods_are_listed_as_they_are():
-    text = (DOCS / "methods.md").read_text()
+    text = (ROOT / "docs" / "methods.md").read_text()
     assert text == methods_page(), "regenerate it: evomerge job=methods write=docs/methods.md"
+
+
+def folders_of_the_tree() -> dict[str, str]:
+    """Folders of the tree in the architecture, relative to the package, and their phrases."""
+    block = re.search(r"```\nevomerge/\n(.*?)```", ARCHITECTURE, re.DOTALL)
+    assert block is not None
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in block[1].splitlines():
+        match = re.fullmatch(r"( +)(\w+)/ +(.+)", line)
+        assert match is not None, line
+        depth = len(match[1]) // 2 - 1
+        above[depth:] = [match[2]]
+        found["/".join(above)] = match[3]
+    return found
+
+
+def test_the_tree_is_the_house():
+    built = {str(path.relative_to(PACKAGE)) for path in PACKAGES if path != PACKAGE}
+    assert folders_of_the_tree().keys() == built
+
+
+def test_functions_that_the_architecture_names_exist():
+    named = re.findall(r"`([\w/]+\.py)(?:: (\w+))?`", ARCHITECTURE)
+    assert len(named) > 30
+    for file, name in named:
+        text = (PACKAGE / file).read_text()
+        assert not name or re.search(rf"^(def |class )?{name}\b", text, re.MULTILINE), f"{file} has no {name}"
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_package_lists_its_modules(package: Path):
+    if package == PACKAGE:
+        return
+    listed = set(re.findall(r"``(\w+/?)``", ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""))
+    modules = {path.stem for path in package.glob("*.py") if path.stem != "__init__"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    missing = sorted((modules | folders) - listed)
+    assert not missing, f"{package.name}/__init__.py does not list {', '.join(missing)}"
