@@ -17,19 +17,19 @@ from evomerge.files.overwrite_guard import check_target, place_of, write_manifes
 from evomerge.files.small_files import FULL, reason, writing
 from evomerge.files.swap_paths import exchange
 
-_LONGEST = 200  # bytes of a name that still leave room, in the 255 of most file systems, for what a work path adds
+_LONGEST = 200  # bytes of a name; a work path adds to it, and most file systems allow 255
 
 
 @contextlib.contextmanager
 def appearing_folder(folder: Path) -> Iterator[Path]:
-    """A work folder beside ``folder`` that takes its name at the end; an error leaves nothing and replaces nothing.
+    """Open a work folder beside ``folder`` that takes its name at the end; an error leaves nothing and replaces
+    nothing.
 
-    All of it is on the disk by then. What a killed predecessor left is removed first, unless its process still runs.
-    Where ``folder`` is a link, the folder that it points to is written. No output appears inside another's work folder.
+    All files are durable before the folder appears. Work folders of killed processes are removed first. If ``folder``
+    is a link, the folder that it points to is replaced. Do not write an output inside another output's work folder.
 
     Raises:
-        UserError: ``folder`` is a file, or holds other things than a former output; those are never replaced. Or it
-            cannot be written to.
+        UserError: ``folder`` is a file, holds other things than a former output, or cannot be written to.
     """
     target = place_of(folder)
     with _claimed(target, is_folder=True) as work:
@@ -46,7 +46,7 @@ def appearing_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def appearing_file(path: Path) -> Iterator[Path]:
-    """The same for one file of weights: a work file, made and empty, that takes the name at the end."""
+    """The same for one file of weights: an empty work file that takes the name at the end."""
     target = place_of(path)
     with _claimed(target, is_folder=False) as work:
         yield work
@@ -58,19 +58,21 @@ def appearing_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def passing_folder(beside: Path) -> Iterator[Path]:
-    """A work folder beside ``beside`` that is gone at the end; what a killed predecessor left is removed first."""
+    """Open a temporary folder next to ``beside``; it is removed at the end, as are those of killed processes."""
     place = place_of(beside)
     with _claimed(place.with_name(f"{place.name}-steps"), is_folder=True, replaces=False) as work:
-        inside = work / "steps"  # what is locked cannot be waited for: outputs appear in this one
+        # Writing an output locks its parent, and `work` is locked already: hand out a subfolder
+        inside = work / "steps"
         inside.mkdir()
         yield inside
 
 
 @contextlib.contextmanager
 def _claimed(target: Path, is_folder: bool, replaces: bool = True) -> Iterator[Path]:
-    """A new path beside ``target``, locked while its maker lives: the kernel unlocks it however the process ends.
+    """Make a work path beside ``target``, locked while this process lives; the kernel unlocks it however the process
+    ends.
 
-    At the end, whatever has that path by then goes.
+    At the end the path is removed, whatever it holds by then.
     """
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,9 +100,9 @@ def _claimed(target: Path, is_folder: bool, replaces: bool = True) -> Iterator[P
 
 @contextlib.contextmanager
 def _turn(folder: Path) -> Iterator[None]:
-    """Writers into ``folder`` begin and end one after another, so that none takes another's half step for a leftover.
+    """Let writers into ``folder`` begin and end one after another, so that none removes another's unfinished step.
 
-    The folder itself is the lock: a file would have to stay behind.
+    The folder itself is locked: a lock file would have to stay there.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -111,7 +113,7 @@ def _turn(folder: Path) -> Iterator[None]:
 
 
 def _put_in_place(work: Path, target: Path) -> None:
-    """Give ``work`` the name ``target``; what had it before, if anything, is at ``work`` then."""
+    """Give ``work`` the name ``target``; a former output is at ``work`` afterwards."""
     if not target.exists():
         work.rename(target)
     elif not exchange(work, target):
@@ -127,7 +129,7 @@ def _put_in_place(work: Path, target: Path) -> None:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Clear away what killed processes left of ``target``; a complete predecessor that they had moved comes back."""
+    """Remove the work paths that killed processes left; a complete former output that they had moved is moved back."""
     form = re.compile(rf"\.{re.escape(_stem(target))}\.[0-9a-f]{{8}}\.(partial|old)")
     for path in [path for path in target.parent.iterdir() if form.fullmatch(path.name)]:
         if path.suffix == ".old":  # only a process killed between two renames leaves one, see _put_in_place
@@ -138,7 +140,7 @@ def _remove_leftovers(target: Path) -> None:
             continue
         try:
             handle = os.open(path, os.O_RDONLY)
-        except OSError:  # its maker has just come to its end, or is somebody else
+        except OSError:  # its process has just removed it, or another user owns it
             continue
         if _lock(handle):
             _remove(path)
@@ -159,7 +161,8 @@ def _stem(target: Path) -> str:
 
 
 def _lock(handle: int, wait: bool = False) -> bool:
-    """Whether the lock is ours now. Never, where the file system has no such locks (some network ones)."""
+    """Take the lock and return True; False if another process has it, or the file system has no locks (some network
+    ones)."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:

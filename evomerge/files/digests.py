@@ -6,26 +6,26 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-# What decides the answers of a model or adapter, of all that may lie in its folder.
+# Files of a model's or adapter's folder that decide its answers.
 _DECIDING = (
     "*config.json", "*.safetensors", "pytorch_model*.bin", "adapter_model.bin", "tokenizer*", "special_tokens_map.json",
     "added_tokens.json", "vocab*", "merges.txt", "chat_template*",
 )  # fmt: skip
-_WHOLE = 512 * 1024**2  # bytes; of longer files samples are read,
-_SAMPLES = 1024  # so many, evenly spread: a change of a thousandth of the file shows,
-_SAMPLE = 4096  # of so many bytes,
-_ENDS = 1024**2  # and so many from the start, where safetensors has its header
+_WHOLE = 512 * 1024**2  # bytes; longer files are sampled
+_SAMPLES = 1024  # number of samples, evenly spread
+_SAMPLE = 4096  # bytes of each
+_ENDS = 1024**2  # bytes from the start, where safetensors has its header
 
 
 def digest_model(path: Path) -> str:
-    """Of a folder of a model or adapter, or of one file of weights; 16 hexadecimal digits."""
+    """Digest of a model's or adapter's folder, or of one file of weights: 16 hexadecimal digits."""
     if path.is_file():
         return digest_files([path])
     return digest_files({file for pattern in _DECIDING for file in path.glob(pattern) if file.is_file()})
 
 
 def digest_files(files: Iterable[Path]) -> str:
-    """Of names and contents; 16 hexadecimal digits. Files above half a gigabyte are sampled."""
+    """Digest of names and contents: 16 hexadecimal digits. Files above half a gigabyte are sampled."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
         size = file.stat().st_size

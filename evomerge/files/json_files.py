@@ -16,7 +16,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``.
 
     Raises:
-        FileNotFoundError: there is none; who asks knows what is missing then.
+        FileNotFoundError: there is no such file; the caller knows what is missing then.
         UserError: it cannot be read, or is no object.
     """
     try:
@@ -31,7 +31,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
-    """Says why, and what to do; a pointer of Git LFS is told from a damaged file."""
+    """The error for a file that cannot be read, with its cure; tells a Git LFS pointer from a damaged file."""
     if is_pointer(path):
         return UserError(f"{path} is only a pointer of Git LFS to what it should hold: fetch that with git lfs pull")
     if path.is_file() and path.stat().st_size == 0:
@@ -40,7 +40,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether ``path`` is what Git LFS leaves in place of a large file that was not fetched."""
+    """Whether ``path`` is a Git LFS pointer, which stands for a large file that was not fetched."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -10,12 +10,12 @@ from evomerge.errors import UserError
 from evomerge.files.small_files import writing
 
 MANIFEST = ".evomerge"
-# the card, which is written once the folder is there, and what a look into it leaves on macOS
+# the card, written after the folder has appeared; .DS_Store, written by Finder
 _ALSO = ("README.md", ".DS_Store")
 
 
 def write_manifest(folder: Path) -> None:
-    """Note what a finished output holds, so that it is known again, and told from what others add to it."""
+    """List the files of a finished output in it, so that a later run knows them from files that others add."""
     names = sorted(entry.name for entry in folder.iterdir())
     (folder / MANIFEST).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
@@ -25,11 +25,12 @@ def output_path(out: str, inputs: Iterable[str | None], is_folder: bool = True) 
 
     Args:
         out: as a person gives it.
-        inputs: names of the models, adapters and files that are read for it; those that are no paths do not matter.
+        inputs: names of the models, adapters and files that the output is made from; names that are no paths are
+            skipped.
         is_folder: the output is a folder, not one file of weights.
 
     Raises:
-        UserError: see :func:`check_target`; or it would cost what it is made from.
+        UserError: see :func:`check_target`; or the output would overwrite one of its inputs.
     """
     path = Path(out).expanduser()
     with writing(path):
@@ -46,17 +47,17 @@ def output_path(out: str, inputs: Iterable[str | None], is_folder: bool = True) 
 
 
 def check_target(target: Path, is_folder: bool) -> None:
-    """Refuse to write an output where it would cost anything but a former output.
+    """Refuse to write an output over anything but a former output.
 
-    A file of weights may take the place of another: it carries no sign of who wrote it.
+    A file of weights may replace any file of weights: nothing in it says who wrote it.
 
     Args:
-        target: where links lead to, see :func:`place_of`.
+        target: path without links, see :func:`place_of`.
         is_folder: the output is a folder, not one file of weights.
 
     Raises:
-        UserError: says what is in the way.
-        OSError: nobody can look there.
+        UserError: something else is there.
+        OSError: the place cannot be read.
     """
     if is_folder:
         _check_folder(target)
@@ -67,12 +68,12 @@ def check_target(target: Path, is_folder: bool) -> None:
 
 
 def place_of(path: Path) -> Path:
-    """The absolute path without links, dots and ``~``: what is replaced, so that a link goes on pointing to it."""
+    """The absolute path without links, dots and ``~``, so that an output replaces a link's target and not the link."""
     return Path(os.path.realpath(path.expanduser()))
 
 
 def _may_be_weights(file: Path) -> bool:
-    """Whether it is empty or begins as safetensors do: the length of a header in JSON, and that."""
+    """Whether the file is empty or begins like safetensors, with the length of a JSON header and the header."""
     with file.open("rb") as opened:
         start = opened.read(9)
     return not start or (start[8:] == b"{" and int.from_bytes(start[:8], "little") <= file.stat().st_size - 8)

@@ -12,7 +12,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 def data_dir(name: str) -> Path:
     """Folder ``name`` of evomerge's own files.
 
-    The wheel's place is looked at first: beside an installed package lie other projects' folders.
+    The folder inside the package (a wheel) is tried first: beside an installed package lie other projects' folders.
 
     Raises:
         UserError: neither place has it.

@@ -33,7 +33,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """An error of the operating system in here says in one line that ``path`` cannot be written, and why."""
+    """Turn an operating system's error into one line that says why ``path`` cannot be written."""
     try:
         yield
     except OSError as error:

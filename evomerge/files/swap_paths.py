@@ -13,10 +13,10 @@ _SWAP = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places, so that nobody ever finds neither; False where kernel or file system cannot.
+    """Swap two paths in one step, so that each name always exists; False where kernel or file system cannot.
 
     Raises:
-        OSError: it can, but not with these two.
+        OSError: the swap failed for these two paths.
     """
     library = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)

@@ -10,12 +10,12 @@ from evomerge.errors import UserError
 from evomerge.inference.backend import GenerationRequest
 from evomerge.inference.prefix import Tokens
 
-# Tokenizers without a limit carry a huge one.
+# Tokenizers without a limit store a huge number.
 _UNSET = 10**18
 
 
 class TextCodec:
-    """A tokenizer with a memory: a prompt is tokenised once, however many candidates answer it."""
+    """Tokenizer that remembers its prompts: each is tokenised once, however many candidates answer it."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -23,7 +23,7 @@ class TextCodec:
         self._pieces: dict[int, str] = {}
 
     def encode(self, text: str) -> Tokens:
-        """Tokens with the tokenizer's special tokens; none are added to a text that already starts with BOS."""
+        """Tokens of a text, with the tokenizer's special tokens; a text that already starts with BOS gets none."""
         if text not in self._prompts:
             bos = self.tokenizer.bos_token
             given = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
@@ -45,8 +45,8 @@ class TextCodec:
 
     def stopped(self, tokens: Sequence[int], until: Sequence[str]) -> bool:
         """Whether the last of ``tokens`` completes a stop string (earlier ones did not)."""
-        # Decoding the whole answer at every step is dear; a stop string is only completed by a token with its last
-        # character in it. A character in several tokens shows as U+FFFD in each.
+        # Decoding the whole answer at every step is expensive. Only a token with the last character of a stop string
+        # completes it. A character that is split over several tokens decodes to U+FFFD in each.
         piece = self._piece(tokens[-1])
         if not any(stop and (stop[-1] in piece or "\ufffd" in piece) for stop in until):
             return False
@@ -77,7 +77,7 @@ def context_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 
 def end_tokens(model: PreTrainedModel, codec: TextCodec) -> frozenset[int]:
-    """Ids that end an answer: the model's generation config's and the tokenizer's."""
+    """Token ids that end an answer, from the model's generation config and its tokenizer."""
     configured = model.generation_config.eos_token_id if model.generation_config is not None else None
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(i for i in [*ids, codec.tokenizer.eos_token_id] if i is not None)

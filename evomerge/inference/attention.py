@@ -18,7 +18,7 @@ from transformers.masking_utils import sdpa_mask
 
 NAME = "evomerge_grouped"
 
-# Scores beyond this many elements (256 MB in float32) do not pay: flash attention never writes them out.
+# With more scores than this (256 MB in float32), flash attention is faster: it never writes them out.
 _MAX_SCORES = 1 << 26
 # Arguments that change the formula (attention sinks, logit soft caps, learned biases): left to the model's own kernel.
 _FOREIGN = ("s_aux", "softcap", "position_bias", "cache")
@@ -27,12 +27,12 @@ _FOREIGN = ("s_aux", "softcap", "position_bias", "cache")
 def additive_mask(*args: Any, dtype: torch.dtype = torch.float32, **kwargs: Any) -> Tensor:
     """Mask of shape (rows, 1, queries, keys): 0 where attended, the lowest ``dtype`` value elsewhere, in float32.
 
-    Made once per forward, where a boolean mask would be applied anew in every layer.
+    Made once for each forward pass; every layer would convert a boolean mask again.
     """
     kwargs["allow_is_causal_skip"] = False
     kept = sdpa_mask(*args, **kwargs)
     assert kept is not None, "sdpa_mask skipped the mask although told not to"
-    lowest = torch.finfo(dtype).min  # finite: a row that sees nothing must give numbers, not NaN
+    lowest = torch.finfo(dtype).min  # finite: softmax of a row that attends to nothing must give numbers, not NaN
     return torch.zeros(kept.shape, dtype=torch.float32, device=kept.device).masked_fill_(~kept, lowest)
 
 
@@ -74,7 +74,8 @@ def grouped_attention(
 
 
 def install(model: PreTrainedModel) -> None:
-    """Let ``model`` use :func:`grouped_attention` where it would use sdpa; a model on another kernel keeps its own."""
+    """Let ``model`` use :func:`grouped_attention` where it would use sdpa; a model that uses another kernel keeps
+    it."""
     AttentionInterface.register(NAME, grouped_attention)
     AttentionMaskInterface.register(NAME, additive_mask)
     if model.config._attn_implementation == "sdpa":

@@ -13,7 +13,7 @@ from evomerge.types import Artefact, Recipe
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One generation, greedy or sampled.
+    """One answer to generate, greedy or sampled.
 
     Attributes:
         until: stop strings; the answer ends before the first of them.
@@ -30,7 +30,7 @@ class GenerationRequest:
 
 
 class Backend(Protocol):
-    """Holds a base model; the weights it answers with are those last applied or loaded.
+    """Holds a base model, and answers with the weights that were applied or loaded last.
 
     Attributes:
         can_sample: whether requests may have a temperature.
@@ -54,15 +54,16 @@ class Backend(Protocol):
         """Answers in the order of the requests: text after the prompt, before the first stop string.
 
         Args:
-            watch: told of every token and, as soon as it is done, of every answer; ends what costs too much.
+            watch: the backend tells it of every token, and of every answer as soon as it ends; it stops answers that
+                cost too much.
 
         Raises:
-            OutOfTime: at the watch's deadline.
+            OutOfTime: the watch's deadline passed before all answers had ended.
         """
         ...
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
-        """Of (context, continuation) pairs: log-probability of the continuation in nats, and whether it is greedy."""
+        """Log-probability of each continuation after its context, in nats, and whether it is the greedy answer."""
         ...
 
     def loglikelihood_rolling(self, texts: Sequence[str]) -> list[float]:

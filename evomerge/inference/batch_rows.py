@@ -17,7 +17,7 @@ from evomerge.inference.prefix import SharedPrefix, Tokens
 
 @dataclass
 class Row:
-    """One request on its way; ``stored`` has its first ``prefix`` tokens."""
+    """One request that is being answered; ``stored`` holds its first ``prefix`` tokens."""
 
     index: int
     request: GenerationRequest
@@ -41,7 +41,7 @@ class Stored:
 
 
 class RowModel:
-    """Next tokens of rows.
+    """Computes the next tokens of rows.
 
     Args:
         model: one that :func:`evomerge.inference.probe_model.prepare` found to decode by rows.
@@ -55,7 +55,7 @@ class RowModel:
         self._penalty = repetition_penalty(model)
 
     def cache(self, rows: int, columns: int) -> RowCache:
-        """An empty one for this model."""
+        """An empty cache for this model."""
         return RowCache(self._layers, rows, columns)
 
     def forward(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ended:
-    """An answer that is done.
+    """An answer that has ended.
 
     Attributes:
         index: of its request.
@@ -26,14 +26,14 @@ class Ended:
 
 
 class OutOfTime(Exception):
-    """A generation that had not ended at its deadline."""
+    """The deadline passed before all answers had ended."""
 
 
 class Watch:
-    """What a backend tells of a generation, and what it asks.
+    """Follows a generation: the backend tells it of tokens and answers, and asks which answers to stop.
 
-    Tokens and not seconds decide what is cut off, so that the same model gets the same answers on a slow machine and
-    on a fast one. The deadline is for models that must not hold up a run; there are no answers then.
+    Tokens, not seconds, decide which answers are cut off, so that a model gives the same answers on a slow machine and
+    on a fast one. The deadline is for models that would hold up a run; they get no answers at all.
 
     Args:
         ended: called with each answer when it is done.
@@ -57,10 +57,10 @@ class Watch:
         self._tokens: Counter[int] = Counter()
 
     def step(self) -> None:
-        """Before each forward pass.
+        """Called before each forward pass.
 
         Raises:
-            OutOfTime: see there.
+            OutOfTime: the deadline passed before all answers had ended.
         """
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise OutOfTime("answers were still being generated at the time limit")

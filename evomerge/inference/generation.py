@@ -19,9 +19,10 @@ from evomerge.inference.deadline import Watch
 from evomerge.inference.memory_limits import Limits
 from evomerge.inference.prefix import chunks, portions, shared_prefixes
 
-# Columns by which the cache grows. A growth copies it: rarer with larger blocks; attention pays for unused columns.
+# Columns by which the cache grows. Growing copies the cache, so larger blocks copy less often, but attention also
+# computes unused columns.
 _BLOCK = 32
-# Requests longer than this are decoded apart from shorter ones, which would pay for their width in memory.
+# Requests longer than this are decoded apart: in one batch, short requests would take as much memory as they do.
 _SHORT = 1024
 
 
@@ -62,14 +63,14 @@ class GreedyDecoder:
         return len(row.answer) >= row.request.max_new_tokens or self._codec.stopped(row.answer, row.request.until)
 
     def end(self, row: Row, cut: bool = False) -> None:
-        """Take down the row's answer."""
+        """Record the row's answer."""
         text = self._codec.answer(row.answer, row.request.until)
         self._answers[row.index] = text
         self.watch.end(row.index, text, cut)
 
 
 class _Batch:
-    """One run over rows of similar size: the waiting ones, the live ones, and their cache."""
+    """Decodes rows of similar size: a queue of waiting rows, the live rows, and their cache."""
 
     def __init__(self, decoder: GreedyDecoder, model: RowModel, rows: list[Row]) -> None:
         self._decoder, self._model = decoder, model
@@ -121,7 +122,7 @@ class _Batch:
             )
 
     def _next(self, free: int) -> list[Row]:
-        """At most ``free`` waiting rows that fit one prefill; none if the rest may not begin any more."""
+        """At most ``free`` waiting rows that fit one prefill; none if the watch lets no other row begin."""
         decoder = self._decoder
         chosen: list[Row] = []
         size = 0
@@ -158,7 +159,8 @@ class _Batch:
         self._take(tokens, 0)
 
     def _take(self, tokens: Iterable[int], first: int) -> None:
-        """Append each live row's next token, from row ``first`` on; rows that are done leave, the last rows fill in."""
+        """Append each live row's next token, from row ``first`` on. Rows that have ended leave; the last rows take
+        their place."""
         watch = self._decoder.watch
         for row, token in zip(self._live[first:], tokens, strict=True):
             row.answer.append(token)

@@ -18,7 +18,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer's keys and values, each (rows, heads, columns, head size); a forward sees ``first`` to ``last``."""
+    """One layer's keys and values, each (rows, heads, columns, head size); a forward pass sees rows ``first`` to
+    ``last``."""
 
     is_sliding = False
 
@@ -68,7 +69,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
 
 
 class RowCache(Cache):  # type: ignore[misc]
-    """Room for ``rows`` rows of ``columns`` columns in each of ``layers`` layers."""
+    """Cache of ``rows`` rows and ``columns`` columns in each of ``layers`` layers."""
 
     def __init__(self, layers: int, rows: int, columns: int) -> None:
         super().__init__(layers=[_Layer(rows, columns) for _ in range(layers)])
@@ -81,12 +82,12 @@ class RowCache(Cache):  # type: ignore[misc]
         return sum(buffer.shape[1] * buffer.shape[3] * buffer.itemsize for buffer in buffers)
 
     def select(self, first: int, last: int, end: int) -> None:
-        """The next forward concerns the rows ``first`` to ``last`` and writes from column ``end`` on."""
+        """Let the next forward pass see the rows ``first`` to ``last`` and write from column ``end`` on."""
         for layer in self.layers:
             layer.first, layer.last, layer.end = first, last, end
 
     def resize(self, rows: int, old: slice, new: slice, columns: int) -> None:
-        """Keep the columns ``old`` of the first ``rows`` rows, as columns ``new``; ``columns`` columns from now on."""
+        """Keep the columns ``old`` of the first ``rows`` rows, as columns ``new`` of a cache of ``columns`` columns."""
         self.columns = columns
         for layer in self.layers:
             layer.resize(rows, old, new, columns)

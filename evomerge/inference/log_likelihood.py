@@ -18,14 +18,14 @@ from evomerge.inference.probe_model import accepted
 def loglikelihoods(
     model: PreTrainedModel, codec: TextCodec, requests: Sequence[tuple[str, str]], limits: Limits, padding: bool = True
 ) -> list[tuple[float, bool]]:
-    """Of each (context, continuation): log-probability in nats, float32, and whether every token is the most likely.
+    """Log-probability of each continuation after its context, in nats, and whether each of its tokens is the likeliest.
 
     Context and continuation are split as lm-evaluation-harness does: the whole text is tokenised and cut after the
     context's tokens; blanks at the end of the context count as the continuation's; an empty context is BOS (or EOS).
 
     Args:
         limits: rows and prompt tokens of a batch.
-        padding: whether texts of different length may come together (see ``Abilities``).
+        padding: whether texts of different length may share a batch (see ``Abilities``).
     """
     pairs = [_split(codec, *request) for request in requests]
     return _of_tokens(model, codec, pairs, limits, padding)
@@ -57,7 +57,7 @@ def _of_tokens(
         inputs = torch.zeros(len(batch), width, dtype=torch.long)
         for row, (_, before, new) in zip(inputs, batch, strict=True):
             row[: len(before) + len(new) - 1] = torch.tensor((before + new)[:-1])
-        first = min(len(before) for _, before, _ in batch) - 1  # whose logits are the first that are wanted
+        first = min(len(before) for _, before, _ in batch) - 1  # its logits are the first that are needed
         given = {"use_cache": False, "logits_to_keep": width - first}
         logits = model(input_ids=inputs.to(model.device), **{k: v for k, v in given.items() if k in names}).logits
         logits = logits[:, first - width :]
@@ -82,12 +82,12 @@ def _windows(context: Tokens, continuation: Tokens, limit: int) -> Iterator[tupl
 
 
 def _split(codec: TextCodec, context: str, continuation: str) -> tuple[Tokens, Tokens]:
-    """Tokens of context and continuation; the context's are not empty."""
+    """Tokens of context and continuation; the context has at least one."""
     bare = context.rstrip()
     continuation = context[len(bare) :] + continuation
     head = codec.encode(bare) if bare else ()
     new = codec.encode(bare + continuation)[len(head) :] if head else ()
-    if not new:  # nothing before it, or it became one token with what is before it
+    if not new:  # the context is empty, or its end and the continuation's start became one token
         new = tuple(codec.tokenizer(continuation, add_special_tokens=False)["input_ids"])
     if not head:
         head = (_first(codec),)
@@ -96,7 +96,7 @@ def _split(codec: TextCodec, context: str, continuation: str) -> tuple[Tokens, T
 
 
 def _first(codec: TextCodec) -> int:
-    """What stands before a text's first token."""
+    """The token that precedes a text's first token."""
     tokenizer = codec.tokenizer
     found = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if found is None:

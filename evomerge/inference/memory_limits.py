@@ -10,11 +10,11 @@ CACHE_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Limits:
-    """How much at a time.
+    """Limits of one backend.
 
     Attributes:
         rows: requests decoded together.
-        prefill_tokens: prompt tokens per forward; more fall out of the processor's cache.
+        prefill_tokens: prompt tokens of one forward pass; more would not fit the processor's cache.
         cache_tokens: bound on the tokens whose keys and values are held for the rows being decoded, and again for the
             stored prefixes; long requests get fewer rows.
     """

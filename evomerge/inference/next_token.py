@@ -11,8 +11,8 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from evomerge.inference.backend import GenerationRequest
 
-# What a folder's generation_config.json can ask of greedy decoding beside a repetition penalty, and the values that
-# ask nothing. Beams are not among it: answers are greedy here.
+# Settings of generation_config.json that change greedy answers, beside a repetition penalty, and the values with which
+# they change nothing. Beam search is not listed: answers are greedy here.
 _SETTINGS: dict[str, tuple[Any, ...]] = {
     "encoder_repetition_penalty": (1.0,),
     "no_repeat_ngram_size": (0,),
@@ -59,13 +59,14 @@ def sample(logits: Tensor, request: GenerationRequest, step: int) -> int:
 
 
 def repetition_penalty(model: PreTrainedModel) -> float:
-    """Of the model's generation config; 1 is none."""
+    """The repetition penalty of the model's generation config; 1 is none."""
     penalty = getattr(model.generation_config, "repetition_penalty", None)
     return 1.0 if penalty is None else float(penalty)
 
 
 def penalized(logits: Tensor, texts: Sequence[Sequence[int]], penalty: float) -> Tensor:
-    """``logits`` (rows, vocabulary) in float32, those of tokens in a row's text made less likely (arXiv:1909.05858)."""
+    """``logits`` (rows, vocabulary) in float32, with a penalty on tokens that the row's text holds
+    (arXiv:1909.05858)."""
     found = logits.to(torch.float32, copy=True)
     for row, text in zip(found, texts, strict=True):
         seen = torch.tensor(text, device=row.device)
@@ -74,7 +75,8 @@ def penalized(logits: Tensor, texts: Sequence[Sequence[int]], penalty: float) ->
 
 
 def other_settings(model: PreTrainedModel) -> list[str]:
-    """What the model's generation config asks of greedy decoding beside a repetition penalty: names of settings."""
+    """Names of the settings, beside a repetition penalty, that the model's generation config has for greedy
+    decoding."""
     config = model.generation_config or GenerationConfig()
     values = {name: getattr(config, name, None) for name in _SETTINGS}
     return [name for name, value in values.items() if value is not None and value not in _SETTINGS[name]]

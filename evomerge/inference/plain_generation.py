@@ -14,7 +14,7 @@ from evomerge.inference.deadline import Watch
 
 
 class _Stop(StoppingCriteria):  # type: ignore[misc]
-    """Per row: how many tokens its answer has once it is done, and whether it was cut off."""
+    """Stopping rule that notes for each row how many tokens its answer has, and whether it was cut off."""
 
     def __init__(
         self,
@@ -58,12 +58,12 @@ def generate_plainly(
     """Answers in the order of ``requests``, ``rows`` at a time, longest prompts first.
 
     Args:
-        padding: whether prompts of different length may come together (see ``Abilities``).
+        padding: whether prompts of different length may share a batch (see ``Abilities``).
     """
     watch = watch or Watch()
     ends = end_tokens(model, codec)
     pad = min(ends, default=0)
-    # Only then: some models take it for an input of their own.
+    # Only then: some models give this argument another meaning.
     stop_strings = {"tokenizer": codec.tokenizer} if getattr(model.generation_config, "stop_strings", None) else {}
     answers = [""] * len(requests)
     prompts = [codec.prompt(model, request) for request in requests]

@@ -35,10 +35,10 @@ def shared_prefixes(prompts: Sequence[Tokens], shortest: int = 16, least: int = 
     """Disjoint groups of prompts and their common prefixes, saving many prompt tokens.
 
     Args:
-        prompts: token lists of whole prompts: a prefix is shared only where the tokens agree, which pieces tokenised
-            apart would not guarantee.
+        prompts: token lists of whole prompts: a prefix is shared only where the tokens agree. Tokenising pieces apart
+            would not guarantee that.
         shortest: shorter prefixes are left alone.
-        least: a group saves (members - 1) x length tokens; less than this does not pay for its own forward.
+        least: smallest saving of a group, (members - 1) x length tokens; less is not worth a forward pass.
 
     A group's prefix is at least one token shorter than each member, whose last token gives the first answer token.
     The candidates for a group are the intervals of the sorted prompts with one common prefix, which form a tree
@@ -98,7 +98,7 @@ def _common(a: Tokens, b: Tokens) -> int:
 
 
 def _settle(node: _Node, members: list[int], shortest: int, least: int) -> None:
-    """Share the node's own prefix if that saves more than what its parts save apart."""
+    """Share the node's own prefix if that saves more than its children save."""
     saved = (len(members) - 1) * node.length
     if node.length >= shortest and saved >= least and saved > node.saved:
         node.saved = saved

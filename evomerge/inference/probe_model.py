@@ -18,16 +18,16 @@ from evomerge.inference import attention
 from evomerge.inference.kv_cache import RowCache, cache_argument, forward_rows
 from evomerge.inference.next_token import other_settings, repetition_penalty
 
-# Of the layers that configurations name, those whose keys and values a RowCache can hold.
+# Kinds of layers, as configurations name them, whose keys and values a RowCache can hold.
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 _NEEDED = {"position_ids", "logits_to_keep", "attention_mask"}
 
-_LENGTH, _FEWER = 12, 3  # tokens of the longer row that is tried, and how many fewer the other one has
+_LENGTH, _FEWER = 12, 3  # tokens of the longer row of the probe, and by how many the other row is shorter
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """Of a causal language model.
+    """What the decoder may do with a causal language model.
 
     Attributes:
         rows: it decodes from a RowCache, whose rows begin and end at any time.
@@ -43,10 +43,10 @@ class Abilities:
 
 @torch.inference_mode()
 def prepare(model: PreTrainedModel) -> Abilities:
-    """Find out what ``model`` can do. One that decodes by rows answers with our attention from here on.
+    """Find the abilities of ``model``. A model that decodes by rows uses our attention from here on.
 
     Raises:
-        UserError: it does not take tokens alone, or what it says of a token depends on later ones.
+        UserError: it takes other inputs than tokens, or its logits for a token depend on later tokens.
     """
     tokens = _some_tokens(model)
     half = _LENGTH // 2
@@ -72,7 +72,7 @@ def prepare(model: PreTrainedModel) -> Abilities:
 
 
 def keeps_keys_and_values(model: PreTrainedModel) -> bool:
-    """Whether ``model`` says of itself that all its layers keep plain keys and values and let attention be replaced."""
+    """Whether the configuration says that all layers keep plain keys and values and let attention be replaced."""
     config = model.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     return (
@@ -92,7 +92,7 @@ def accepted(model: PreTrainedModel) -> set[str]:
 
 
 def _some_tokens(model: PreTrainedModel) -> Tensor:
-    """(_LENGTH,) arbitrary tokens, none of which has a meaning to the model's code."""
+    """(_LENGTH,) arbitrary tokens, none of them special."""
     size = model.get_input_embeddings().weight.shape[0]
     config = model.config.get_text_config()
     special = {getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos")}
@@ -101,7 +101,7 @@ def _some_tokens(model: PreTrainedModel) -> Tensor:
 
 
 def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """(rows, length, vocabulary) of tokens (rows, length), computed as transformers does by default."""
+    """Logits (rows, length, vocabulary) of tokens (rows, length), computed as transformers does by default."""
     try:
         logits: Tensor = model(input_ids=tokens.to(model.device)).logits
     except (TypeError, ValueError, AttributeError) as error:
@@ -117,12 +117,14 @@ def _decodes_by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache, wa
         return _alike(_by_rows(model, tokens, cache), wanted, model.dtype)
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # whatever a model's own code says to a cache that it does not expect
+    # any exception: the model's own code may raise what it likes about a cache that it does not expect
+    except Exception:
         return False
 
 
 def _by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache) -> Tensor:
-    """(4, vocabulary): two rows of different length in ``cache``, all but their last tokens at once, then the last."""
+    """Logits (4, vocabulary) of two rows of different length in ``cache``: first all but the last tokens, then the
+    last."""
     argument, end = cache_argument(model), len(tokens) - 1
     assert argument is not None, "a model without a cache does not decode by rows"
     inputs, positions = torch.zeros(2, end, dtype=torch.long), torch.zeros(2, end, dtype=torch.long)
@@ -137,7 +139,7 @@ def _by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache) -> Tensor:
 
 
 def _padding_is_hidden(model: PreTrainedModel, tokens: Tensor) -> bool:
-    """Whether two rows of different length, padded on the left, give in transformers' generate what each does alone."""
+    """Whether two rows of different length, padded on the left, generate the same as each does alone."""
     inputs = tokens.repeat(2, 1)
     mask = torch.ones_like(inputs)
     inputs[1, :_FEWER] = mask[1, :_FEWER] = 0
@@ -166,11 +168,11 @@ def _generated(model: PreTrainedModel, inputs: Tensor, mask: Tensor) -> Tensor:
 
 
 def _alike(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> bool:
-    """Whether logits agree up to what rounding to ``dtype`` makes of another order of sums.
+    """Whether logits agree up to rounding in ``dtype``.
 
-    In bfloat16 that is 0.13 of the logits' spread, where 0.03 was the most seen; what a model does not keep, sees twice
-    or takes for another position makes 0.25 and more. A broken merge, whose logits are no numbers, agrees with
-    everything.
+    The bound in bfloat16 is 0.13 of the logits' standard deviation. The largest difference seen from rounding was
+    0.03; a token that a model forgets, sees twice or takes for another position makes 0.25 and more. Logits that are
+    not numbers (a broken merge) agree with everything.
     """
     if not bool(torch.isfinite(wanted).all()):
         return True

@@ -26,7 +26,7 @@ from evomerge.inference.plain_generation import generate_plainly
 from evomerge.inference.probe_model import Abilities, prepare
 from evomerge.types import Artefact, Recipe
 
-# What torch says, of a GPU and of a CPU.
+# Texts of torch's errors, on a GPU and on a CPU.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 
@@ -36,7 +36,7 @@ class HFBackend:
 
     Args:
         base_folder: the base model's folder.
-        merger: merges the experts of the recipes to come; None if only artefacts will be loaded.
+        merger: merges the experts of the recipes to come; None if only artifacts will be loaded.
         dtype: torch dtype name the models run in.
         device: torch device.
         batch_size: rows decoded together.
@@ -131,7 +131,7 @@ class HFBackend:
 
     @contextmanager
     def _memory(self, what: object = None) -> Iterator[None]:
-        """Let the device's memory running out be a failure of one line: of ``what``, or of answers."""
+        """Turn an out-of-memory error into one line about ``what``, by default the answers."""
         try:
             yield
         except RuntimeError as error:
@@ -168,5 +168,6 @@ def _ready(model: PreTrainedModel, codec: TextCodec) -> _Ready:
 
 
 def _contiguous(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """The last position of each row, cut out of a prefill, is strided: torch would multiply row by row, 100 ms each."""
+    """Copy the last positions together: they are strided after a prefill, and torch would multiply row by row (100
+    ms)."""
     return (inputs[0].contiguous(), *inputs[1:])
