@@ -13,10 +13,9 @@ log = logging.getLogger(__name__)
 
 
 def attempt(worker: Worker, work: Work) -> Done:
-    """``worker.evaluate(work)``; an exception becomes a ``Done`` with a one-line error, here alone.
+    """``worker.evaluate(work)``, with an exception turned into a ``Done`` with a one-line error.
 
-    So do a task without items and outcomes that are no numbers: their mean could be neither compared nor told to a
-    sampler.
+    A task without items, and outcomes that are not numbers, are errors too: a sampler could not use their mean.
     """
     start = time.perf_counter()
     try:
@@ -24,7 +23,7 @@ def attempt(worker: Worker, work: Work) -> Done:
         unscored = _unscored(work, done)
         return done if unscored is None else failed(work, unscored, done.seconds)
     except Exception as error:
-        # where it was raised says nothing to who can only change a setting
+        # a traceback does not help a user, who can only change settings
         trace = None if isinstance(error, UserError) else error
         log.error("evaluation %s failed: %s", work.key, describe(error), exc_info=trace)
         return failed(work, describe(error), time.perf_counter() - start)
@@ -42,7 +41,7 @@ def _unscored(work: Work, done: Done) -> str | None:
 
 
 def failed(work: Work, error: str, seconds: float) -> Done:
-    """A ``Done`` that says why ``work`` has no scores."""
+    """The ``Done`` of a work that has no scores."""
     return Done(work.key, (), seconds, error=error)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def cores(root: Path = Path("/")) -> int:
-    """Cores that this process may keep busy: its affinity, and the quota of its container, rounded down.
+    """Number of cores that this process may use: its affinity and its container's quota, rounded down.
 
     Args:
-        root: where ``/proc`` and the cgroups' mount points are looked for.
+        root: folder that holds ``/proc`` and the mount points of cgroups.
     """
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in _cgroups("cpu", root) if (quota := _quota(folder)) is not None]
@@ -19,9 +19,9 @@ def cores(root: Path = Path("/")) -> int:
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that can still be taken without swapping: the machine's, or what its container has left; None: unknown.
+    """Bytes that can still be allocated without swapping, on the machine or in its container; None: unknown.
 
-    Cached files do not count as taken: they give way.
+    Cached files count as free: the kernel drops them.
     """
     free = [_fields(root / "proc/meminfo").get("MemAvailable:")]
     free += [_left(folder) for folder in _cgroups("memory", root)]
@@ -30,7 +30,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def _cgroups(controller: str, root: Path) -> Iterator[Path]:
-    """Folders of the groups that bound this process, its own first: limits of outer ones hold, too."""
+    """Folders of the groups that limit this process, its own first: the limits of outer groups hold, too."""
     of_controller = _own_groups(root)
     group = of_controller.get(controller, of_controller.get(""))
     for line in _lines(root / "proc/self/mountinfo"):
@@ -38,7 +38,8 @@ def _cgroups(controller: str, root: Path) -> Iterator[Path]:
         named = kind[0] == "cgroup" and controller in kind[-1].split(",")
         if group is None or not (named if controller in of_controller else kind[0] == "cgroup2"):
             continue
-        # What is mounted may itself be a group: in a container its own, by whatever name the process knows it.
+        # The mount point may itself be this process's group, as in a container, under another name than the process
+        # knows.
         top, folder = mounted[3], root / mounted[4].lstrip("/")
         inside = Path(group).relative_to(top) if Path(group).is_relative_to(top) else Path()
         yield from (folder / path for path in (inside, *inside.parents))
@@ -46,7 +47,7 @@ def _cgroups(controller: str, root: Path) -> Iterator[Path]:
 
 
 def _own_groups(root: Path) -> dict[str, str]:
-    """Controller -> this process's group; "" stands for version 2, where one group has all controllers."""
+    """This process's group by controller; "" stands for version 2, where one group has all controllers."""
     groups: dict[str, str] = {}
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, group = line.split(":", 2)
@@ -55,7 +56,7 @@ def _own_groups(root: Path) -> dict[str, str]:
 
 
 def _quota(folder: Path) -> float | None:
-    """Cores' worth of time."""
+    """The group's quota of processor time, in cores."""
     if (folder / "cpu.max").is_file():
         quota, _, period = _text(folder / "cpu.max").partition(" ")
     else:
@@ -64,7 +65,7 @@ def _quota(folder: Path) -> float | None:
 
 
 def _left(folder: Path) -> int | None:
-    """Bytes below the group's limit."""
+    """Bytes left below the group's limit."""
     files, prefix = ("memory.max", "memory.current"), ""
     if not (folder / files[0]).is_file():
         files, prefix = ("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_"
@@ -76,7 +77,7 @@ def _left(folder: Path) -> int | None:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Name -> number; of meminfo's kilobytes in bytes."""
+    """Numbers by name; meminfo's kilobytes in bytes."""
     rows = [line.split() for line in _lines(path)]
     return {row[0]: int(row[1]) * (1024 if row[2:] == ["kB"] else 1) for row in rows}
 

@@ -22,12 +22,12 @@ _PATIENCE = 5.0  # seconds that a Ray in use gets to free what a closed pool hel
 
 def connect(address: str | None, demand: Demand) -> None:
     """Join or start Ray."""
-    logging.getLogger("ray").setLevel(logging.ERROR)  # its remarks on start-up go to stderr otherwise
+    logging.getLogger("ray").setLevel(logging.ERROR)  # Ray would write its start-up messages to stderr
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
     if address is None:
         workers, threads = fit(demand, cores(), free_memory())
         ray.init(
-            address="local",  # whatever RAY_ADDRESS says
+            address="local",  # ignore RAY_ADDRESS
             num_cpus=workers * threads,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE,
@@ -45,17 +45,17 @@ def connect(address: str | None, demand: Demand) -> None:
 
 
 def _probe(address: str) -> None:
-    """Fail at once where nobody listens: Ray would try for minutes. ``auto`` and ``ray://`` are Ray's own business."""
+    """Fail at once if nothing listens at the address: Ray would try for minutes. Ray itself checks ``auto`` and ``ray://``."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def size_of(demand: Demand, gpu: bool, local: bool) -> tuple[int, int]:
-    """Actors and threads of each: as asked, or what Ray has room for beside other pools and jobs.
+    """Number of actors and threads of each: as asked, or as many as Ray has room for beside other pools and jobs.
 
     Raises:
-        UserError: it has no room for what is asked, or for one actor.
+        UserError: Ray has no room for the demand, or for one actor.
     """
     fitting, threads = fit(demand, cores(), free_memory()) if local and not gpu else (None, demand.threads or 1)
     kind, each = ("GPU", 1) if gpu else ("CPU", threads)
@@ -63,7 +63,7 @@ def size_of(demand: Demand, gpu: bool, local: bool) -> tuple[int, int]:
     deadline = time.monotonic() + _PATIENCE
     while (room := int(ray.available_resources().get(kind, 0)) // each) < wanted and time.monotonic() < deadline:
         if ray.cluster_resources().get(kind, 0) < wanted * each:
-            break  # waiting would not help
+            break  # waiting would not free any
         time.sleep(_POLL)
     if room < wanted:
         free, total = (resources().get(kind, 0) for resources in (ray.available_resources, ray.cluster_resources))
@@ -77,16 +77,15 @@ def size_of(demand: Demand, gpu: bool, local: bool) -> tuple[int, int]:
 
 
 def _by_nodes(kind: str, each: int, memory: int) -> int:
-    """How many the nodes would hold if they were idle: none is cut in two by the border between two of them."""
+    """Number of actors that the idle nodes would hold; an actor has to fit one node."""
     needed = {kind: each} | ({"memory": memory} if memory else {})
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(min(int(own.get(name, 0)) // amount for name, amount in needed.items()) for own in nodes)
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Threads that sleep when they wait: spinning ones slow two processes on the same cores down 7-10 times.
-
-    Several threads of one worker, which has its cores to itself, first look a short while whether there is more.
+    """Environment in which OpenMP threads sleep while they wait: spinning threads slow two processes on the same
+    cores down 7-10 times. The threads of a worker that has cores of its own spin for a short while first.
     """
     passed_on = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "EVOMERGE_", "TRANSFORMERS_", "TQDM_"))}
     return {

@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 
 Spec = TypeVar("Spec")
 
-_POLL = 0.1  # seconds; new work and time limits are noticed this late at most
+_POLL = 0.1  # seconds between looks for new work and passed time limits
 _DEATHS = 2  # workers that one work may cost before it counts as failed
 _FAILED_STARTS = 3  # workers in a row that died while starting before the pool goes on with fewer
 
 
 class _Host:
-    """The actor. The worker is built in a call of its own, so that its exception comes back as it is."""
+    """The actor. It builds its worker in a call of its own, so that an exception of ``build`` comes back unchanged."""
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
@@ -49,7 +49,7 @@ class _Host:
 
 @dataclass(eq=False)
 class _Actor:
-    """One actor and what it is doing: ``call`` is its unfinished call, ``work`` None while it starts or idles."""
+    """One actor: ``call`` is its unfinished call; ``work`` is None while the actor starts or idles."""
 
     handle: Any
     call: Any
@@ -58,11 +58,11 @@ class _Actor:
 
 
 class RayPool(Generic[Spec]):
-    """Evaluates on Ray actors; a thread of this process hands out work the moment an actor is free.
+    """Evaluates on Ray actors; a thread of this process gives work to an actor as soon as it is free.
 
     An actor that dies is replaced and its work submitted once more; the second death is a ``Done`` with an error. An
-    evaluation that takes longer than ``timeout`` loses its actor and is a ``Done`` with an error. Actors that die again
-    and again while they start, as where memory holds fewer, are given up, and the pool goes on with those it has.
+    evaluation that takes longer than ``timeout`` loses its actor and is a ``Done`` with an error. Actors that die
+    repeatedly while they start (where memory holds fewer) are given up, and the pool goes on with the others.
 
     Args:
         spec: what ``build`` makes a worker from; both are pickled.
@@ -73,7 +73,7 @@ class RayPool(Generic[Spec]):
         address: ``auto`` or ``host:port`` joins a running cluster, where evomerge must be installed and the models
             reachable under the same names; None starts Ray on this machine for as long as the pool lives.
         memory: bytes that a worker takes, 0 if unknown.
-        works: evaluations that there are at most at a time.
+        works: largest number of evaluations at a time.
         gpu: one GPU per worker.
         timeout: seconds per evaluation, None for no limit. Loading the worker does not count.
         environment: more environment variables for the workers.
@@ -82,8 +82,8 @@ class RayPool(Generic[Spec]):
         threads: of each worker.
 
     Raises:
-        UserError: the cluster cannot be reached or is too small; from :meth:`wait`, whatever ``build`` raised.
-        RunFailed: from :meth:`wait`: no worker is left, all died while they started.
+        UserError: the cluster cannot be reached or is too small; :meth:`wait` raises what ``build`` raised.
+        RunFailed: raised by :meth:`wait` when no worker is left, since all died while they started.
     """
 
     def __init__(
@@ -138,20 +138,20 @@ class RayPool(Generic[Spec]):
             self._change.notify()
 
     def wait(self, timeout: float | None = None) -> list[Done]:
-        """Everything that is finished, at least one unless ``timeout`` seconds pass first."""
+        """All finished evaluations, at least one unless ``timeout`` seconds pass first."""
         finished: list[Done] = []
         with contextlib.suppress(queue.Empty):
             result = self._results.get(timeout=timeout) if timeout != 0 else self._results.get_nowait()
             while isinstance(result, Done):
                 finished.append(result)
                 result = self._results.get_nowait()
-            self._results.put(result)  # the last there is: whoever waits again shall hear of it, too
+            self._results.put(result)  # Put the final error back, so that later calls of wait() raise it as well
             if not finished:
                 raise result
         return finished
 
     def close(self) -> None:
-        """Stop the actors, finished or not; a Ray that was started for this pool ends with it."""
+        """Stop the actors, finished or not, and Ray, if this pool started it."""
         with self._change:
             if self._closed:
                 return
@@ -203,19 +203,19 @@ class RayPool(Generic[Spec]):
                         elif actor.work is not None and self._late(actor):
                             self._expire(actor, actor.work)
                     self._hand_out()
-        except BaseException as error:  # the thread's one way out: whoever waits must hear of it
+        except BaseException as error:  # whatever ends this thread, wait() must raise it
             self._results.put(error)
 
     def _late(self, actor: _Actor) -> bool:
         return self._timeout is not None and time.monotonic() - actor.since > self._timeout
 
     def _collect(self, actor: _Actor) -> None:
-        """An actor's call is over: its result, its exception, or its death."""
+        """Take the result of an actor's call, its exception, or the actor's death."""
         work = actor.work
         try:
             result = ray.get(actor.call)
         except ray.exceptions.RayTaskError as error:
-            # evaluate() turns exceptions into results, so this is build() failing, as it would on every worker
+            # evaluate() turns exceptions into results, so this is from build(), which would fail on every worker
             raise error.cause if isinstance(error.cause, UserError) else error from None
         except ray.exceptions.RayError as error:
             if work is None:
@@ -240,7 +240,7 @@ class RayPool(Generic[Spec]):
         self._results.put(failed(work, f"stopped after {self._timeout:g} s (cluster.timeout)", self._timeout or 0.0))
 
     def _restart(self, actor: _Actor, error: Exception) -> None:
-        """Try a start again, or give the place up: what the others hold may be what this one lacked."""
+        """Start the actor again, or give it up: the others may hold the memory that it lacked."""
         self._failed_starts += 1
         if self._failed_starts < _FAILED_STARTS:
             self._replace(actor)

@@ -9,13 +9,13 @@ from evomerge.errors import UserError
 
 @dataclass(frozen=True)
 class Demand:
-    """What is asked of a pool.
+    """Demand on a pool.
 
     Attributes:
-        workers: None: as many as fit.
-        threads: of each worker; None: what is left of the cores.
+        workers: number of workers; None: as many as fit.
+        threads: threads of each worker; None: the cores that are left over.
         memory: bytes that a worker takes at its peak; 0: unknown.
-        works: evaluations that there are at most at a time; None: unknown.
+        works: largest number of evaluations at a time; None: unknown.
 
     Raises:
         UserError: less than one worker or thread.
@@ -34,10 +34,10 @@ class Demand:
 
 
 def fit(demand: Demand, cores: int, memory: int | None) -> tuple[int, int]:
-    """Workers and threads of each.
+    """Number of workers, and of threads of each.
 
-    One-threaded workers use cores best, so there are as many as cores, memory and the work itself allow; cores that
-    are left over then become threads.
+    Workers with one thread use cores best, so there are as many as cores, memory and work allow; cores that are left
+    over become threads.
 
     >>> fit(Demand(), cores=8, memory=None), fit(Demand(works=3), 8, None), fit(Demand(memory=5), 8, 12)
     ((8, 1), (3, 2), (2, 4))

@@ -28,7 +28,7 @@ class Parameter(Protocol):
 
 
 class Space(Protocol):
-    """What :class:`evomerge.recipes.space.SearchSpace` offers the search."""
+    """What the search needs of :class:`evomerge.recipes.space.SearchSpace`."""
 
     @property
     def base(self) -> str: ...
@@ -42,7 +42,7 @@ class Space(Protocol):
 
 
 class Listener(Protocol):
-    """Told what happens, in the order in which it happens, from the thread that searches."""
+    """The search tells it what happens, in order, from its own thread."""
 
     def started(self, objectives: Sequence[Objective], budget: int, workers: int, trials: Sequence[Trial]) -> None:
         """``trials``: what earlier runs of the same command finished."""

@@ -14,7 +14,8 @@ from evomerge.types import Objective, Score, Trial
 
 
 def with_references(objectives: Sequence[Objective], trials: Sequence[Trial]) -> tuple[Objective, ...]:
-    """Fill in references that are missing from the anchors ``expert:NAME`` (the specialist alone) where finished."""
+    """Fill in missing references: the scores of the anchors ``expert:NAME`` (the expert alone), where they are
+    finished."""
     alone = {t.label: t.scores for t in trials if t.label is not None and t.error is None}
     filled = []
     for objective in objectives:
@@ -37,7 +38,8 @@ def score_matrix(scores: Sequence[Mapping[str, Score]], objectives: Sequence[Obj
 
 
 def choose(scores: Sequence[Mapping[str, Score]], objectives: Sequence[Objective]) -> int:
-    """Index of the winner: the largest smallest retention; equal ones by mean retention, then by order."""
+    """Index of the winner: the one with the largest smallest retention, among equals the largest mean, then the
+    first."""
     assert scores, "nothing to choose from"
     kept = retentions(score_matrix(scores, objectives), references(objectives))
     return max(range(len(kept)), key=lambda i: (round(kept[i].min(), 9), round(kept[i].mean(), 9), -i))
@@ -56,10 +58,11 @@ def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Tria
 
 
 def finalists(trials: Sequence[Trial], objectives: Sequence[Objective], count: int) -> list[Trial]:
-    """The ``count`` trials worth the selection items: by smallest retention on the search items, best first.
+    """The ``count`` trials that get the selection items: largest smallest retention on the search items first.
 
-    The front alone would not do: the search items overrate whatever came out best on them, so that the true winner is
-    often just behind the front.
+    More than the front is taken: the search items overrate the trials that are best on them, so the true winner is
+        often
+    just behind the front.
     """
     own = scored(trials)
     kept = retentions(score_matrix([t.scores for t in own], objectives), references(objectives))

@@ -15,7 +15,7 @@ _FEW_STEPS = 20
 
 
 def distributions(parameters: Sequence[Parameter]) -> dict[str, BaseDistribution]:
-    """The space in Optuna's words."""
+    """Optuna's distribution of each parameter."""
     return {p.name: _distribution(p) for p in parameters}
 
 
@@ -27,7 +27,7 @@ def _distribution(p: Parameter) -> BaseDistribution:
 
 
 def on_grid(parameters: Sequence[Parameter], params: Mapping[str, Any]) -> dict[str, Any]:
-    """``params`` with every stepped one at its nearest step."""
+    """``params`` with each stepped parameter moved to its nearest step."""
     return {p.name: _nearest_step(p, params[p.name]) for p in parameters}
 
 

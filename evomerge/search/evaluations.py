@@ -15,7 +15,7 @@ from evomerge.types import Done, ItemScore
 
 @dataclass(frozen=True)
 class _Part:
-    """One task's share of an evaluation."""
+    """The part of an evaluation that belongs to one task."""
 
     items: tuple[ItemScore, ...]
     seconds: float
@@ -37,7 +37,7 @@ class Evaluations:
         try:
             values = json.loads(line)
         except ValueError:
-            return  # the line a killed process left half written: its evaluation is done again
+            return  # half a line, left by a killed process: its evaluation is done again
         if "error" in values:
             self._failures[values["fingerprint"], values["split"], values["task"]] = values["error"]
             return
@@ -53,7 +53,7 @@ class Evaluations:
             self._parts[fingerprint, split, task] = _Part(tuple(own), share, isolation)
 
     def record(self, fingerprint: str, split: str, done: Done, task: str | None = None) -> None:
-        """Append and flush to disk. A failure is recorded if it is that of one ``task``."""
+        """Append the evaluation and flush it to disk. A failure is recorded only if it concerns one ``task``."""
         if done.error is None:
             values = {
                 "fingerprint": fingerprint,
@@ -73,19 +73,19 @@ class Evaluations:
         with open(self._path, "a+b") as file:
             if file.tell() > 0:
                 file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a killed process's half line must not swallow this one
+                if file.read(1) != b"\n":  # end the half line of a killed process, or it would swallow this one
                     text = b"\n" + text
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
 
     def failure(self, fingerprint: str, split: str, task: str) -> str | None:
-        """Why the task could not be scored when it was last tried; None where it was, or was not tried."""
+        """Why the task could not be scored when it was last tried; None if it was scored or never tried."""
         key = fingerprint, split, task
         return None if key in self._parts else self._failures.get(key)
 
     def find(self, fingerprint: str, split: str, tasks: Sequence[str]) -> Done | None:
-        """What is known about all of ``tasks``, in their order; None unless every one of them is."""
+        """The evaluations of all ``tasks``, in their order; None unless each of them is stored."""
         parts = [self._parts.get((fingerprint, split, task)) for task in tasks]
         known = [part for part in parts if part is not None]
         if not known or len(known) < len(parts):

@@ -19,10 +19,10 @@ from evomerge.search.samplers import SAMPLERS, SamplerSetup
 from evomerge.search.store import Proposal, Store, quiet
 from evomerge.types import Candidate, Done, Objective, Pool, Trial, Work
 
-# Duplicates in a row after which proposals are drawn at random, and after which the space counts as exhausted.
+# After so many duplicates in a row proposals are drawn at random; after so many the space counts as exhausted.
 _RANDOM_AFTER = 4
 _EXHAUSTED_AFTER = 120
-# Candidates of which one at least must be scored.
+# The search fails if none of the first candidates can be scored.
 _FIRST = 5
 
 
@@ -33,10 +33,14 @@ def begin_run(
     sampler: str,
     identity: Mapping[str, Any] | None = None,
 ) -> None:
-    """Claim the run folder for this search, or refuse; see :meth:`Store.begin`. :func:`run_search` does it by itself; a
-    job that records evaluations before it calls it first. ``identity``: more of what makes scores comparable."""
+    """Claim the run folder for this search, or refuse; see :meth:`Store.begin`.
+
+    :func:`run_search` calls it too. A job that records evaluations before the search calls it first.
+
+    Args:
+        identity: further values that make scores comparable."""
     scalar = SAMPLERS[sampler].scalar
-    # In this order: where several differ, what a person has set is named, not what follows from it.
+    # The first difference is named in the error: settings come before the values that follow from them.
     whole: dict[str, Any] = {
         "tasks": [objective.task for objective in objectives],
         "base": space.base,
@@ -68,12 +72,12 @@ def run_search(
 ) -> list[Trial]:
     """Search until ``budget`` trials are finished (scored or failed, anchors and earlier runs included).
 
-    ``pool.size + ahead`` evaluations are kept in flight, so that a worker has its next recipe while the sampler
-    still thinks; 0 for a pool in this process, where thinking ahead gains nothing. On an interrupt
-    everything finished is kept.
+    The loop keeps ``pool.size + ahead`` evaluations in flight, so that a worker has its next recipe while the sampler
+    still computes; ``ahead`` is 0 for a pool in this process, which cannot work meanwhile. An interrupt loses nothing
+    that is finished.
 
-    With one worker the seed alone decides the sequence of trials, also over killed and resumed runs: each proposal is
-    made when the same trials have been told. Several workers finish in an order that time decides.
+    With one worker the seed alone decides the sequence of trials, also over killed and resumed runs: the sampler knows
+    the same trials at each proposal. Several workers finish in an order that depends on timing.
 
     Args:
         options: an object of the sampler's ``options`` class; None: its defaults.
@@ -124,7 +128,7 @@ class _Search:
         self._distributions = distributions(space.parameters)
         self._in_flight: dict[str, Candidate] = {}
         self._arrived: deque[Done] = deque()
-        self._parked: dict[str, list[int]] = {}  # proposals equal to a candidate in flight, by its fingerprint
+        self._parked: dict[str, list[int]] = {}  # duplicates of a candidate in flight, by its fingerprint
 
         anchors = space.anchors()
         self._anchors = len(anchors)
@@ -168,9 +172,9 @@ class _Search:
         return trials
 
     def _collect(self, filling: bool) -> None:
-        """Take in what is finished; unless the pool is still being filled, wait for something.
+        """Record finished evaluations; unless the pool is still being filled, wait for at least one.
 
-        Of one worker one result at a time, and none early: what the sampler knows must not depend on time.
+        With one worker, take exactly one result per step, so that what the sampler has seen does not depend on timing.
         """
         alone = self._pool.size == 1
         if not self._in_flight or (alone and filling):
@@ -183,7 +187,7 @@ class _Search:
                 return
 
     def _propose(self) -> bool:
-        """Take or ask for one candidate and submit it; False when only known recipes come."""
+        """Submit one candidate, left over or proposed now; False once the sampler proposes known recipes only."""
         proposal = self._left_over.popleft() if self._left_over else self._ask()
         params = on_grid(self._space.parameters, proposal.params)
         candidate = Candidate(proposal.number, self._space.decode(params), params, proposal.label)
@@ -236,7 +240,7 @@ class _Search:
         self._record(self._in_flight.pop(done.key), done)
 
     def _record(self, candidate: Candidate, done: Done) -> None:
-        """Durable first, then tell the sampler, then whoever watches."""
+        """Write the outcome to disk, then tell the sampler, then the listener."""
         trial = self._store.record(candidate, done)
         losses = self._losses(trial)
         self._store.tell(trial.number, losses)
@@ -251,7 +255,7 @@ class _Search:
             _refuse_only_failures(trials)
 
     def _losses(self, trial: Trial) -> list[float] | None:
-        """What is minimised: 1 - score per task, or one number; None for a failed trial."""
+        """The losses that the sampler minimises: 1 - score for each task, or one number; None for a failed trial."""
         if trial.error is not None:
             return None
         scores = score_matrix([trial.scores], self._objectives)

@@ -34,15 +34,15 @@ def hypervolume(losses: ArrayLike, reference: ArrayLike) -> float:
     points = points[np.all(points < bound, axis=1)]
     if len(points) == 0:
         return 0.0
-    if points.shape[1] == 1:  # moocore wants at least two objectives
+    if points.shape[1] == 1:  # moocore takes no single objective
         return float(bound[0] - points.min())
     return float(moocore.hypervolume(points, ref=bound))
 
 
 def retentions(scores: ArrayLike, references: ArrayLike) -> NDArray[np.float64]:
-    """Score divided by its specialist's score, shape of ``scores`` (N, M) with ``references`` (M,).
+    """Scores divided by the experts' scores: shape of ``scores`` (N, M), ``references`` (M,).
 
-    A reference of 0 or NaN (the specialist solves nothing, or there is none) counts as 1.
+    A reference of 0 or NaN (the expert solves nothing, or there is none) counts as 1.
     """
     values = np.asarray(scores, dtype=np.float64)
     bound = np.asarray(references, dtype=np.float64)

@@ -23,7 +23,8 @@ class Best:
 
 @dataclass(frozen=True)
 class Progress:
-    """``hypervolume`` is that of the scores over 0, at most 1; ``bests``: per task, then the smallest retention."""
+    """``hypervolume`` of the scores above 0, at most 1; ``bests``: the best trial per task, then by smallest
+    retention."""
 
     finished: int
     failed: int
@@ -32,7 +33,7 @@ class Progress:
 
 
 def progress(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Progress:
-    """Read it off the finished trials."""
+    """The progress of a search with these finished trials."""
     own = scored(trials)
     known = with_references(objectives, trials)
     scores = score_matrix([trial.scores for trial in own], known)
@@ -54,7 +55,7 @@ def trial_retention(trial: Trial, trials: Sequence[Trial], objectives: Sequence[
 
 
 def clock(seconds: float) -> str:
-    """A duration for people.
+    """A duration as people write it.
 
     >>> clock(14.2), clock(370), clock(7500)
     ('14 s', '6 min', '2 h 05')

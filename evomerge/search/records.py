@@ -10,7 +10,7 @@ from evomerge.types import Candidate, Done, Expert, ItemScore, Recipe, Trial
 
 
 def recipe_from_canonical(values: Mapping[str, Any]) -> Recipe:
-    """The inverse of :meth:`Recipe.canonical`; same fingerprint."""
+    """The recipe of :meth:`Recipe.canonical`'s values; it has the same fingerprint."""
     return Recipe(
         base=values["base"],
         experts=tuple(Expert(name, source) for name, source in values["experts"]),
@@ -33,7 +33,7 @@ def items_from_json(rows: Sequence[Sequence[Any]]) -> tuple[ItemScore, ...]:
 
 
 def dump_outcome(candidate: Candidate, done: Done) -> str:
-    """All of a finished trial but its number."""
+    """A finished trial as JSON text, without its number."""
     return json.dumps(
         {
             "recipe": candidate.recipe.canonical(),

@@ -7,19 +7,21 @@ from statistics import median
 
 from evomerge.types import Trial
 
-_EARLIEST = 5  # finished candidates: among the first are the anchors, of which the base itself may ramble
-_LEAST = 32.0  # tokens an answer: short ones cost little, and a right answer may have more words than most
+_EARLIEST = 5  # finished candidates that the median needs: the first are anchors, and the base itself may ramble
+# smallest allowance, tokens per answer: short answers cost little, and a right answer may be longer than most
+_LEAST = 32.0
 
 
 def allowances(trials: Sequence[Trial], factor: float | None) -> Mapping[str, float]:
-    """Tokens that a further candidate's answers to each task may take, as a mean over the task's items.
+    """Tokens that the next candidate's answers to each task may take, as a mean over the task's items.
 
-    ``factor`` times the median of the finished candidates. Answers to all of a task's items share them, so that single
-    long answers are left alone: a candidate is cut off only where nearly all that it says is too long.
+    They are ``factor`` times the median of the finished candidates. All answers to a task draw on one allowance, so a
+    single
+    long answer is no problem: a candidate is cut off only if nearly all of its answers are too long.
 
     Args:
-        trials: finished; those that failed do not count.
-        factor: None gives no allowance to any task, which means no bound.
+        trials: finished trials; failed ones do not count.
+        factor: None sets no bound.
     """
     means: dict[str, list[float]] = {}
     for trial in trials:
@@ -37,7 +39,7 @@ def cut_off(trial: Trial) -> int:
 
 
 def _means(trial: Trial) -> dict[str, float]:
-    """Tokens an item, of the tasks whose answers are generated."""
+    """Mean tokens per item, for tasks whose answers are generated."""
     tokens: dict[str, list[float]] = {}
     for item in trial.items:
         if "tokens" in item.metrics:

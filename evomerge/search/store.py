@@ -32,7 +32,7 @@ STUDY = "evomerge"
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna's remarks about experimental features and stepped ranges are not for the user of evomerge."""
+    """Hide Optuna's warnings about experimental features and stepped ranges, which tell evomerge's users nothing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="optuna")
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -50,7 +50,8 @@ class Proposal:
 
 
 class Store:
-    """A run folder's memory. Opening it changes nothing; :meth:`begin` makes this process its one writer."""
+    """Proposals and trials of a run folder. Opening changes nothing; :meth:`begin` makes this process the only
+    writer."""
 
     def __init__(self, run_dir: Path | str) -> None:
         self.folder = Path(run_dir)
@@ -83,15 +84,18 @@ class Store:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What :meth:`begin` was given, in this process or another; empty where there is no search yet."""
+        """The identity that :meth:`begin` stored, in this process or another; empty if there is no search yet."""
         return {} if self._study is None else self._study.user_attrs
 
     def begin(self, identity: Mapping[str, Any], directions: int) -> None:
-        """Become the folder's one writer, creating the study or going on with it.
+        """Become the folder's only writer, and create or resume its study.
 
-        ``identity`` is what makes scores comparable (tasks, base, experts, parameters ...), as plain JSON values. Keys
-        that the folder does not know yet join, also those of a value that is a mapping.
-        What a killed process left unfinished is kept: see :meth:`untold` and :meth:`unfinished`.
+        Args:
+            identity: plain JSON values that make scores comparable (tasks, base, experts, parameters ...). Keys that
+                the folder does not have yet are added, also inside a mapping.
+            directions: number of losses.
+
+        Proposals and trials that a killed process left are kept: see :meth:`untold` and :meth:`unfinished`.
 
         Raises:
             UserError: another process is writing here, or the folder holds a search with another identity.
@@ -118,8 +122,8 @@ class Store:
                 f"{self.folder} is in use by another running evomerge: wait for it, stop it, or choose another name="
             ) from None
         self._lock = lock
-        # As the one writer: a killed process's lock file would make Optuna wait 30 s, its half line would end in the
-        # middle of the next record.
+        # This process is the only writer, so it may clean up: the lock file of a killed process would make Optuna
+        # wait for 30 s, and its half line would end in the middle of the next record.
         self._journal.with_name(self._journal.name + ".lock").unlink(missing_ok=True)
         content = self._journal.read_bytes()
         if not content.endswith(b"\n"):
@@ -161,7 +165,7 @@ class Store:
             self.study.enqueue_trial(dict(params), user_attrs={} if label is None else {"label": label})
 
     def labels(self) -> set[str]:
-        """Labels that are waiting, running or finished."""
+        """Labels of trials that are waiting, running or finished."""
         return {
             trial.user_attrs["label"]
             for trial in self.study.get_trials(deepcopy=False)
@@ -180,11 +184,11 @@ class Store:
         return Proposal(trial.number, trial.params, trial.user_attrs.get("label"))
 
     def accept(self, candidate: Candidate) -> None:
-        """The candidate is going to be scored."""
+        """Note that the candidate is going to be scored."""
         self._set(candidate.number, "fingerprint", candidate.recipe.fingerprint)
 
     def record(self, candidate: Candidate, done: Done) -> Trial:
-        """Make an outcome durable. Only then :meth:`tell`."""
+        """Write an outcome to disk. Call :meth:`tell` only after it."""
         text = dump_outcome(candidate, done)
         self._set(candidate.number, "outcome", text)
         return self._enter(load_outcome(candidate.number, text))
@@ -198,7 +202,7 @@ class Store:
                 self.study.tell(number, list(losses))
 
     def tell_duplicate(self, number: int, original: int, losses: Sequence[float] | None) -> None:
-        """The proposal equals a finished trial: tell its outcome again; it is no trial of its own."""
+        """Tell the sampler that the proposal equals a finished trial; it becomes no trial of its own."""
         self._set(number, "duplicate_of", original)
         self.tell(number, losses)
 
@@ -221,7 +225,7 @@ class Store:
         return Proposal(number, trial.params, trial.user_attrs.get("label"))
 
     def abandon(self, number: int) -> None:
-        """A proposal that a killed process did not get to the end of: it counts as never made."""
+        """Drop a proposal whose process was killed in the middle of it: it counts as never made."""
         self.study.tell(number, state=TrialState.FAIL)
 
     def untold(self) -> list[Trial]:
@@ -237,16 +241,16 @@ class Store:
     # --- reading -----------------------------------------------------------------------------------------------
 
     def proposals(self) -> int:
-        """How many proposals were made, duplicates included."""
+        """Number of proposals made, duplicates included."""
         return len(self._proposed())
 
     def repeats(self) -> int:
-        """How many proposals since the last that became a candidate."""
+        """Number of proposals since the last one that became a candidate."""
         accepted = ["fingerprint" in trial.user_attrs for trial in reversed(self._proposed())]
         return accepted.index(True) if True in accepted else len(accepted)
 
     def _proposed(self) -> list[optuna.trial.FrozenTrial]:
-        """In order of number, without those that are waiting or were abandoned."""
+        """Proposals in order of number, without those that wait or were abandoned."""
         return [
             trial
             for trial in self.study.get_trials(deepcopy=False)
@@ -274,16 +278,16 @@ class Store:
         return trial
 
     def record_evaluation(self, fingerprint: str, split: str, done: Done, task: str | None = None) -> None:
-        """Make an evaluation outside the search loop durable, a failed one if it is that of one ``task``."""
+        """Write an evaluation outside the search loop to disk; a failed one only if it concerns one ``task``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._evaluations.record(fingerprint, split, done, task)
 
     def failure(self, fingerprint: str, split: str, task: str) -> str | None:
-        """Why an evaluation recorded as failed did so; None where there is none, or it was scored since."""
+        """Why a recorded evaluation failed; None if none failed, or the task was scored since."""
         return self._evaluations.failure(fingerprint, split, task)
 
     def evaluation(self, fingerprint: str, split: str, tasks: Sequence[str]) -> tuple[ItemScore, ...] | None:
-        """Recorded item scores of all of ``tasks``, in their order; None unless every one of them is known."""
+        """Recorded item scores of all ``tasks``, in their order; None unless each of them is known."""
         done = self.evaluated(fingerprint, split, tasks)
         return None if done is None else done.items
 
@@ -293,7 +297,7 @@ class Store:
 
 
 def _difference(stored: Any, wanted: Any) -> str:
-    """What differs, short enough for one line."""
+    """The difference, short enough for one line."""
     if isinstance(stored, list) and isinstance(wanted, list):
         gone = [x for x in stored if x not in wanted]
         new = [x for x in wanted if x not in stored]

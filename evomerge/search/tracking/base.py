@@ -17,12 +17,12 @@ TRIAL = "search/trial"
 
 @dataclass(frozen=True)
 class TrackingSetup:
-    """What a sink is built from.
+    """What a builder of a sink may use.
 
     Attributes:
         folder: the run folder; a sink keeps its files in a folder of its own below it.
-        name: of the run.
-        project: under which a service lists the run.
+        name: name of the run.
+        project: name of the project under which a service lists the run.
     """
 
     folder: Path

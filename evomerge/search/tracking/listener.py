@@ -11,7 +11,7 @@ from evomerge.types import Candidate, Objective, Trial
 
 
 def with_tracking(listener: Listener, kind: str, setup: TrackingSetup) -> Listener:
-    """``listener``, and beside it a tracker of this kind; ``none`` adds nothing.
+    """``listener`` together with a tracker of this kind; ``none`` adds no tracker.
 
     Raises:
         UserError: unknown kind, or its package or login is missing.
@@ -20,7 +20,7 @@ def with_tracking(listener: Listener, kind: str, setup: TrackingSetup) -> Listen
 
 
 class Tracked:
-    """One step per finished trial. Trials of earlier runs that did not get there are caught up first."""
+    """Writes one step per finished trial; trials of earlier runs that the tracker lacks come first."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -53,9 +53,9 @@ class Tracked:
 
 
 def metrics(trial: Trial, trials: Sequence[Trial], objectives: Sequence[Objective]) -> dict[str, float]:
-    """What a trial scored and where the search stands after it; ``trials`` are the finished ones, it among them.
+    """A trial's scores and the search's progress after it; ``trials`` are the finished ones, with this one.
 
-    A failed trial has no scores. Retentions are with the references known so far.
+    A failed trial has no scores. Retentions use the references known so far.
     """
     state = progress(trials, objectives)
     values: dict[str, float] = {TRIAL: trial.number, "search/seconds": trial.seconds}

@@ -14,7 +14,7 @@ def build(setup: TrackingSetup) -> Sink:
 
 
 class TensorBoard:
-    """Scalars through torch's ``FileWriter``; what is there is read back from the event files themselves."""
+    """Writes scalars with torch's ``FileWriter``, and finds earlier ones in the event files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -36,7 +36,7 @@ class TensorBoard:
 
         if self._writer is None:
             self._writer = FileWriter(str(self._folder))
-        # One record for all: a killed run has written a trial whole or not at all.
+        # One record for all metrics: a killed run has written a trial whole or not at all.
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
         self._writer.add_summary(summary, step)
         self._writer.flush()

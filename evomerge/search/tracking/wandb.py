@@ -26,7 +26,7 @@ def build(setup: TrackingSetup) -> Sink:
 
 
 class WandB:
-    """One run of W&B for the whole run folder: ``trials.json`` keeps its id and the numbers of the trials it has."""
+    """One W&B run for the run folder: ``trials.json`` keeps the run's id and the numbers of its trials."""
 
     def __init__(self, setup: TrackingSetup) -> None:
         self._setup = setup
@@ -44,7 +44,7 @@ class WandB:
             self._run = self._open()
         self._run.log(dict(values), step=step)
         self._numbers.append(int(values[TRIAL]))
-        # After the values: a killed run may send a trial twice, but then as the same step, which W&B holds once.
+        # Written after the metrics: a killed run may send a trial twice, but as the same step, which W&B keeps once.
         write_text(self._file, json.dumps({"id": self._id, "numbers": self._numbers}))
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class WandB:
         import wandb
 
         self._setup.folder.mkdir(parents=True, exist_ok=True)
-        # console off: W&B would catch what the live view prints
+        # console off: W&B would capture the live view
         settings = wandb.Settings(silent=True, console="off")
         try:
             return wandb.init(
