@@ -22,7 +22,7 @@ OTHER_METHODS: Mapping[str, Mapping[str, Any]] = {
     "ties": {"density": 0.5},
     "dare_linear": {"density": 0.5},
 }
-# One model under two names: the weighted sum of the experts' deltas.
+# Methods that give the same model: the weighted sum of the experts' deltas.
 _SUMS = frozenset({"task_arithmetic", "core_task_arithmetic"})
 
 
@@ -33,14 +33,13 @@ def ablations(
 ) -> dict[str, Recipe]:
     """The recipe's ablations by name, for example ``without sql``, ``flat layers``, ``by ties``, ``weights x 0.5``.
 
-    Those that would be the same model again are left out (flat layers where the weights are the same in all of them,
-    scaled weights of a method that divides by their sum), and so are methods that cannot merge these experts with
-    these weights.
+    Ablations that give the same model are left out (flat layers if all groups have equal weights, scaled weights if the
+    method divides by their sum), and so are methods that cannot merge these experts with these weights.
 
     Args:
-        recipe: left as it is; it is not among the results.
-        methods: name -> its settings, to be put in the place of the recipe's method.
-        factors: what all weights are multiplied by.
+        recipe: the recipe to vary; it is not among the results.
+        methods: settings by method name; each replaces the recipe's method.
+        factors: factors of all weights.
 
     Raises:
         UserError: an unknown method, or a setting that it does not have.
@@ -63,10 +62,10 @@ def ablations(
 def without(recipe: Recipe, expert: str) -> Recipe:
     """The recipe without one of its experts; the others keep their weights and parameters.
 
-    Of a method that does not take one expert fewer, the expert stays with weight 0.
+    If the method does not take one expert fewer, the expert stays with weight 0.
 
     Raises:
-        UserError: the recipe has no such expert, or no other.
+        UserError: the recipe has no such expert, or no other expert.
     """
     names = [own.name for own in recipe.experts]
     if expert not in names:
@@ -88,7 +87,7 @@ def without(recipe: Recipe, expert: str) -> Recipe:
 
 
 def flat(recipe: Recipe) -> Recipe:
-    """One weight per expert in all layers: the mean over its layer groups, which count the same."""
+    """One weight per expert in all layers: the mean over its layer groups."""
     columns = zip(*recipe.weights, strict=True)
     return check(replace(recipe, weights=(tuple(round(sum(c) / len(c), 6) for c in columns),)))
 
@@ -99,15 +98,14 @@ def with_weights(recipe: Recipe, *weights: float) -> Recipe:
 
 
 def scaled(recipe: Recipe, factor: float) -> Recipe:
-    """All weights times ``factor``: a shorter or longer way along the same direction."""
+    """All weights times ``factor``: a shorter or longer step in the same direction."""
     return check(replace(recipe, weights=tuple(tuple(round(w * factor, 6) for w in row) for row in recipe.weights)))
 
 
 def with_method(recipe: Recipe, method: str, **settings: Any) -> Recipe:
     """Another method with the same weights, which it reads in its own way (``linear`` divides by their sum).
 
-    Parameters that both methods have keep their values, the others get the method's defaults; its options get them,
-    too.
+    Parameters that both methods have keep their values; the others and the options get the method's defaults.
 
     Args:
         recipe: gives experts, weights, modifiers, seed and dtype.
@@ -126,7 +124,7 @@ def with_method(recipe: Recipe, method: str, **settings: Any) -> Recipe:
     shared: dict[str, Value] = {
         name: recipe.parameters.get(name, default)
         for name, (domain, default) in own.parameters.items()
-        if domain.searched  # options are stated only where they are not the default
+        if domain.searched  # options are stated only if they differ from the default
     }
     given = {name: _each(settings[name], len(recipe.experts)) for name in each if name in settings}
     return check(

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def draw_differences(frame: pd.DataFrame, reference: str) -> Figure:
     """A panel per task, a row per model: the difference in percentage points with its 95 % interval.
 
-    Coloured where the interval leaves out 0.
+    A row is coloured if its interval excludes 0.
 
     Args:
         frame: see :func:`evomerge.report.paired.differences`.
-        reference: what the others are compared with, for the title.
+        reference: name of the reference, for the title.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -24,10 +24,10 @@ def layer_norms(merger: Merger) -> pd.DataFrame:
 
 
 def layer_overlaps(merger: Merger) -> pd.DataFrame:
-    """How much each pair of experts has in common in each layer.
+    """How much each pair of experts overlaps in each layer.
 
     Returns:
-        One row per pair and layer, with columns ``pair``, ``layer``; ``cosine`` of the two task vectors; and, where
+        One row per pair and layer, with columns ``pair``, ``layer``; ``cosine`` of the two task vectors; and, if
         both are low-rank, ``reads`` and ``writes``: the share, in [0, 1], of the smaller one's input and output
         directions that lie in the other's, mean over the layer's parameters; ``chance`` is what ``reads`` is expected
         to be for random directions.
@@ -64,7 +64,7 @@ def _in_layers(vector: TaskVector) -> Iterator[tuple[int, str]]:
 
 
 def _inner(a: TaskVector, b: TaskVector, name: str) -> float:
-    """Of two deltas as vectors; by their factors, where both have some: the matrices are never formed then."""
+    """Inner product of two deltas; from their factors if both have some, without forming the matrices."""
     p, q = a.low_rank(name), b.low_rank(name)
     if p is None or q is None:
         return float((a.delta(name) * b.delta(name)).sum(dtype=torch.float64))
@@ -72,7 +72,7 @@ def _inner(a: TaskVector, b: TaskVector, name: str) -> float:
 
 
 def _subspaces(a: TaskVector, b: TaskVector, name: str) -> list[tuple[float, float, float]]:
-    """Overlap of inputs, of outputs, and what random inputs would have; nothing for dense deltas.
+    """Overlap of inputs, of outputs, and the overlap expected of random inputs; nothing for dense deltas.
 
     ||Qa^T Qb||_F^2 / min(ra, rb) for orthonormal bases Qa, Qb, as the similarity of LoRA subspaces is measured in
     arXiv:2106.09685, sec. 7.2.

@@ -16,13 +16,13 @@ from evomerge.evaluation.worker import EvaluationWorker, WorkerSpec, open_backen
 from evomerge.search.evaluations import Evaluations
 from evomerge.types import Expert, ItemScore, Recipe, Score, Work, scores_by_task
 
-#: Fingerprint, split and task -> items that are known already.
+#: Function of fingerprint, split and task that gives items scored before.
 Known = Callable[[str, str, str], tuple[ItemScore, ...] | None]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a recipe answered on the items of one split, and what that was worth."""
+    """A recipe's answers to the items of one split, with their outcomes."""
 
     recipe: Recipe
     split: str
@@ -37,13 +37,13 @@ class Scored:
 class Scorer:
     """Scores one recipe after another on the same items. A context manager; ``close`` ends the sandbox's process.
 
-    Nothing is loaded before the first recipe comes that is not known. A recipe is merged with its own experts alone,
-    as ``job=merge`` does: in core space an expert that is merely loaded has a part in the basis.
+    The first unknown recipe loads the model. A recipe is merged with its own experts alone, as ``job=merge`` does: in
+    core space every loaded expert would take part in the basis.
 
     Args:
         spec: tasks and backend; base and experts are those of each recipe.
-        cache: a folder that keeps what was scored, for other tasks in other files; None: this object's memory alone.
-        known: asked first, for example for what a run has recorded.
+        cache: a folder that keeps scores; None: this object's memory alone.
+        known: function that is asked first, for example for a run's recorded scores.
     """
 
     def __init__(self, spec: WorkerSpec, cache: Path | str | None = None, known: Known | None = None) -> None:
@@ -65,8 +65,7 @@ class Scorer:
         """
         wanted = self._named(tasks)
         missing = tuple(task for task in wanted if self._find(recipe, split, task) is None)
-        # as the search itself does, so that the same batches give the very same answers: its items all together,
-        # the others task by task
+        # batches as in the search, so that answers are the same: search items all together, other items task by task
         for part in [missing] if split == "search" and missing else [(task,) for task in missing]:
             done = self._worker_for(recipe).evaluate(Work(recipe.fingerprint, recipe, split, part))
             for task in part:
@@ -77,11 +76,11 @@ class Scorer:
         return Scored(recipe, split, tuple(item for items in found for item in items or ()))
 
     def prompts(self, split: str = "search") -> dict[str, dict[str, str]]:
-        """Task -> item -> what the model is asked."""
+        """Prompts by task and item."""
         return {name: {item.id: item.prompt for item in task.items(split)} for name, task in self._tasks.items()}
 
     def close(self) -> None:
-        """What was scored is still found afterwards; nothing new can be."""
+        """End the judge. Recorded scores are still found; new recipes cannot be scored."""
         self._held = None
         if "_judge" in vars(self):
             self._judge.close()
@@ -121,8 +120,8 @@ class Scorer:
     def _worker_for(self, recipe: Recipe) -> EvaluationWorker:
         models = (recipe.base, recipe.experts)
         if self._held is None or self._held[0] != models:
-            _ = self._judge.level, self._tasks  # what is wrong there shows in a second
-            self._held = None  # two models at once might not fit
+            _ = self._judge.level, self._tasks  # check the sandbox and the tasks before a model is loaded
+            self._held = None  # free the other model first: two might not fit
             backend = open_backend(replace(self.spec, base=recipe.base, experts=recipe.experts))
             self._held = models, EvaluationWorker(backend, self._tasks, self._judge)
         return self._held[1]

@@ -23,7 +23,7 @@ def scorer_of(run: RunData, limit: int | None = None, cache: Path | str | None =
     tasks = tuple(task for task in spec.tasks if task.name in run.tasks)
     if limit is not None:
         tasks = tuple(replace(task, limit=min(limit, task.limit or limit)) for task in tasks)
-    # threads: of several workers each has its own few; here is only one
+    # threads=None: this process is the only worker and may use all cores
     return Scorer(replace(spec, tasks=tasks, threads=None), cache, _recorded(run) if limit is None else None)
 
 

@@ -39,7 +39,7 @@ class Run:
         self._scorers: dict[tuple[int | None, Path | None], Scorer] = {}
 
     def __getattr__(self, name: str) -> Any:
-        if name == "data":  # not set yet: a copy or a pickle in the making
+        if name == "data":  # not set yet: the object is being copied or unpickled
             raise AttributeError(name)
         return getattr(self.data, name)
 
@@ -115,12 +115,12 @@ class Run:
     ) -> Scored:
         """Score any recipe as this run scored its own: with its tasks and backend, in this process.
 
-        What the run has recorded is taken from there, and nothing is added to it. The model stays loaded for the next
+        Scores that the run has recorded are used, and nothing is added to the run. The model stays loaded for the next
         recipe. Relative data files are looked up from the working directory, as the search did.
 
         Args:
             recipe: a recipe or a trial's number.
-            split: ``search``, ``selection`` or ``test``; by the first two the search has chosen.
+            split: ``search``, ``selection`` or ``test``; the search has chosen by the first two.
             limit: at most so many items per task; the recorded scores, which are of more items, are not used then.
             cache: a folder that keeps the scores for the next time; None: they live as long as this object.
 
@@ -138,11 +138,11 @@ class Run:
         limit: int | None = None,
         cache: Path | str | None = None,
     ) -> pd.DataFrame:
-        """Score recipes and set each beside ``reference`` (None: the winner), paired item by item.
+        """Score recipes and compare each with ``reference`` (None: the winner), item by item.
 
         Arguments are those of :meth:`score`, columns those of :func:`evomerge.report.paired.differences`, with rows of
-        the smallest retention where every task has a specialist. The test items are the default: on the others the
-        winner, having been chosen by them, looks better than it is.
+        the smallest retention if every task has an expert. The test items are the default: the others overrate the
+        winner, which was chosen by them.
 
         Raises:
             UserError: see :meth:`score`; or no reference is given and there is no winner yet.
@@ -157,7 +157,8 @@ class Run:
         return recipe if isinstance(recipe, Recipe) else self.data.recipe(recipe)
 
     def _scorer(self, limit: int | None, cache: Path | str | None) -> Scorer:
-        from evomerge.analysis.rescore import scorer_of  # loads what evaluation needs; reading a run does not
+        # imported late: it loads torch, which reading a run does not need
+        from evomerge.analysis.rescore import scorer_of
 
         key = limit, None if cache is None else Path(cache)
         if key not in self._scorers:

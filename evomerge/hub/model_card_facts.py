@@ -20,8 +20,8 @@ _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|\Z)", 
 
 @dataclass(frozen=True)
 class Licence:
-    """As a card's metadata state it: ``id`` is the hub's identifier (``apache-2.0``, ``llama3.1``, ``other``), ``name``
-    and ``link`` go with ``other``."""
+    """A licence as a card's metadata state it: ``id`` is the hub's identifier (``apache-2.0``, ``llama3.1``,
+    ``other``), ``name`` and ``link`` go with ``other``."""
 
     id: str
     name: str | None = None
@@ -38,8 +38,8 @@ class Parent:
     Attributes:
         role: ``base``, or the expert's name.
         source: the model's name in the recipe.
-        hub_id: ``org/name``, where the source is one.
-        licence: None where no card states one.
+        hub_id: ``org/name`` if the source is a hub model.
+        licence: None if no card states one.
         languages: the card's language codes.
         trained_on: hub id of the base that an adapter or its card names.
     """
@@ -60,11 +60,11 @@ class Parent:
 
 
 def read_parents(base: str, experts: Sequence[Expert], cache: Path | None = None) -> tuple[Parent, tuple[Parent, ...]]:
-    """Base and experts of a merge. A base that is no hub model but that all experts name by one hub id has that id.
+    """Base and experts of a merge. A base that is no hub model gets the hub id that all experts name.
 
     Args:
-        base: model name of the base, as :func:`evomerge.weights.sources.resolve` takes it; need not be there.
-        experts: likewise.
+        base: model name of the base, as :func:`evomerge.weights.sources.resolve` takes it; it may be missing.
+        experts: model names of the experts, likewise.
         cache: where converted models are kept; default as in ``resolve``.
     """
     found = tuple(read_parent(expert.name, expert.source, cache) for expert in experts)
@@ -106,7 +106,7 @@ def hub_id_of(source: str) -> str | None:
 
 
 def _file(source: str, name: str, cache: Path | None) -> Path | None:
-    """A file of a model, where it lies on this machine."""
+    """Path of a model's file on this machine."""
     hub_id = hub_id_of(source)
     if hub_id is not None:
         from huggingface_hub import try_to_load_from_cache
@@ -123,7 +123,7 @@ def _file(source: str, name: str, cache: Path | None) -> Path | None:
 
 
 def _front_matter(file: Path | None) -> dict[str, Any]:
-    """A card's metadata; empty where there are none or they cannot be read: other people's cards are as they are."""
+    """A card's metadata; empty if there are none or they cannot be read, as in some people's cards."""
     match = None if file is None else _FRONT_MATTER.match(file.read_text(encoding="utf-8", errors="replace"))
     if match is None:
         return {}

@@ -15,7 +15,7 @@ _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def check_access(repo: str) -> None:
-    """Refuse, before any work is done, what :func:`upload` could not do at its end.
+    """Refuse, before any work is done, an upload that would fail at its end.
 
     Raises:
         UserError: ``repo`` is no ``org/name``, there is no token, or the hub does not answer to it.
@@ -41,7 +41,7 @@ def check_access(repo: str) -> None:
 
 
 def upload_files(folder: Path, card: str, base_id: str | None) -> dict[str, Path | bytes]:
-    """What would be uploaded, by its name there: the files of ``folder``, with ``card`` as README.md.
+    """Files to upload by their names on the hub: those of ``folder``, with ``card`` as README.md.
 
     An adapter names its base by ``base_id`` instead of a folder of this machine.
 
@@ -67,7 +67,7 @@ def upload_files(folder: Path, card: str, base_id: str | None) -> dict[str, Path
 
 
 def upload(repo: str, files: Mapping[str, Path | bytes], private: bool = True) -> str:
-    """Create the repository where it is missing and commit ``files`` to it, all at once; its address.
+    """Create the repository if it is missing, commit ``files`` to it in one commit, and return its address.
 
     Raises:
         UserError: the hub is out of reach or refuses.
@@ -87,7 +87,7 @@ def upload(repo: str, files: Mapping[str, Path | bytes], private: bool = True) -
 
 @contextmanager
 def _reachable(repo: str) -> Iterator[None]:
-    import httpx2  # what huggingface_hub talks with; it lets its errors through
+    import httpx2  # the HTTP library of huggingface_hub, whose errors reach the caller
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:

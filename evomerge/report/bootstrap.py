@@ -30,8 +30,8 @@ def resampled_means(
     Args:
         outcomes: by task, shape (K, n): K models on the same n items in the same order. All models see the same draw,
             so that differences between them are paired.
-        draws: how often the items are drawn anew, n of n with replacement.
-        seed: of the draws.
+        draws: number of resamples, each n of n items with replacement.
+        seed: seed of the draws.
 
     Returns:
         shape (draws, K, M) for M tasks.
@@ -39,7 +39,7 @@ def resampled_means(
     means = []
     for place, values in enumerate(outcomes.values()):
         n = values.shape[1]
-        # A stream per task: the draws of one task do not depend on how many items the others have.
+        # One stream of random numbers per task: a task's draws do not depend on the other tasks' items.
         counts = np.random.default_rng([seed, place]).multinomial(n, np.full(n, 1.0 / n), size=draws)
         means.append(counts.astype(np.float64) @ values.T / n)
     return np.stack(means, axis=-1)
@@ -50,7 +50,7 @@ def resampled_retention(means: NDArray[np.float64], specialists: Sequence[int | 
 
     Args:
         means: see :func:`resampled_means`.
-        specialists: for each task the row (0 .. K-1) of its specialist; None: the score stands for itself.
+        specialists: for each task the row (0 .. K-1) of its expert; None: the score is taken as it is.
     """
     found = np.empty(means.shape[:2])
     for place, own in enumerate(means):

@@ -14,33 +14,33 @@ from evomerge.report.run_data import RunData
 
 
 def shown(folder: Path) -> str:
-    """The folder as a person would type it: relative to the working directory where it lies below it."""
+    """The folder as a person would type it, relative to the working directory if it lies below."""
     whole = folder.resolve()
     if not whole.is_relative_to(Path.cwd()):
         return str(whole)
     below = str(whole.relative_to(Path.cwd()))
-    return below if below[0].isalnum() else f"./{below}"  # no name is an option, a list or a quote
+    return below if below[0].isalnum() else f"./{below}"  # names that need no quotes
 
 
 def evomerge(*settings: str) -> str:
-    """A command line for a shell."""
+    """A command line of evomerge for a shell."""
     return " ".join(["python -m evomerge", *settings])
 
 
 def setting(key: str, value: object) -> str:
-    """``KEY=VALUE`` for a shell, of any text or number.
+    """``KEY=VALUE`` for a shell, with any text or number as value.
 
     >>> setting("run", "outputs/a b"), setting("search.budget", 40)
     ("'run=outputs/a b'", 'search.budget=40')
     """
     text = str(value)
-    # what evomerge would not take as it was typed
+    # texts that evomerge would read as something else
     special = isinstance(value, str) and (text != text.strip() or text in ("", "null") or text[0] in "'\"[~")
     return _assigned(key, _quoted(text) if special else text)
 
 
 def listed(key: str, values: Sequence[object]) -> str:
-    """The same of a list.
+    """The same for a list.
 
     >>> listed("ranks", [4, 8])
     "'ranks=[4,8]'"
@@ -54,12 +54,12 @@ def _assigned(key: str, text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """In quotes of Hydra's, where a backslash escapes in front of a quote only."""
+    """The text in Hydra's quotes, where a backslash escapes only a quote."""
     return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and "\\'"), text) + "'"
 
 
 def task_settings(name: str, task: Mapping[str, Any]) -> list[str]:
-    """Settings of a task, as a run's configuration has them, that are no default."""
+    """Settings of a task, from a run's configuration, that differ from the defaults."""
     found = []
     defaults = setting_defaults()
     for key, value in task.items():
@@ -71,7 +71,7 @@ def task_settings(name: str, task: Mapping[str, Any]) -> list[str]:
 
 
 def again(run: RunData) -> str:
-    """Scores the exported model once more, on the same items in the same way."""
+    """Command that scores the exported model again, on the same items in the same way."""
     own = [text for name in run.tasks for text in task_settings(name, run.config["tasks"][name])]
     model = setting("model", f"{shown(run.folder)}/best/model")
     dtype = run.config.get("backend", {}).get("dtype")
@@ -80,13 +80,13 @@ def again(run: RunData) -> str:
 
 
 def rebuild(*runs: RunData) -> str:
-    """Writes the report, or the comparison of several runs."""
+    """Command that writes the report, or the comparison of several runs."""
     folders = [shown(run.folder) for run in runs]
     return evomerge("job=report", setting("run", folders[0]) if len(runs) == 1 else listed("run", folders))
 
 
 def of_candidate(run: RunData, number: int, recipe: str | None) -> str:
-    """Makes a candidate into a model folder: of its file ``recipe`` in the run folder, where there is one."""
+    """Command that writes a candidate's model, from its file ``recipe`` in the run folder if it has one."""
     out, folder = f"merged-{number:03d}", shown(run.folder)
     if recipe is not None:
         return evomerge("job=merge", setting("recipe", f"{folder}/{recipe}"), f"out={out}")
@@ -95,7 +95,7 @@ def of_candidate(run: RunData, number: int, recipe: str | None) -> str:
 
 
 def commands(run: RunData) -> list[dict[str, str]]:
-    """A tab of the report each: its name, what it does, the text to copy. None while there is no winner."""
+    """Tabs of the report, each with a name, a description and the text to copy; empty while there is no winner."""
     if run.winner is None:
         return []
     best = f"{shown(run.folder)}/best"
@@ -132,5 +132,5 @@ def commands(run: RunData) -> list[dict[str, str]]:
 
 
 def _python(text: str) -> str:
-    """A literal of Python."""
+    """The value as a Python literal."""
     return json.dumps(text, ensure_ascii=False)

@@ -20,8 +20,8 @@ from evomerge.report.results import Row, results
 from evomerge.report.run_data import RunData
 from evomerge.report.shown_data import Point, flat, history, points
 
-MOST = 8  # runs: so many shapes and colours are told apart
-_NO_SETTING = ("name", "outputs", "job", "run", "out", "seed")  # of other jobs, like the top-level seed
+MOST = 8  # runs; more shapes and colours are hard to tell apart
+_NO_SETTING = ("name", "outputs", "job", "run", "out", "seed")  # settings of other jobs, like the top-level seed
 
 
 def write_comparison(folders: Sequence[Path | str], out: Path | str = ".") -> Path:
@@ -35,13 +35,13 @@ def write_comparison(folders: Sequence[Path | str], out: Path | str = ".") -> Pa
         The path of the page.
 
     Raises:
-        UserError: too few or too many runs, one named twice, or runs that were scored on other items. Or the page
-            cannot be written, or would cost another one.
+        UserError: too few or too many runs, a run named twice, runs that were scored on other items, or a page that
+            cannot be written or would replace another file.
     """
     page = Path(out).expanduser()
     page = page if page.suffix == ".html" else page / "comparison.html"
     text = render(comparison(open_runs(folders)), "comparison")
-    head = text[: text.index("sha256-")]  # all pages begin like that, and no others
+    head = text[: text.index("sha256-")]  # every comparison page begins like this, and no other file
     if page.is_file() and not page.read_text(encoding="utf-8", errors="replace").startswith(head):
         raise UserError(f"{page} is there and no page of evomerge: give another name (out=)")
     write_text(page, text)
@@ -68,7 +68,7 @@ def open_runs(folders: Sequence[Path | str]) -> list[RunData]:
 
 
 def _same_tasks(first: RunData, other: RunData) -> None:
-    """Scores compare only on the same items under the same rules."""
+    """Refuse runs whose scores are of other items or other rules."""
     cure = "compare runs of the same tasks"
     if set(first.tasks) != set(other.tasks):
         raise UserError(
@@ -77,7 +77,8 @@ def _same_tasks(first: RunData, other: RunData) -> None:
     for task in first.tasks:
         own, its = first.config["tasks"][task], other.config["tasks"][task]
         for key in own:
-            if key in its and own[key] != its[key]:  # of a setting that a version did not know yet, the items tell
+            # older versions did not know every setting; then the items are compared
+            if key in its and own[key] != its[key]:
                 raise UserError(
                     f"tasks.{task}.{key} is {own[key]} in {first.folder} and {its[key]} in {other.folder}: {cure}"
                 )
@@ -91,7 +92,7 @@ def _same_tasks(first: RunData, other: RunData) -> None:
 
 
 def _items(run: RunData, split: str) -> dict[str, set[str]]:
-    """Names of the items by task, as far as they were scored."""
+    """Names of the scored items by task."""
     trials = run.scored if split == "search" else [] if run.winner is None else [run.winner]
     found = {task: items for trial in trials[:1] for task, items in run.evaluation(trial, split).items()}
     return {task: {item.item for item in found[task]} for task in run.tasks if task in found}
@@ -103,10 +104,10 @@ def _settings(run: RunData) -> dict[str, str]:
 
 
 def comparison(runs: Sequence[RunData]) -> dict[str, Any]:
-    """All that the page shows, as plain values."""
+    """All data of the comparison page, as plain values."""
     names = _names(runs)
     settings = [_settings(run) for run in runs]
-    shared = [key for key in settings[0] if all(key in own for own in settings)]  # versions know other settings
+    shared = [key for key in settings[0] if all(key in own for own in settings)]  # versions differ in their settings
     differs = [key for key in shared if len({own[key] for own in settings}) > 1]
     found = [_kept(run, runs[0].tasks) for run in runs]
     best = max((n for n, own in enumerate(found) if own is not None), key=lambda n: _mean(found[n]), default=None)
@@ -142,7 +143,7 @@ def comparison(runs: Sequence[RunData]) -> dict[str, Any]:
 
 
 def _names(runs: Sequence[RunData]) -> list[str]:
-    """The runs' names; where names are equal their folders, from where these part."""
+    """The runs' names; runs of one name are told apart by the ends of their folders."""
     names = [run.name for run in runs]
     if len(set(names)) == len(names):
         return names
@@ -152,7 +153,8 @@ def _names(runs: Sequence[RunData]) -> list[str]:
 
 
 def _drawn(point: Point, run: RunData, place: int) -> dict[str, Any]:
-    """An interrupted run has no recipe files yet: there the page offers another command."""
+    """The point as the page draws it, with the command that makes its model. An interrupted run has no recipe files
+    yet."""
     recipe = point.recipe if point.recipe is not None and (run.folder / point.recipe).is_file() else None
     return {**asdict(point), "run": place, "recipe": recipe, "command": of_candidate(run, point.number, recipe)}
 
@@ -166,9 +168,9 @@ def _winner(row: Row) -> dict[str, Any]:
 
 
 def _kept(run: RunData, tasks: Sequence[str]) -> tuple[float, NDArray[np.float64]] | None:
-    """The winner's smallest retention on the test items, and resampled (draws,); None while it is not known.
+    """The winner's smallest retention on the test items, and its resamples (draws,); None while it is not known.
 
-    Tasks and items stand in one order for all runs, so that runs see the same draws and their differences are paired.
+    Tasks and items have one order for all runs, so that runs see the same draws and their differences are paired.
     """
     if run.winner is None:
         return None
@@ -208,7 +210,7 @@ def _behind(
 
 
 def headline(entries: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """One sentence, and what it rests on."""
+    """The result in one sentence, and the evidence for it."""
     finished = [entry for entry in entries if entry["winner"] is not None]
     best = next((entry for entry in entries if entry["best"]), None)
     others = [entry for entry in entries if entry["behind"] is not None]
@@ -222,7 +224,7 @@ def headline(entries: Sequence[dict[str, Any]]) -> tuple[str, str]:
         f" the test items. Against the next, {second['name']}: {100 * ahead.mean:+.1f} points"
         f" (95 % interval {100 * ahead.low:+.1f} to {100 * ahead.high:+.1f}, same items)."
     )
-    if all(entry["behind"]["high"] < 0 for entry in others):  # one that seems further behind may be less surely so
+    if all(entry["behind"]["high"] < 0 for entry in others):  # a run that is further behind may be behind less surely
         waiting = [entry["name"] for entry in entries if entry["winner"] is None]
         so_far = f" so far, without {', '.join(waiting)}" if waiting else ""
         return f"{best['name']} has the best winner{so_far}", detail

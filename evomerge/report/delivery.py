@@ -23,7 +23,7 @@ KINDS = ("model", "lora")
 
 
 def write_cards(run_dir: Path | str) -> list[Path]:
-    """Write the card of each artefact that was exported, in one step each; none while there is no winner.
+    """Write the card of each exported artifact, each in one step; none while there is no winner.
 
     Raises:
         UserError: there is no run in ``run_dir``.
@@ -42,9 +42,9 @@ def run_card(run: RunData, kind: str, where: str | None = None) -> str:
     """Text of the card of ``best/model`` (``kind`` "model") or ``best/lora`` ("lora").
 
     Args:
-        run: with a winner.
-        kind: which artefact.
-        where: what a loader is given; default: the artefact's folder, as seen from where the run was started.
+        run: a run with a winner.
+        kind: which artifact.
+        where: what a loader takes, a folder or a hub id; default: the artifact's folder relative to the run's start.
     """
     assert run.winner is not None
     recipe = run.winner.recipe
@@ -69,7 +69,7 @@ def run_card(run: RunData, kind: str, where: str | None = None) -> str:
 
 
 def adapter_facts(run_dir: Path) -> AdapterFacts | None:
-    """How ``best/lora`` holds the winner, from ``best/lora.json``; None where there is none."""
+    """Rank and error of ``best/lora``, from ``best/lora.json``; None if there is no such file."""
     file = run_dir / "best" / "lora.json"
     if not file.is_file():
         return None
@@ -86,7 +86,7 @@ def _origin(run: RunData) -> str:
 
 
 def _results(run: RunData, scores: Mapping[str, Score]) -> str:
-    """Table, verdict and the scores of the very files."""
+    """Table, verdict, and the scores of the exported files themselves."""
     listed = ", ".join(
         f"{task} {100 * s.mean:.1f} % ({100 * s.low:.1f} to {100 * s.high:.1f}, {s.items} items)"
         for task, s in scores.items()
@@ -107,7 +107,7 @@ def _results(run: RunData, scores: Mapping[str, Score]) -> str:
 
 
 def _metric(task: Mapping[str, Any]) -> str:
-    """What a task's score is: as configured, or the first metric of the task's own file."""
+    """Name of the metric that is a task's score: as configured, else the first in the task's file."""
     name = str(task.get("task"))
     file = data_dir("tasks") / name / f"{name}.yaml"
     first = re.search(r"^metric_list:\s*- metric: (\S+)", file.read_text(), re.MULTILINE) if file.is_file() else None
@@ -132,13 +132,13 @@ def _made(run: RunData, base: Parent, experts: tuple[Parent, ...]) -> list[tuple
 
 
 def _command(run: RunData, base: Parent, experts: tuple[Parent, ...]) -> str:
-    """The settings that matter most; ``config.yaml`` of the run has all."""
+    """The command with the most important settings; ``config.yaml`` of the run has all."""
     search, tasks = run.config.get("search") or {}, run.config.get("tasks") or {}
     arguments = [setting("name", run.name), setting("models.base", base.public_name)]
     arguments += [setting(f"models.experts.{parent.role}", parent.public_name) for parent in experts]
     arguments.append(listed("tasks", list(tasks)))
     for name, task in tasks.items():
-        # a file's name without this machine's folders
+        # the file's name alone: folders of this machine mean nothing elsewhere
         public = {**task, "data": Path(task["data"]).name} if task.get("data") else task
         arguments += task_settings(name, public)
     arguments.append(setting("search", search.get("sampler")))

@@ -10,7 +10,7 @@ from rich.table import Table
 from evomerge.engine.extract.result import Extraction, Part, relative_error
 from evomerge.weights.parameter_names import layer_index
 
-_SHOWN = 4  # parameters that are named in full
+_SHOWN = 4  # number of parameters that are named
 
 
 def extraction_table(done: Extraction) -> Table:
@@ -28,7 +28,7 @@ def extraction_table(done: Extraction) -> Table:
 
 
 def left_out_lines(done: Extraction) -> list[str]:
-    """What the adapter lacks by policy, and the settings that would keep it."""
+    """Parameters that are not in the adapter, and the settings that would keep them."""
     lines = []
     energy = sum(part.energy for part in done.parts)
     left = sorted((p for p in done.parts if p.how == "left out"), key=lambda part: -part.energy)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = 6  # at most so many pairs of objectives
+PANELS = 6  # largest number of pairs of objectives drawn
 
 
 def draw_front(run: RunData) -> Figure:
@@ -38,7 +38,10 @@ def draw_front(run: RunData) -> Figure:
             _panel(ax, found, x, y, steps=len(tasks) == 2)
         figure.suptitle(
             f"{run.name}: {len(run.front_trials)} of {len(run.scored)} candidates on the front{part}",
-            x=0.01, ha="left", fontsize=13, fontweight="bold",
+            x=0.01,
+            ha="left",
+            fontsize=13,
+            fontweight="bold",
         )
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=11)
     return figure
@@ -85,7 +88,7 @@ def _columns(found: list[Point], at: Any) -> tuple[list[float], list[float]]:
 
 
 def _name_anchors(ax: Axes, found: list[Point], at: Any) -> None:
-    """A ring and a name each; names step aside where they would cover one another or the winner."""
+    """Draw a ring and a name for each anchor; move names that would cover each other or the winner."""
     from matplotlib.patheffects import withStroke
 
     anchors = [p for p in found if p.name is not None]
@@ -95,11 +98,11 @@ def _name_anchors(ax: Axes, found: list[Point], at: Any) -> None:
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
 
     def place(point: Point) -> tuple[float, float]:
-        """In points, for a panel of about 310 x 280 of them; the layout engine sets the exact size later."""
+        """The position in points, in a panel of about 310 x 280; the layout engine sets the exact size later."""
         x, y = at(point)
         return 310 * (x - left) / (right - left), 280 * (y - bottom) / (top - bottom)
 
-    # Left, baseline and width in points.
+    # left, baseline and width of drawn names, in points
     taken = [(place(p)[0] - 8, place(p)[1] - 4, 16.0) for p in found if p.winner]
     for point in sorted(anchors, key=at):
         name = str(point.name)
@@ -111,7 +114,13 @@ def _name_anchors(ax: Axes, found: list[Point], at: Any) -> None:
         shift = (free or shifts)[0]
         taken.append((here[0] + shift[0], here[1] + shift[1], width))
         ax.annotate(
-            name, at(point), xytext=shift, textcoords="offset points", fontsize=9, color=style.INK, zorder=7,
+            name,
+            at(point),
+            xytext=shift,
+            textcoords="offset points",
+            fontsize=9,
+            color=style.INK,
+            zorder=7,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
 
@@ -156,7 +165,7 @@ def draw_parallel(run: RunData) -> Figure:
 
 
 def draw_importances(candidates: int, found: Sequence[Importance]) -> Figure:
-    """A bar for each setting, with what chance exceeds once in twenty; settings below that are hollow."""
+    """A bar for each setting, with the value that chance exceeds once in twenty; bars below it are hollow."""
     with style.figure_style():
         figure, (ax,) = _axes(1)
         figure.set_size_inches(7.4, 1.6 + 0.32 * len(found))
@@ -183,8 +192,13 @@ def draw_hypervolume(run: RunData) -> Figure:
         if 0 < anchors < len(run.records):
             ax.axvline(anchors, color=style.MUTED, linestyle=":", linewidth=1.4)
             ax.annotate(
-                "search starts", (anchors, 0.02), xycoords=("data", "axes fraction"), xytext=(5, 0),
-                textcoords="offset points", color=style.MUTED, fontsize=10,
+                "search starts",
+                (anchors, 0.02),
+                xycoords=("data", "axes fraction"),
+                xytext=(5, 0),
+                textcoords="offset points",
+                color=style.MUTED,
+                fontsize=10,
             )
         ax.set_xlabel("finished candidates")
         ax.set_ylabel("hypervolume of the scores")
@@ -201,7 +215,10 @@ def draw_weights(recipe: Recipe, title: str = "Weights") -> Figure:
         top = max(1.0, max(abs(w) for row in values.values for w in row))
         negative = any(w < 0 for row in values.values for w in row)
         image = ax.imshow(
-            values.values, cmap="RdBu" if negative else style.WEIGHTS, vmin=-top if negative else 0.0, vmax=top,
+            values.values,
+            cmap="RdBu" if negative else style.WEIGHTS,
+            vmin=-top if negative else 0.0,
+            vmax=top,
             aspect="auto",
         )
         ax.set_xticks(range(len(values.experts)), values.experts)

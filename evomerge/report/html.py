@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-# Page -> the scripts that draw it, in order; they share one scope.
+# Scripts that draw each page, in order; they share one scope.
 SCRIPTS = {
     "report": ("base.js", "plots.js", "front.js", "parallel.js", "report.js"),
     "comparison": ("base.js", "plots.js", "front.js", "parallel.js", "comparison.js"),
@@ -24,16 +24,16 @@ SCRIPTS = {
 
 
 def render(data: Mapping[str, Any], page: str = "report") -> str:
-    """The page of a :func:`evomerge.report.page_json.payload`, or of :func:`evomerge.report.compare.comparison`."""
+    """The page that shows a :func:`evomerge.report.page_json.payload` or :func:`evomerge.report.compare.comparison`."""
     style = _read("page.css")
     script = '"use strict";\n(() => {\n' + "\n".join(_read(name) for name in SCRIPTS[page]) + "})();\n"
     text = json.dumps(_plain(dict(data)), ensure_ascii=False, allow_nan=False)
-    # No "<": neither </script> nor <!-- can end or bend the element that holds the data.
+    # Without "<", neither </script> nor <!-- can end the element that holds the data.
     text = text.replace("<", "\\u003c")
-    # Half a character, as data files may have by "\\ud83d", is no UTF-8.
+    # Half a surrogate pair, which data files may hold as "\\ud83d", cannot be encoded.
     text = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
     written = _read(f"{page}.html")
-    # The data last, so that nothing in them is taken for a place to fill.
+    # Data are filled in last, so that no text in them is taken for a placeholder.
     for place, value in (
         ("@TITLE@", html.escape(f"{data['name']}: evomerge")),
         ("@STYLE_HASH@", _hash(style)),
@@ -47,7 +47,7 @@ def render(data: Mapping[str, Any], page: str = "report") -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN: null."""
+    """The value with NaN as None, since JSON has no NaN."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evomerge.report.run_data import RunData
 
-FEWEST = 12  # searched candidates; with fewer there is nothing to see
+FEWEST = 12  # searched candidates; fewer show nothing
 _SHUFFLES = 1000
 _BINS = 3
 
@@ -20,10 +20,10 @@ class Importance:
     """One setting.
 
     Attributes:
-        name: of the search parameter, in words.
-        share: of the variance of the candidates' ranks by smallest retention, between the setting's values.
-        chance: what ``share`` exceeds once in twenty when the setting means nothing.
-        best: the values of the best group, in words.
+        name: the search parameter in words.
+        share: share of the variance of the candidates' ranks (by smallest retention) between the setting's values.
+        chance: value that ``share`` exceeds once in twenty if the setting means nothing.
+        best: values of the best group, in words.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Importance:
 
 
 def importances(run: RunData) -> tuple[int, list[Importance]]:
-    """Number of candidates looked at, and their settings, the telling first.
+    """Number of candidates, and the importance of each setting, largest first.
 
-    The correlation ratio (Pearson 1905) of ranks: numbers fall into thirds, so that a middle that is best shows, too;
+    The correlation ratio (Pearson 1905) of ranks: numbers fall into thirds, so that a best middle shows, too;
     with categories this is the Kruskal-Wallis statistic over N - 1. ``chance`` is the 95 % quantile under permutation.
-    Anchors are left out: base and single experts, at weights of 0 and 1, would tell what everybody knows.
+    Anchors are left out: base and single experts, at weights of 0 and 1, would dominate the result.
     """
     trials = [trial for trial in run.scored if trial.label is None]
     if len(trials) < FEWEST:
@@ -60,7 +60,7 @@ def importances(run: RunData) -> tuple[int, list[Importance]]:
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks 1 .. N; equal values share their mean rank. Not scipy's: importing it takes longer than all the rest."""
+    """Ranks 1 .. N; equal values share their mean rank. SciPy has this, but importing it takes longer than the rest."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum()
     return np.asarray((last - (counts - 1) / 2)[place])

@@ -17,13 +17,13 @@ from evomerge.hub.model_card_facts import Licence, Parent
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.types import Expert, Recipe, Score
 
-# What vLLM takes as --max-lora-rank.
+# Values that vLLM accepts for --max-lora-rank.
 _SERVED_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True)
 class AdapterFacts:
-    """How an adapter holds its merge; see :class:`evomerge.engine.export.LoraExport`."""
+    """Rank and error of an adapter; see :class:`evomerge.engine.export.LoraExport`."""
 
     rank: int
     how: str
@@ -45,20 +45,20 @@ class AdapterFacts:
 
 @dataclass(frozen=True)
 class CardValues:
-    """All that a card says.
+    """Content of a model card.
 
     Attributes:
-        name: title, and the model's name in the metadata.
-        where: what a loader is given: a folder or a hub id.
-        base, experts: the parents; no base for methods that merge whole models without one.
+        name: title and model name.
+        where: what a loader takes: a folder or a hub id.
+        base, experts: facts of the merged models; methods that merge whole models have no base.
         method: the merge method.
-        recipe: the recipe's text, with names that mean something elsewhere.
+        recipe: the recipe's text, with public names of models.
         origin: a sentence on how the merge came about.
-        adapter: of a LoRA; None for a full model.
-        results: Markdown for people; empty where nothing was measured.
-        scores: of these very files, by task.
-        metrics: what a task's score is (``sql_exec``), by task.
-        made: rows (what, value) on how it was made.
+        adapter: facts of a LoRA; None for a full model.
+        results: Markdown text; empty if nothing was measured.
+        scores: scores of the exported files, by task.
+        metrics: name of the metric that is a task's score (``sql_exec``), by task.
+        made: rows (name, value) on how the model was made.
     """
 
     name: str
@@ -96,7 +96,8 @@ def model_card(values: CardValues) -> str:
 
 
 def common_licence(parents: Sequence[Parent]) -> tuple[Licence, str]:
-    """The licence of a merge and a remark on it: inherited where all parents agree, else ``other``, with the reason."""
+    """The licence of a merge and a remark on it: that of base and experts if they agree, else ``other`` with the
+    reason."""
     stated = list(dict.fromkeys(parent.licence for parent in parents if parent.licence is not None))
     silent = [parent.role for parent in parents if parent.licence is None]
     if len(stated) == 1 and not silent:
@@ -117,13 +118,13 @@ def common_licence(parents: Sequence[Parent]) -> tuple[Licence, str]:
 
 
 def public_recipe(recipe: Recipe, base: Parent, experts: tuple[Parent, ...]) -> str:
-    """YAML of a recipe whose models are named without this machine's folders."""
+    """YAML of a recipe that names no folders of this machine."""
     named = tuple(Expert(parent.role, parent.public_name) for parent in experts)
     return dump(replace(recipe, base=base.public_name, experts=named))
 
 
 def _metadata(values: CardValues, licence: Licence) -> str:
-    # An adapter has one base in the hub's tree; a merge descends from all its parents.
+    # In the hub's tree an adapter has one base; a merged model descends from base and experts.
     above = values.parents[:1] if values.adapter is not None else values.parents
     bases = list(dict.fromkeys(parent.hub_id for parent in above if parent.hub_id is not None))
     relation = "adapter" if values.adapter is not None else "merge"
@@ -144,7 +145,7 @@ def _metadata(values: CardValues, licence: Licence) -> str:
 
 
 def _model_index(values: CardValues) -> list[dict[str, Any]]:
-    """Results in the hub's form, one a task."""
+    """Results in the hub's form, one entry per task."""
     results = []
     for task, score in values.scores.items():
         metric = values.metrics.get(task, "score")

@@ -17,7 +17,7 @@ from evomerge.types import Score
 
 
 def payload(run: RunData, questions: Mapping[tuple[str, str], str] | None = None) -> dict[str, Any]:
-    """All that the page shows. ``questions``: prompts of test items by (task, item)."""
+    """All data of a run's page. ``questions``: prompts of test items by (task, item)."""
     table = results(run)
     return {
         "name": run.name,
@@ -84,7 +84,7 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _delivered(run: RunData) -> str:
-    """What the exported files scored, in words."""
+    """Scores of the exported files, in words."""
     said = []
     for kind, scores in run.delivered.items():
         listed = ", ".join(f"{task} {100 * score.mean:.1f} %" for task, score in scores.items())
@@ -112,7 +112,7 @@ def _importances(run: RunData) -> dict[str, Any] | None:
 
 
 def _work(run: RunData) -> list[list[str]]:
-    """What was done for it: candidates, answers, seconds of evaluation in the search."""
+    """Work of the search: candidates, answers, seconds of evaluation."""
     rows = [["candidates", str(len(run.records))]]
     if run.failures:
         rows.append(["of these failed", str(len(run.failures))])
@@ -127,7 +127,7 @@ def _work(run: RunData) -> list[list[str]]:
 
 
 def _environment(run: RunData) -> list[list[str]]:
-    """Date, machine and versions; the names without the group they stand in."""
+    """Date, machine and versions; names without their group."""
     known = {key: value for key, value in run.environment.items() if key != "seconds"}
     rows = [[name.rpartition(".")[2].replace("_gib", ", GiB"), str(value)] for name, value in flat(known)]
     return [[name, value[:16].replace("T", " ")] if name == "date" else [name, value] for name, value in rows]

@@ -22,13 +22,13 @@ def differences(
 ) -> pd.DataFrame:
     """Mean outcomes of ``others`` minus those of ``reference``, paired item by item.
 
-    Two models that miss the same hard items differ by less than their own intervals say. Items are resampled for all
-    models at once, which keeps that (:mod:`evomerge.report.bootstrap`).
+    Two models that miss the same hard items differ more surely than their own intervals say. Items are resampled for
+    all models at once, which accounts for that (:mod:`evomerge.report.bootstrap`).
 
     Args:
         reference: item scores, of any number of tasks, of the model that the others are compared with.
-        others: name -> item scores. Of each task the items count that all models have answered.
-        specialists: task -> item scores of its specialist, for all tasks; adds rows of the smallest retention.
+        others: item scores by name. Only items that all models have answered count.
+        specialists: item scores of each task's expert; adds rows of the smallest retention.
 
     Returns:
         One row per model and task, in the order given, with columns ``model``, ``task``; ``score``, the mean outcome;
@@ -40,7 +40,7 @@ def differences(
     """
     tasks = list(dict.fromkeys(item.task for item in reference))
     models = [reference, *others.values()]
-    # The last row of each task is its own specialist.
+    # The last row of each task is the task's expert.
     outcomes = {t: _outcomes(t, models if specialists is None else [*models, specialists[t]]) for t in tasks}
     measured = np.stack([values.mean(axis=1) for values in outcomes.values()], axis=-1)
     means = resampled_means(outcomes)

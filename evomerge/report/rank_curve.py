@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_KINDS = {  # how -> label, colour, line
+_KINDS = {  # label, colour and line by how
     "truncated": ("adapter, 95 % interval", style.FRONT, "-"),
     "compressed": ("experts compressed, then merged", style.WINNER, "--"),
 }
 _COLUMNS = 3
-_LABELLED = 6  # ranks whose parameters there is room for
+_LABELLED = 6  # number of ranks whose parameters fit the axis
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One adapter, scored.
+    """One adapter with its scores.
 
     Attributes:
         rank: 0 for the base itself, None for the model that the adapters come from.
         how: ``truncated``; ``compressed`` (experts compressed, then merged); empty for base and model.
         parameters: stored numbers.
-        megabytes: of the adapter's weights (10^6 bytes).
-        relative_error: of the change, in Frobenius norm.
+        megabytes: size of the adapter's weights (10^6 bytes).
+        relative_error: error of the delta, relative, in Frobenius norm.
         scores: task -> score.
     """
 
@@ -81,7 +81,7 @@ def curve_frame(points: Sequence[CurvePoint]) -> pd.DataFrame:
 
 
 def curve_table(points: Sequence[CurvePoint]) -> Table:
-    """For the terminal, 80 columns with three tasks: scores and 95 % intervals in percent, error relative."""
+    """Table for the terminal: scores and 95 % intervals in percent, relative error; 80 columns with three tasks."""
     tasks = list(points[0].scores)
     table = Table(box=box.SIMPLE_HEAD, title="Score against rank, % with 95 % interval", title_justify="left")
     for column in ("", "params", "MB", "error", *tasks):
@@ -147,7 +147,7 @@ def _panel(ax: Axes, points: Sequence[CurvePoint], task: str) -> None:
             continue
         bars = [[(s.mean - s.low) / whole for s in scores], [(s.high - s.mean) / whole for s in scores]]
         ax.errorbar(
-            # beside each other, not over each other
+            # side by side, so that they do not cover each other
             [point.parameters * (1.0 if how == "truncated" else 1.07) for point in own],
             [score.mean / whole for score in scores],
             yerr=bars, color=colour, linestyle=line, label=label,
@@ -156,7 +156,7 @@ def _panel(ax: Axes, points: Sequence[CurvePoint], task: str) -> None:
 
 
 def _whole(points: Sequence[CurvePoint], task: str) -> float:
-    """The model's own score."""
+    """The score of the model that the adapters come from."""
     return next(point for point in points if point.rank is None).scores[task].mean
 
 

@@ -19,7 +19,7 @@ WINNER = "winner"
 
 @dataclass(frozen=True)
 class Row:
-    """One model on the test items. ``retention`` is missing where not all tasks searched for were scored."""
+    """One model on the test items. ``retention`` is None unless all searched tasks were scored."""
 
     name: str
     label: str
@@ -30,8 +30,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The winner against the best other row: ``difference`` of their smallest retentions, and the share of resamples
-    in which the winner has the larger one."""
+    """The winner against the best other row.
+
+    Attributes:
+        other: name of that row.
+        difference: of their smallest retentions.
+        probability: share of resamples in which the winner has the larger one."""
 
     other: str
     difference: Interval
@@ -40,7 +44,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Results:
-    """The results table. ``tasks`` were searched for, ``side_tasks`` are reported beside."""
+    """The results table: ``tasks`` were searched for, ``side_tasks`` are only reported."""
 
     tasks: tuple[str, ...]
     side_tasks: tuple[str, ...]
@@ -116,7 +120,7 @@ def display_name(label: str) -> str:
 def _retention(
     run: RunData, labels: list[str], items: list[dict[str, tuple[ItemScore, ...]]]
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-    """Resampled smallest retentions (draws, K) and the measured ones (K,); None while a specialist is not scored."""
+    """Resampled smallest retentions (draws, K) and the measured ones (K,); None while an expert is not scored."""
     nothing = np.empty(0)
     specialists: list[int | None] = []
     for task in run.tasks:
@@ -135,7 +139,7 @@ def _retention(
 
 
 def _compare(rows: list[Row], kept: NDArray[np.float64], draws: NDArray[np.float64]) -> Comparison | None:
-    """Against the best other row by its measured smallest retention: the hardest comparison the table offers."""
+    """Compare the winner with the row of the largest smallest retention, the hardest comparison in the table."""
     winner = next((place for place, row in enumerate(rows) if row.label == WINNER), None)
     if winner is None:
         return None

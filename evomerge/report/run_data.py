@@ -44,7 +44,7 @@ class RunData:
 
     @property
     def budget(self) -> int | None:
-        """Candidates the search was asked to score."""
+        """Number of candidates that the search was asked to score."""
         return (self.config.get("search") or {}).get("budget")
 
     @property
@@ -54,11 +54,11 @@ class RunData:
 
     @property
     def side_tasks(self) -> tuple[str, ...]:
-        """Names of the tasks that are reported beside the search."""
+        """Names of the tasks that are only reported."""
         return tuple(name for name in self._tasks if name not in self.tasks)
 
     def expert_of(self, task: str) -> str | None:
-        """The task's specialist."""
+        """Name of the task's expert."""
         expert = self._tasks[task].get("expert")
         return None if expert is None else str(expert)
 
@@ -72,12 +72,12 @@ class RunData:
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
-        """The tasks searched for; references are the specialists' scores on the search items, where finished."""
+        """The searched tasks; references are the experts' scores on the search items, once finished."""
         return choose.with_references([Objective(task, self.expert_of(task)) for task in self.tasks], self.records)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """``environment.json``: versions, machine, seconds per phase; empty where it was not written yet."""
+        """``environment.json``: versions, machine, seconds per phase; empty while it is not written yet."""
         return run_folder.environment(self.folder)
 
     # --- what was scored ---------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class RunData:
         return next((trial for trial in self.scored if trial.label == label), None)
 
     def evaluation(self, trial: Trial, split: str) -> dict[str, tuple[ItemScore, ...]]:
-        """Item scores of a trial by task, of those tasks that were scored on ``split`` (search, selection or test).
+        """Item scores of a trial by task, for the tasks that were scored on ``split`` (search, selection or test).
 
         The search job measures the winner's test scores on ``best/model``: what is shipped is what is measured.
         """
@@ -134,8 +134,8 @@ class RunData:
     def winner(self) -> Trial | None:
         """The chosen trial; None while the search has not chosen yet.
 
-        That is the recipe in ``best/recipe.yaml``; where there is none, the best on the selection items, as soon as it
-        has been scored on the test items, too.
+        It is the trial of ``best/recipe.yaml``. Without that file it is the best trial on the selection items, once
+        it has been scored on the test items.
         """
         path = self.folder / "best" / "recipe.yaml"
         if path.is_file():

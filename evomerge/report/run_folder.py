@@ -36,13 +36,13 @@ def config(folder: Path) -> dict[str, Any]:
 
 
 def environment(folder: Path) -> dict[str, Any]:
-    """See :attr:`Run.environment`."""
+    """``environment.json``; empty while it is not written yet."""
     path = folder / "environment.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def delivered(folder: Path) -> dict[str, dict[str, Score]]:
-    """See :attr:`Run.delivered`."""
+    """``best/scores.json``; empty before the export."""
     path = folder / "best" / "scores.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return {

@@ -12,7 +12,7 @@ from evomerge.report.run_frames import hypervolume_frame
 from evomerge.report.tables import recipe_file
 from evomerge.types import ItemScore, Recipe, Score, Trial
 
-# What happened on an item, the telling kinds first.
+# Kinds of items, the most informative first.
 KINDS = (
     "the winner is right, base or specialist is not",
     "the winner is wrong, base or specialist is right",
@@ -61,17 +61,17 @@ def points(run: RunData) -> list[Point]:
 
 
 def settings(recipe: Recipe) -> dict[str, float | str | bool | tuple[float, ...]]:
-    """What a recipe has beside method and weights: values per expert, shared ones, those of modifiers."""
+    """A recipe's parameters other than method and weights: per expert, shared, and of modifiers."""
     modifiers = {f"{name} {key}": value for name, own in recipe.modifiers.items() for key, value in own.items()}
     return {**recipe.expert_parameters, **recipe.parameters, **modifiers}
 
 
 @dataclass(frozen=True)
 class Step:
-    """The search after a scored candidate: what it had cost so far, failures included, and its hypervolume.
+    """State of the search after a scored candidate: its cost so far, failures included, and its hypervolume.
 
-    ``items`` are answers judged, ``tokens`` generated for them (None where a candidate's were not counted), ``seconds``
-    those of all evaluations so far, of all workers together.
+    ``items`` counts judged answers, ``tokens`` generated ones (None if some candidate's were not counted), ``seconds``
+    adds up all evaluations of all workers.
     """
 
     trials: int
@@ -108,7 +108,7 @@ class Weights:
 
 
 def weights(recipe: Recipe) -> Weights:
-    """Of one recipe; group 1 holds the first layers."""
+    """Weights of a recipe with names; group 1 holds the first layers."""
     count = len(recipe.weights)
     names = ["all layers"] if count == 1 else [f"group {place + 1}" for place in range(count)]
     if count > 1:
@@ -119,7 +119,7 @@ def weights(recipe: Recipe) -> Weights:
 
 @dataclass(frozen=True)
 class Sample:
-    """One test item with what the models answered: rows of (model, answer, outcome)."""
+    """One test item and the models' answers: rows of (model, answer, outcome)."""
 
     task: str
     item: str
@@ -129,18 +129,18 @@ class Sample:
 
 
 def samples(run: RunData, questions: Mapping[tuple[str, str], str] | None = None) -> list[Sample]:
-    """For each task searched for, the first test item of each kind: what base, experts and winner made of it.
+    """For each searched task, the first test item of each kind, with the answers of base, experts and winner.
 
     Args:
         run: a run with a winner; without one there are no samples.
-        questions: prompts by (task, item), where the caller has them.
+        questions: prompts by (task, item), as far as known.
     """
     if run.winner is None:
         return []
     found: list[Sample] = []
     for task in run.tasks:
         specialist = run.expert_of(task)
-        # The task's specialist is the first of the experts.
+        # The task's expert comes first.
         experts = sorted(run.experts, key=lambda name: name != specialist)
         models: list[tuple[str, Trial | None]] = [("base", run.anchor("base"))]
         models += [(f"expert {name}", run.anchor(f"expert:{name}")) for name in experts]
@@ -158,9 +158,9 @@ def samples(run: RunData, questions: Mapping[tuple[str, str], str] | None = None
 def _of_each_kind(
     task: str, specialist: str, answers: Mapping[str, Mapping[str, ItemScore]], questions: Mapping[tuple[str, str], str]
 ) -> list[Sample]:
-    """The first item of each pattern of right and wrong, the telling patterns first.
+    """The first item of each pattern of right and wrong answers, the most informative patterns first.
 
-    Patterns are those of base, specialist and winner: the experts of other tasks would make nearly all items differ.
+    A pattern is of base, expert and winner: with the experts of other tasks, nearly every item would have its own.
     """
     if "winner" not in answers:
         return []
@@ -178,7 +178,7 @@ def _of_each_kind(
 
 
 def _short(answer: str) -> str:
-    """A page of many long answers would be no page for a phone."""
+    """The answer, cut to a length that fits a phone's page."""
     return answer if len(answer) <= LONGEST else answer[:LONGEST] + f" ... ({len(answer) - LONGEST} characters more)"
 
 

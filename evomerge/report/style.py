@@ -17,7 +17,7 @@ WEIGHTS = "Blues"
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Readable fonts, no box around the plot, a quiet grid."""
+    """Figure style with readable fonts, no box around the plot and a light grid."""
     import matplotlib
 
     with matplotlib.rc_context(
@@ -42,7 +42,7 @@ def figure_style() -> Iterator[None]:
             "figure.dpi": 110,
             "savefig.dpi": 160,
             "savefig.bbox": "tight",
-            "svg.hashsalt": "evomerge",  # else every SVG has other ids
+            "svg.hashsalt": "evomerge",  # without it every SVG has other ids
         }
     ):
         yield

@@ -56,7 +56,7 @@ def _cell(value: Score | Interval | None) -> str:
 
 
 def recipe_file(number: int) -> str:
-    """Where a front member's recipe lies in the run folder.
+    """Path of a front member's recipe in the run folder.
 
     >>> recipe_file(7)
     'recipes/007.yaml'

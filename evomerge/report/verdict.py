@@ -67,7 +67,7 @@ def verdict(run: RunData, table: Results) -> Verdict:
 
 
 def _weakest(run: RunData, table: Results) -> tuple[str, str]:
-    """The task on which the winner keeps least, and what its number there says."""
+    """The task with the winner's smallest retention, and a phrase for the number."""
     winner = table.winner
     assert winner is not None
     means, bounds = [], []
@@ -76,5 +76,5 @@ def _weakest(run: RunData, table: Results) -> tuple[str, str]:
         means.append(winner.scores[task].mean)
         bounds.append(float("nan") if specialist is None else specialist.scores[task].mean)
     place = int(retentions(means, bounds).argmin())
-    # the score stands for itself where no specialist has any
+    # without an expert's score, the score itself is named
     return run.tasks[place], "keeps {} of the specialist's score on" if bounds[place] > 0 else "scores {} on"

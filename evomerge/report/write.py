@@ -32,7 +32,7 @@ def write_report(run_dir: Path | str) -> Path:
     Raises:
         UserError: there is no run in ``run_dir``.
     """
-    # Late: a second to import, and a summary alone does not need it.
+    # Imported late: it takes a second, and the summary alone does not need it.
     from evomerge.report.figures import write_figures
 
     run = RunData(run_dir)
@@ -51,7 +51,7 @@ def _questions(file: Path) -> dict[tuple[str, str], str]:
 
 
 def print_summary(run_dir: Path | str, console: Console | None = None) -> None:
-    """What came out, where it lies and what to type next, for the terminal."""
+    """Print the result, where it lies and what to type next."""
     run = RunData(run_dir)
     console = console or Console(highlight=False)
     table = results(run)
