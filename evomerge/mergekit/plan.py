@@ -29,13 +29,13 @@ from evomerge.weights.stream_writer import with_dtype
 if TYPE_CHECKING:
     from evomerge.mergekit.vocabulary import VocabularyPlan
 
-# What configurations call the number of layers.
+# Names of the number of layers in configurations.
 _DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 @dataclass(frozen=True)
 class MergePlan:
-    """What a merge writes.
+    """Output of a mergekit merge, planned.
 
     Attributes:
         tensors: the parameters, not yet computed.
@@ -43,7 +43,7 @@ class MergePlan:
         config: content of config.json; None for raw files of weights.
         vocabulary: the output tokenizer, when the merge makes one.
         chat_template: mergekit's setting; None: the donor's stays. A vocabulary brings its own.
-        folders: of all models, whose templates ``auto`` chooses from.
+        folders: folders of all models; ``auto`` chooses among their templates.
     """
 
     tensors: tuple[OutputTensor, ...]
@@ -56,7 +56,7 @@ class MergePlan:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an output tensor comes from: its slice, its names there, and its place in the gradient."""
+    """Origin of an output tensor: its slice, its names there, and its position in the gradient."""
 
     output: str
     inputs: tuple[str, ...]
@@ -71,7 +71,7 @@ def plan_merge(config: MergeConfig, steps: Mapping[str, Path], seed: int = 0) ->
     Args:
         config: the document.
         steps: folders with the results of the documents that it needs.
-        seed: of random masks.
+        seed: seed of random masks.
 
     Raises:
         UserError: a model is missing or does not fit the others; names the tensor, the model and the cure.

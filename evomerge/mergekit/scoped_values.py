@@ -16,7 +16,7 @@ _SWITCHES = {
 
 
 def number(value: Scalar, name: str, where: str) -> float:
-    """``value`` as a finite number; a text counts when it is one, for YAML 1.1 reads 1e-3 as a text."""
+    """``value`` as a finite number; a text may be one, since YAML 1.1 reads 1e-3 as a text."""
     try:
         found = float(value)
     except (ValueError, OverflowError):
@@ -55,7 +55,7 @@ Read = Callable[[Scalar, str, str], Any]
 
 
 def value_at(setting: Setting, tensor: str, t: float, name: str, read: Read, where: str) -> Any:
-    """The value of ``setting`` for a tensor at position ``t``; None when it says nothing of this tensor.
+    """The value of ``setting`` for a tensor at position ``t``; None if no filter matches.
 
     Args:
         setting: a scalar; a gradient, whose numbers are interpolated linearly between evenly spread anchors and of
@@ -105,7 +105,7 @@ def resolve(
 
 
 def scalars(setting: Setting) -> list[Scalar]:
-    """All single values that a setting is made of.
+    """All single values in a setting.
 
     >>> scalars((Filtered((0.2, 0.8), "mlp"), Filtered(1.0)))
     [0.2, 0.8, 1.0]

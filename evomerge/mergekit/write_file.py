@@ -24,8 +24,8 @@ def dump(recipe: Recipe, layers: int, folder_of: Callable[[str], str] = str) -> 
     """mergekit YAML text of a recipe: the same weights for every parameter, float32 maths, the recipe's dtype.
 
     With several layer groups each run of layers becomes a slice; embeddings then go with the first slice and the final
-    norm and output head with the last, as in evomerge. Random masks are mergekit's own. Where votes for a sign cancel
-    exactly, mergekit elects + and an evomerge recipe with ``average: count`` nobody.
+    norm and output head with the last, as in evomerge. Random masks are mergekit's own. If votes for a sign cancel
+    exactly, mergekit elects +, and an evomerge recipe with ``average: count`` elects none.
 
     Args:
         recipe: what to write.
@@ -74,7 +74,7 @@ def dump(recipe: Recipe, layers: int, folder_of: Callable[[str], str] = str) -> 
     text: str = _notes(recipe, experts) + yaml.dump(
         data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
     )
-    parse(text, "the recipe as a mergekit file")  # what mergekit would refuse is refused here
+    parse(text, "the recipe as a mergekit file")  # refuse values that mergekit would refuse
     return text
 
 

@@ -19,7 +19,7 @@ def write_plan(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     threads: int | None = None,
 ) -> None:
-    """Carry out a mergekit merge.
+    """Write the output of a planned mergekit merge.
 
     Raises:
         UserError: raw weights into a folder, or a model into a file.
@@ -44,7 +44,7 @@ def write_plan(
             template = choose_chat_template(plan.chat_template, [chat_template_of(model) for model in plan.folders])
             if template is not None:
                 settings = folder / "tokenizer_config.json"
-                if settings.is_file():  # it may hold the old template
+                if settings.is_file():  # this file may hold the old template
                     shutil.copyfile(settings, work / settings.name)
                 write_chat_template(work, template)
 

@@ -9,13 +9,13 @@ from evomerge.types import Expert
 
 
 def check_models(base: str, experts: Sequence[Expert], needs_base: bool, where: str) -> None:
-    """Refuse what is a slip of the pen: one model as two experts, or the base as an expert.
+    """Refuse one model as two experts, and the base as an expert: both are slips of the pen.
 
     Args:
         base: the base's source.
         experts: all of them.
-        needs_base: the method takes differences to the base; others may well average the base with the experts.
-        where: file and key, or what stands for them.
+        needs_base: whether the method takes differences to the base; others may average the base with the experts.
+        where: file and key, for errors.
 
     Raises:
         UserError: names the experts.

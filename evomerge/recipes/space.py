@@ -22,9 +22,11 @@ _FOR_ANY = ("task_arithmetic", "linear", "ties", "dare_linear", "dare_ties", "sl
 
 
 def default_methods(adapters: bool) -> tuple[str, ...]:
-    """Methods searched by default; ``adapters``: all experts are LoRA adapters, so that core space exists.
+    """Methods searched by default.
 
-    core_task_arithmetic then stands for task_arithmetic, which would be a second name of the same model.
+    Args:
+        adapters: whether all experts are LoRA adapters. Then core space exists, and core_task_arithmetic replaces
+            task_arithmetic, which gives the same model.
     """
     return _FOR_ADAPTERS if adapters else _FOR_ANY
 
@@ -55,7 +57,7 @@ class SearchSpace:
         weight_range: smallest and largest weight, multiples of 0.001.
         seed: seed of random masks, in every recipe.
         dtype: dtype of the merged model.
-        modifiers: of every recipe; their parameters are searched.
+        modifiers: modifiers of every recipe; their parameters are searched.
     """
 
     base: str
@@ -123,9 +125,9 @@ class SearchSpace:
     def decode(self, params: Mapping[str, Any]) -> Recipe:
         """The recipe that ``params`` (parameter name -> value) stand for.
 
-        What does not change the model is dropped or brought to one form, so that equal models have equal
-        fingerprints: parameters the method does not have, those of experts of weight 0, and the common factor of
-        relative weights.
+        Equal models get equal fingerprints: parameters that the method does not have are dropped, so are those of
+            experts
+        with weight 0, and relative weights are brought to one common factor.
 
         Raises:
             UserError: a parameter is missing, unknown or out of range.
@@ -186,7 +188,7 @@ class SearchSpace:
         return self._checked({p.name: _snap(p, given.get(p.name, p.default)) for p in self.parameters})
 
     def anchors(self) -> list[tuple[str, Recipe]]:
-        """Labelled recipes that every search starts from; those that the space does not hold are left out.
+        """Labelled recipes that every search starts from; recipes outside the space are left out.
 
         The base, each expert alone, the uniform average, TIES at density 0.1 and 0.5 (weight 1 each: its mean
         divides by the number of experts), DARE at 0.5 (weight 1/T each: it adds up) and TSV-M (weight 1 each: its
@@ -220,7 +222,7 @@ class SearchSpace:
         ]
 
     def _canonical(self, row: tuple[float, ...], method: MergeMethod) -> tuple[float, ...]:
-        """Of relative weights the one representative of their ratio: the largest on the grid and in the range."""
+        """Relative weights scaled to one representative of their ratio: the largest on the grid and in the range."""
         units = [round(weight / WEIGHT_STEP) for weight in row]
         common = math.gcd(*units)
         if not method.relative_weights or common == 0:
@@ -229,7 +231,7 @@ class SearchSpace:
         return tuple(round(unit // common * most * WEIGHT_STEP, 9) for unit in units)
 
     def _plain(self, name: str, row: Sequence[float], density: float | None) -> Recipe:
-        """A recipe with one row of weights for all layers; what is not given has the method's defaults."""
+        """A recipe with one row of weights for all layers and the method's defaults."""
         method = METHODS[name]
         return Recipe(
             base=self.base,

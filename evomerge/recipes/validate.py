@@ -14,7 +14,7 @@ from evomerge.types import DTYPES, Recipe
 
 
 def check(recipe: Recipe, where: str = "recipe") -> Recipe:
-    """``recipe`` itself, or a UserError that names the key; ``where`` is the file it came from."""
+    """Return ``recipe``, or raise a UserError that names the key; ``where`` is the recipe's file."""
     method = METHODS[recipe.method]
     names = [expert.name for expert in recipe.experts]
     if not method.takes(len(names)):

@@ -41,7 +41,7 @@ def parse_documents(text: str, where: str) -> list[Any]:
 
 
 def located(model: str, folder: Path | None) -> str:
-    """A path relative to a document's folder as one that works from here; anything else as it is."""
+    """A path relative to ``folder``, made to work from the working directory; other names are unchanged."""
     # not Path.exists: it raises for a text too long to be a path
     if folder is not None and not Path(model).is_absolute() and os.path.exists(folder / model):
         return str(folder / model)
@@ -49,7 +49,7 @@ def located(model: str, folder: Path | None) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping; YAML would take the last one without a word."""
+    """Refuses a key that stands twice in one mapping; YAML would silently take the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

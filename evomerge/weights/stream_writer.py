@@ -24,9 +24,9 @@ from evomerge.files.small_files import FULL
 from evomerge.weights.tensor_files import DTYPES
 
 MAX_SHARD_BYTES = 5 * 1000**3  # as the hub's libraries do
-# What a model folder holds besides weights: configuration, tokenizer, chat template, the code that auto_map names ...
+# Files of a model folder besides weights: configuration, tokenizer, chat template, the code that auto_map names ...
 _COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
-# ... and what tells of other weights than those that will lie there.
+# ... and files among them that describe other weights than the output's.
 _OF_WEIGHTS = re.compile(r".*\.index\.json|adapter_config\.json|trainer_state\.json|.*_results\.json")
 _CONFIGURATION = ("config.json", "generation_config.json")
 _PIECE = 1 << 30  # macOS takes less than 2 GiB at once
@@ -35,7 +35,7 @@ _NAME_OF = {dtype: name for name, dtype in DTYPES.items()}
 
 @dataclass(frozen=True)
 class TensorLayout:
-    """One tensor of the output: what is known of it before its values are."""
+    """Name, dtype and shape of an output tensor."""
 
     name: str
     dtype: torch.dtype
@@ -47,7 +47,7 @@ class TensorLayout:
 
 
 def companions(folder: Path, tokenizer: bool = True) -> tuple[Path, ...]:
-    """The files of a model folder that go with its weights: configuration and, unless told otherwise, tokenizer."""
+    """The files of a model folder beside its weights: configuration and, by default, tokenizer."""
     if not tokenizer:
         return tuple(folder / name for name in _CONFIGURATION if (folder / name).is_file())
     found = {file for pattern in _COMPANIONS for file in folder.glob(pattern)}
@@ -55,7 +55,7 @@ def companions(folder: Path, tokenizer: bool = True) -> tuple[Path, ...]:
 
 
 def with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """A model's config.json that names ``dtype`` as that of its weights, those of its parts among them."""
+    """A model's config.json with ``dtype`` as the dtype of its weights, and of the weights of its parts."""
     # transformers 4 wrote torch_dtype and still reads nothing else; 5 reads both
     stated = [key for key in ("dtype", "torch_dtype") if key in config]
     parts = {
@@ -89,9 +89,9 @@ def shard_bytes(size: str) -> int:
 class StreamWriter:
     """Writes a model folder, or one raw safetensors file, whose tensors come in blocks, in any order, from any thread.
 
-    A context manager. The output appears when the ``with`` ends well, and then durably; after an error nothing of it
-    is left and an older output stays. Headers, index and configuration are written last, so that not even a killed
-    run leaves a file that loads.
+    A context manager. The output appears, durably, when the ``with`` ends without an error; after an error nothing of
+    it is left and an older output stays. Headers, index and configuration are written last, so that no killed run
+    leaves a file that loads.
 
     Args:
         target: a folder; or a path that ends in ``.safetensors``, for one file without configuration. Replaced.
@@ -101,11 +101,11 @@ class StreamWriter:
         files: companion files to copy. A file of that name that the caller puts into :attr:`folder` goes first.
 
     Attributes:
-        total_bytes: of all tensors.
-        written_bytes: of these, so far.
+        total_bytes: bytes of all tensors.
+        written_bytes: bytes written so far.
 
     Raises:
-        UserError: the disk is too small, or ``target`` is something that must not be replaced.
+        UserError: the disk is too small, or ``target`` must not be replaced.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class StreamWriter:
             self._finish()
 
     def write(self, name: str, tensor: torch.Tensor, start: int = 0) -> None:
-        """Write entries ``start`` and on of dimension 0 of parameter ``name``, each once.
+        """Write entries of parameter ``name`` from ``start`` on in dimension 0; each entry is written once.
 
         Args:
             name: of the layout.
@@ -201,10 +201,10 @@ class StreamWriter:
 
 
 class _Shard:
-    """One safetensors file: its header is known from the layout, so every tensor has its place from the start."""
+    """One safetensors file. The layout gives its header, so every tensor's place is known from the start."""
 
     def __init__(self, file: str, layout: Sequence[TensorLayout]) -> None:
-        # the widest dtypes first, as safetensors itself does: then every tensor is aligned
+        # largest items first, as safetensors does: then every tensor is aligned
         self.layout = sorted(layout, key=lambda tensor: -tensor.dtype.itemsize)
         self.file = file
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -225,11 +225,11 @@ class _Shard:
         self._handle = -1
 
     def open(self, path: Path, target: Path) -> None:
-        """Make the file with all its room, so that a full disk shows now and not hours later."""
+        """Create the file at its full size, so that a full disk is an error now and not hours later."""
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         free = shutil.disk_usage(path.parent).free
         try:
-            if self._size > free:  # asked first: reserving until nothing is left would starve others meanwhile
+            if self._size > free:  # checked first: reserving until the disk is full would starve other programs
                 raise OSError(errno.ENOSPC, "too small")
             if hasattr(os, "posix_fallocate"):  # not on macOS
                 os.posix_fallocate(self._handle, 0, self._size)
@@ -241,7 +241,7 @@ class _Shard:
                     f"cannot write {target}: it takes {self._size / 1e9:.1f} GB more and the disk gives "
                     f"{free / 1e9:.1f} GB; free some or write elsewhere"
                 ) from error
-            os.ftruncate(self._handle, self._size)  # a file system that reserves nothing ahead
+            os.ftruncate(self._handle, self._size)  # a file system that cannot reserve
 
     def put(self, name: str, data: memoryview, at: int) -> None:
         """Write ``data`` at byte ``at`` of a tensor."""
@@ -263,7 +263,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], target: P
     """Write one safetensors file at ``path``, whose tensors are in memory.
 
     Args:
-        tensors: by name; on any device.
+        tensors: tensors by name, on any device.
         target: the output that a person asked for and ``path`` is a part of, named in errors.
 
     Raises:
@@ -299,5 +299,5 @@ def _cut(layout: Sequence[TensorLayout], max_bytes: int) -> list[list[TensorLayo
 
 
 def write_json(path: Path, value: Any) -> None:
-    """The same value gives the same bytes."""
+    """Write JSON; the same value gives the same bytes."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

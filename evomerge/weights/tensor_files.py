@@ -19,7 +19,7 @@ from evomerge.files.json_files import is_pointer, unreadable
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
-# safetensors' names of dtypes; left out are those of less than a byte, which torch has no tensors of
+# safetensors' names of dtypes, without those smaller than a byte, which torch has no tensors of
 DTYPES = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -79,12 +79,16 @@ class TensorFile(Protocol):
     def shape(self, name: str) -> tuple[int, ...]: ...
 
     def release(self, name: str) -> None:
-        """Let the tensor's pages leave this process's resident memory; they come back when read again."""
+        """Drop the tensor's pages from this process's resident memory; they come back when read again."""
         ...
 
 
 def open_tensor_file(path: Path) -> TensorFile:
-    """Raises a UserError when the file is missing, damaged or not of a known kind."""
+    """Map a file of tensors.
+
+    Raises:
+        UserError: the file is missing, damaged or of no known kind.
+    """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} is no file of weights: wanted one of {', '.join(SUFFIXES)}")
     return SafetensorsFile(path) if path.suffix == ".safetensors" else PickledFile(path)
@@ -103,7 +107,8 @@ def all_finite(tensor: torch.Tensor) -> bool:
     if not tensor.dtype.is_floating_point:
         return True
     wide = tensor.float() if tensor.dtype.itemsize == 1 else tensor
-    # A sum is many times faster than a look at each entry. One that is not finite makes it so; large ones may, too.
+    # A sum is many times faster than a test of each entry. An entry that is not finite makes the sum so; large entries
+    # may, too.
     return math.isfinite(float(wide.sum())) or bool(wide.isfinite().all())
 
 
@@ -120,7 +125,7 @@ class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
-                # copy on write, so that a stray write could never reach the file
+                # copy on write: a stray write cannot reach the file
                 self._map = mmap.mmap(
                     file.fileno(),
                     0,
@@ -142,7 +147,7 @@ class SafetensorsFile:
         at = self._stored[name]
         if at.nbytes == 0:
             return torch.empty(at.shape, dtype=at.dtype)
-        if at.start % at.dtype.itemsize:  # only files of other writers; views need aligned data
+        if at.start % at.dtype.itemsize:  # files of other writers may be unaligned; views need aligned data
             data = torch.frombuffer(bytearray(self._map[at.start : at.start + at.nbytes]), dtype=at.dtype)
         else:
             count = at.nbytes // at.dtype.itemsize
@@ -163,7 +168,7 @@ class SafetensorsFile:
 
 
 class PickledFile:
-    """What torch.save wrote: a state dict, or a dict with one under ``state_dict``. Nothing in it is executed."""
+    """A file of torch.save: a state dict, or a dict with one under ``state_dict``. No code in it is run."""
 
     def __init__(self, path: Path) -> None:
         content = _unpickle(path)
@@ -196,11 +201,11 @@ class PickledFile:
         return tuple(self._tensors[name].shape)
 
     def release(self, name: str) -> None:
-        """Nothing: torch owns the mapping."""
+        """Does nothing: torch owns the mapping."""
 
 
 def _read_header(data: mmap.mmap) -> dict[str, Stored]:
-    """Description of every tensor, in the file's order; a ValueError says what does not hold."""
+    """Description of every tensor, in the file's order. Raises ValueError for a header that is not valid."""
     size = len(data)
     length = int.from_bytes(data[:8], "little")
     begin = 8 + length

@@ -14,12 +14,12 @@ from evomerge.errors import UserError
 from evomerge.inference.serving.latency_settings import LatencySettings
 from evomerge.inference.serving.served_model import Answered, CannotMix, ServedModel, Serving
 
-_WARM_UP = 4  # new tokens: enough for every kernel to have run
+_WARM_UP = 4  # new tokens of the warm-up: enough to run every kernel
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median of some rounds, and an interval that holds the true median with at least 95 %, given 6 rounds or more."""
+    """Median over rounds, with a 95 % interval of the true median if there are 6 rounds or more."""
 
     median: float
     low: float
@@ -65,7 +65,7 @@ def measure(
 ) -> Latencies:
     """Hold all ``servings`` in memory and let them answer the same batches in turns, A B C A B C.
 
-    A disturbance of the machine so hits all of them alike; ratios are of neighbours in time.
+    So a disturbance of the machine hits all models alike; ratios are of rounds that are neighbours in time.
 
     Args:
         said: called before each timed batch with the serving's name, the way, the batch size and the round from 0 on.
@@ -116,7 +116,7 @@ def _warmed_up(
     new_tokens: int,
     left_out: dict[str, str],
 ) -> Iterator[tuple[Serving, str, ServedModel]]:
-    """Those that can answer; memory of this batch size is now theirs and caches are filled."""
+    """The servings that can answer, after a warm-up that allocates memory and fills caches."""
     for serving, way, model in contenders:
         try:
             model.answer(prompts, min(new_tokens, _WARM_UP), way)

@@ -21,7 +21,7 @@ from evomerge.weights.tensor_files import open_tensor_file
 
 @dataclass(frozen=True)
 class Size:
-    """Of a model with its adapters.
+    """Size of a model with its adapters.
 
     Attributes:
         parameters: numbers stored; a tied output head counts once.
@@ -33,7 +33,7 @@ class Size:
 
 
 def size_of(serving: Serving) -> Size:
-    """Read off the files' headers."""
+    """The size, read from the files' headers."""
     model = Checkpoint(serving.model)
     parameters = sum(_elements(model.shape(name)) for name in model)
     files = list(model.files)
@@ -51,8 +51,8 @@ def _elements(shape: tuple[int, ...]) -> int:
 def peak_memory(serving: Serving, settings: LatencySettings) -> int | None:
     """Bytes at the peak of a process that loads ``serving`` and answers one batch of the largest size.
 
-    On a GPU those of torch's allocator; else the resident memory of the whole process, libraries included. The
-    process is a fresh one: this one's memory has held other things. None on a system that does not tell.
+    On a GPU it is the peak of torch's allocator, else the resident memory of the whole process with its libraries. A
+    fresh process is measured, since this one has held other models. None on a system that does not tell.
 
     Raises:
         UserError: what :class:`ServedModel` refuses, or the process died, as it does when memory runs out.

@@ -28,10 +28,10 @@ class CannotMix(Exception):
 
 @dataclass(frozen=True)
 class Serving:
-    """What is served.
+    """A model to serve.
 
     Attributes:
-        name: what tables call it.
+        name: its name in tables.
         model: model folder.
         adapters: folders of PEFT adapters made for ``model``; all are loaded, none is merged.
     """

@@ -15,7 +15,7 @@ from evomerge.errors import UserError
 from evomerge.files.json_files import read_json
 from evomerge.weights.tensor_files import TensorFile, all_finite, open_tensor_file
 
-# Each of these changes what the stored tensors mean; reading them as usual would give another model without a word.
+# Each of these settings changes the meaning of the stored tensors; ignoring one would silently give another model.
 _REFUSED = (
     "use_qalora",
     "use_bdlora",
@@ -75,7 +75,7 @@ class Adapter:
     """A LoRA adapter saved by PEFT.
 
     Classic and rank-stabilised scaling, rank and alpha patterns, linear and Conv1D layers, embeddings, DoRA, biases
-    and whole modules saved beside the factors. What it makes of a base: :mod:`evomerge.weights.adapters.updates`.
+    and whole modules saved beside the factors. The changes of a base: :mod:`evomerge.weights.adapters.updates`.
 
     Attributes:
         file: the file of its tensors.
@@ -141,7 +141,7 @@ class Adapter:
                 raise UserError(f"adapter {self.folder} holds '{key}', which names no part of a model")
             lora = _LORA.fullmatch(match["path"])
             if lora is None:
-                # views: a whole embedding may be among them
+                # views: a whole embedding may be large
                 self.replacements[_WRAPPERS.sub("", match["path"])] = file.tensor(key)
             else:
                 part = "bias" if lora["rest"].endswith(".bias") else lora["part"]
@@ -149,7 +149,7 @@ class Adapter:
                 if part in parts or not file.dtype(key).is_floating_point:
                     wrong = "several adapters" if part in parts else f"codes of {file.dtype(key)}, no numbers,"
                     raise UserError(f"adapter {self.folder} holds {wrong} under '{key}': {_SAVE_AGAIN}")
-                # clone: the file may be overwritten while a run goes on
+                # clone: the file may be overwritten during a run
                 factor = parts[part] = file.tensor(key).float().clone()
                 if not all_finite(factor):
                     raise UserError(
@@ -182,8 +182,8 @@ class Adapter:
             self.shifts[f"{module}.bias"] = parts["bias"] * scale
 
     def scale(self, module: str, rank: int) -> float:
-        """Of a module's factors: alpha / r, or alpha / sqrt(r) when rank-stabilised (arXiv:2312.03732)."""
-        default = self.config.get("lora_alpha", 8)  # peft's own
+        """Scale of a module's factors: alpha / r, or alpha / sqrt(r) if rank-stabilised (arXiv:2312.03732)."""
+        default = self.config.get("lora_alpha", 8)  # as in peft
         try:
             alpha = _pattern_value(self.config.get("alpha_pattern") or {}, module, default)
             return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)

@@ -19,7 +19,7 @@ _HEAD_MODULE = HEAD.removesuffix(".weight")
 
 @dataclass(frozen=True)
 class Update:
-    """What an adapter does to one parameter, in the parameter's own orientation.
+    """The change of one parameter, in the parameter's own orientation.
 
     The parameter becomes ``replacement`` (else it keeps its value), plus ``factors``, rescaled to ``magnitude``, plus
     ``shift``.
@@ -42,19 +42,19 @@ class Update:
 
     @property
     def low_rank(self) -> LowRank | None:
-        """The whole delta in factors, where it has any."""
+        """The whole delta in factors; None if it has none."""
         exact = self.magnitude is None and self.replacement is None and self.shift is None
         return self.factors if exact else None
 
 
 def updates_on(adapter: Adapter, base: Checkpoint) -> dict[str, Update]:
-    """What becomes of the base's parameters, by name in alphabetical order; those that keep their value are left out.
+    """The changes of the base's parameters, by name in alphabetical order; unchanged parameters are left out.
 
-    Some checkpoints are saved without the outer model's prefix (``h.0...`` for ``transformer.h.0...``); both match.
+    Names match with or without the outer model's prefix (``h.0...`` for ``transformer.h.0...``).
 
     Raises:
         UserError: the base lacks a parameter or has it in another shape: the adapter was made for another base. Or
-            the base ties its output head to the embeddings, and the adapter parts them.
+            the base ties its output head to the embeddings, and the adapter changes only one of them.
     """
     updates = _factored(adapter, base)
     for path, value in adapter.replacements.items():
@@ -62,7 +62,7 @@ def updates_on(adapter: Adapter, base: Checkpoint) -> dict[str, Update]:
         if name is None:
             continue
         _check_shape(adapter, name, tuple(value.shape), base)
-        if not equal_values(value, base[name]):  # PEFT also saves what it left as it was
+        if not equal_values(value, base[name]):  # PEFT also saves unchanged parameters
             updates[name] = replace(updates.get(name, Update(path.rpartition(".")[0])), replacement=value)
     for path, shift in adapter.shifts.items():
         name = _find(adapter, path, base)
@@ -96,7 +96,7 @@ def _factored(adapter: Adapter, base: Checkpoint) -> dict[str, Update]:
 
 
 def _find(adapter: Adapter, path: str, base: Checkpoint) -> str | None:
-    """The parameter's name in the base; None for a tied head that only repeats what the embeddings say."""
+    """The parameter's name in the base; None for a tied head, which equals the embeddings."""
     name = find_name(path, base)
     if name is not None:
         return name
@@ -125,10 +125,10 @@ def _repeats_embeddings(adapter: Adapter, base: Checkpoint) -> bool:
 
 
 def _check_ties(adapter: Adapter, updates: Mapping[str, Update], base: Checkpoint) -> None:
-    """New embeddings on a tied base are exact only where the head follows them."""
+    """Refuse new embeddings on a tied base, unless the head changes with them."""
     follows = _HEAD_MODULE in adapter.factors or bool(adapter.config.get("ensure_weight_tying"))
     if HEAD in adapter.replacements and not adapter.embeddings:
-        follows = True  # and was compared above
+        follows = True  # compared above
     if _is_tied(base) and not follows and any(is_token_embedding(name) for name in updates):
         raise _parted(adapter, base)
 
@@ -141,7 +141,7 @@ def _parted(adapter: Adapter, base: Checkpoint) -> UserError:
 
 
 def _is_tied(base: Checkpoint) -> bool:
-    # tied is transformers' default, which old configurations leave unsaid
+    # tied is transformers' default; old configurations do not state it
     return HEAD not in base and not base.raw and bool(base.config.get("tie_word_embeddings", True))
 
 

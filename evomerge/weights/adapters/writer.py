@@ -69,7 +69,7 @@ class AdapterWriter:
             self._append(f"{_PREFIX}{module}.{name}", tensor)
 
     def text(self, name: str, content: str) -> None:
-        """A further file of the folder."""
+        """Write another file of the folder."""
         (self._work / name).write_text(content, encoding="utf-8")
 
     def close(self, targets: Iterable[str] | None) -> None:
@@ -117,11 +117,11 @@ def new_adapter(
     """Open an adapter folder for writing; it takes the name ``folder`` at the end, and an error leaves nothing.
 
     Args:
-        folder: replaced when it exists.
-        base_name: entered as the adapter's base.
-        in_base: paths of all the base's modules. Short target names (``q_proj``) are what serving engines want; they
-            are used where every module of these names came.
-        dtype: of everything stored.
+        folder: the output; replaced if it exists.
+        base_name: name of the base in the adapter's configuration.
+        in_base: paths of all the base's modules. Target names are short (``q_proj``), as serving engines want them, if
+            every module of these names was written.
+        dtype: dtype of all tensors.
     """
     with appearing_folder(folder) as work:
         writer = AdapterWriter(work, folder, base_name, dtype)
