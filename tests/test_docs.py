@@ -58,3 +58,15 @@ def test_a_package_lists_its_modules(package: Path):
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     missing = sorted((modules | folders) - listed)
     assert not missing, f"{package.name}/__init__.py does not list {', '.join(missing)}"
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of Markdown text and of the cells of its tables, without code blocks."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    parts = [part for block in text.split("\n\n") for part in (re.split(r"[|\n]", block) if "|" in block else [block])]
+    return [" ".join(sentence.split()) for part in parts for sentence in re.split(r"(?<=[.!?:;])\s", part)]
+
+
+def test_sentences_of_the_readme_are_short():
+    long = [sentence for sentence in sentences((ROOT / "README.md").read_text()) if len(sentence.split()) > 30]
+    assert not long

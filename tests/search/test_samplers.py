@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
-from sampler_checks import (
+from sampler_kit import (
     check_kills_change_nothing,
     check_seed_decides,
     check_space_filling,
