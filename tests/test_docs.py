@@ -70,3 +70,10 @@ def sentences(text: str) -> list[str]:
 def test_sentences_of_the_readme_are_short():
     long = [sentence for sentence in sentences((ROOT / "README.md").read_text()) if len(sentence.split()) > 30]
     assert not long
+
+
+def test_the_tests_mirror_the_house():
+    tests = ROOT / "tests"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")} - {Path("."), Path("tasks")}
+    strange = sorted(str(folder) for folder in folders if not (PACKAGE / folder / "__init__.py").is_file())
+    assert not strange, f"tests of no folder of the package: {', '.join(strange)}"
