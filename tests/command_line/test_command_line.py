@@ -27,6 +27,7 @@ EXPERTS = [f"models.experts.{name}=adapter" for name in ("sql", "code", "json")]
     [
         (["tasks=[sqll]"], "unknown tasks 'sqll': did you mean 'sql'?"),
         (["search.budgett=3"], "unknown setting 'search.budgett': did you mean 'budget'?"),
+        (["tasks.sql.limt=3"], "unknown setting 'tasks.sql.limt': did you mean 'limit'?"),
         (["search.budget=many"], "search.budget=many"),
         (["search.budget=0"], "search.budget must be at least 1, got 0"),
         (["search=gpp"], "unknown search 'gpp': did you mean 'gp'?"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -87,6 +89,17 @@ def test_names_of_lm_evals_tasks_stand_beside_our_own() -> None:
     assert "unknown tasks 'sqll': did you mean 'sql'?" in refused("tasks=[sqll]")
 
 
+def test_a_task_file_is_never_taken_for_the_choice_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "sql.yaml"
+    file.write_text("task: sql\n")
+    config = typed("job=evaluate", f"tasks=[{file},json]", "tasks.sql.limit=3")
+    assert {name: (task["task"], task["limit"]) for name, task in config.tasks.items()} == {
+        "sql": (str(file), 3),
+        "json": ("json", None),
+    }
+    assert "two tasks are called 'sql'" in refused(f"tasks=[{file},sql]")
+
+
 def test_options_stand_anywhere_and_m_takes_several_values() -> None:
     given = ["search=gp,nsga2", "-m", "name=a-${search.sampler}", "search.seed=range(3)", "out=a b,c"]
     options, overrides = read(given)
@@ -130,6 +143,12 @@ def test_options_stand_anywhere_and_m_takes_several_values() -> None:
         (["serach.budget=3"], "unknown setting 'serach.budget': did you mean 'search'?"),
         (["search.sampler.x=3"], "unknown setting 'search.sampler.x': search.sampler has no parts"),
         (["tasks.sql.expet=x"], "unknown setting 'tasks.sql.expet': did you mean 'expert'?"),
+        (["tasks.sql.limt=3"], "unknown setting 'tasks.sql.limt': did you mean 'limit'?"),
+        (["tasks.sql.limit=many"], "tasks.sql.limit takes a whole number, got tasks.sql.limit=many"),
+        (["tasks.sql.compare=brd"], "tasks.sql.compare must be one of bag, strict, spider, bird, got 'brd'"),
+        (["tasks.sql.strip_fence=true"], "tasks.sql.strip_fence is for json tasks, and 'sql' is a sql task"),
+        (["tasks.code.k=[5]"], "tasks.code.k must be between 1 and samples=1, got [5]: set samples=5 or more"),
+        (["tasks.sql.limit=0"], "tasks.sql.limit must be at least 1, got 0"),
         (["tasks=[sql]", "tasks.json.data=x"], "tasks.json.data is of no chosen task: choose it"),
         (["sandbox=3"], "sandbox takes settings of its own (sandbox.allow_weak, "),
         (["models.experts=x"], "models.experts takes names and values (models.experts.NAME=VALUE)"),

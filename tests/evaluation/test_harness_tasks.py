@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from evomerge.errors import UserError
 from evomerge.evaluation import harness_index
 from evomerge.evaluation.harness_index import load_leaves
+from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.lm_eval_adapter import BackendLM
 from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
@@ -237,6 +238,18 @@ def test_settings_of_evomerges_own_tasks_are_refused(yamls, judge):
         load_tasks([TaskSpec("toy", path, data="x.jsonl")], judge)
     with pytest.raises(UserError, match=r"tasks\.toy wants chat prompts"):
         load_tasks([TaskSpec("toy", path, chat_template=True)], judge)
+
+
+def test_a_yaml_file_in_tasks_without_a_scorer_is_a_plain_task(folder, yamls, judge, tmp_path, monkeypatch):
+    (tmp_path / "toy_answer").mkdir()
+    shutil.copy(yamls / "toy_answer.yaml", tmp_path / "toy_answer")
+    monkeypatch.setattr("evomerge.evaluation.task_files.tasks_folder", lambda: tmp_path)
+    with monkeypatch.context() as watched, Judge() as idle:
+        watched.setattr(Judge, "level", property(lambda self: pytest.fail("no answer is judged")))
+        by_name = ours(folder, idle, TaskSpec("toy", "toy_answer", limit=6))
+    assert by_name == ours(folder, judge, TaskSpec("toy", str(yamls / "toy_answer.yaml"), limit=6))
+    with pytest.raises(UserError, match="did you mean 'toy_answer'"):
+        load_tasks([TaskSpec("toy", "toy_anser")], judge)
 
 
 def task_yaml(path: Path, yamls: Path, **changes) -> str:

@@ -74,11 +74,15 @@ class Scorer:
     Attributes:
         name: what YAML files, messages and the judge call it.
         metrics: names of the metrics that ``judge`` gives; the first is the score, in [0, 1].
+        example: a row of a data file, with its gold answer; the conformance tests judge it.
+        endless: an answer to it that never ends, where answers are run; else empty.
         other_folders: for error texts: what ``layout`` finds, for example "Spider's dev.json".
     """
 
     name: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
+    example: ClassVar[Mapping[str, Any]]
+    endless: ClassVar[str] = ""
     other_folders: ClassVar[str] = ""
 
     @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import pytest
 from evomerge.evaluation.data import SPLITS, read_documents
 from evomerge.evaluation.scorers.code import Code
 from evomerge.evaluation.scorers.sql import SQL
+from evomerge.evaluation.task_files import task_names, tasks_folder
 from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 
-OWN = ("sql", "json", "python_basics", "humaneval")
+OWN = [name for name in task_names() if (tasks_folder() / name / "test.jsonl").is_file()] + ["humaneval"]
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 FILES = [("sql", "sql_validation.jsonl"), ("json", "json_validation.jsonl"), ("mbpp", "code_validation.jsonl")]
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not beside this checkout")

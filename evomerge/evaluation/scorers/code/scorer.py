@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from evomerge.errors import UserError
 from evomerge.evaluation.documents import Document, Row
@@ -19,6 +19,15 @@ from evomerge.evaluation.scorers.code.processes import judge_code
 @scorer(metrics=("pass@1",))
 class Code(Scorer):
     """HumanEval's form: the answer goes on where the prompt ends, or is a message with a program in a fence."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "task_id": "double",
+        "prompt": "def double(x):",
+        "canonical_solution": "    return 2 * x",
+        "test": "def check(candidate):\n    assert candidate(3) == 6",
+        "entry_point": "double",
+    }
+    endless = "\n    while True: pass"
 
     @dataclass(frozen=True)
     class Options:
@@ -75,6 +84,13 @@ class Code(Scorer):
 @scorer(metrics=("pass@1",))
 class Program(Code):
     """MBPP's form: a sentence and asserts; the answer is the whole program."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "text": "Write a function that doubles a number.",
+        "code": "def double(x):\n    return 2 * x",
+        "test_list": ["assert double(3) == 6"],
+    }
+    endless = "\ndef double(x):\n    while True: pass\n"
 
     def read(self, row: Row, options: Code.Options) -> Document:
         return data.read_program(row, options.style)

@@ -8,8 +8,9 @@ by ``json_exact`` are the values of the list ``accepted``, or the calls of ``ins
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from evomerge.evaluation.documents import Document, Row
 from evomerge.evaluation.scorers.base import Item, Scorer, scorer
@@ -20,6 +21,12 @@ from evomerge.evaluation.scorers.base import Item, Scorer, scorer
 @scorer(metrics=("json_schema", "json_valid", "json_exact", "json_fenced"))
 class JSON(Scorer):
     """See :func:`evomerge.evaluation.scorers.json.check_answer.judge` for the metrics."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "instruction": "Write as JSON: Ada is 36.",
+        "schema": {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]},
+        "instance": {"name": "Ada", "age": 36},
+    }
 
     @dataclass(frozen=True)
     class Options:

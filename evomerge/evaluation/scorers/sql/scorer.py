@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from evomerge.evaluation.documents import Document, Row
 from evomerge.evaluation.scorers.base import Item, Prepared, Scorer, Workbench, scorer
@@ -17,6 +17,15 @@ from evomerge.evaluation.scorers.sql.database_files import read_database
 class SQL(Scorer):
     """``sql_exec``: right rows on every database; ``sql_valid``: runs on every database."""
 
+    example: ClassVar[Mapping[str, Any]] = {
+        "question": "Who is older than 40?",
+        "schema": "CREATE TABLE people (name TEXT, age INTEGER)",
+        "sql": "SELECT name FROM people WHERE age > 40",
+        "ddl": "CREATE TABLE people (name TEXT, age INTEGER)",
+        "table": "people",
+        "rows": [["Ada", 36], ["Bob", 41]],
+    }
+    endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c"
     other_folders = "Spider's or BIRD's dev.json"
 
     @dataclass(frozen=True)
