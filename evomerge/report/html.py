@@ -32,9 +32,10 @@ def render(data: Mapping[str, Any], page: str = "report") -> str:
     text = text.replace("<", "\\u003c")
     # Half a surrogate pair, which data files may hold as "\\ud83d", cannot be encoded.
     text = re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
-    written = _read(f"{page}.html")
+    written = _read("frame.html")
     # Data are filled in last, so that no text in them is taken for a placeholder.
     for place, value in (
+        ("@BODY@", _read(f"{page}.html")),
         ("@TITLE@", html.escape(f"{data['name']}: evomerge")),
         ("@STYLE_HASH@", _hash(style)),
         ("@SCRIPT_HASH@", _hash(script)),
