@@ -15,7 +15,7 @@ DTYPES = ("bfloat16", "float16", "float32")
 
 @dataclass(frozen=True)
 class Expert:
-    """A specialist: a LoRA adapter or a full checkpoint fine-tuned from the recipe's base.
+    """A LoRA adapter or a full checkpoint fine-tuned from the recipe's base.
 
     ``source`` is a model name as :mod:`evomerge.weights.sources` understands it.
     """
@@ -134,7 +134,7 @@ def scores_by_task(items: Sequence[ItemScore]) -> dict[str, Score]:
 
 @dataclass(frozen=True)
 class Objective:
-    """A task's score as an objective. ``reference`` is its specialist's score: retention = score / reference."""
+    """A task's score as an objective. ``reference`` is its expert's score: retention = score / reference."""
 
     task: str
     expert: str | None = None

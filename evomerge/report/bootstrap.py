@@ -45,16 +45,16 @@ def resampled_means(
     return np.stack(means, axis=-1)
 
 
-def resampled_retention(means: NDArray[np.float64], specialists: Sequence[int | None]) -> NDArray[np.float64]:
+def resampled_retention(means: NDArray[np.float64], task_experts: Sequence[int | None]) -> NDArray[np.float64]:
     """Smallest retention, shape (draws, K), from means (draws, K, M).
 
     Args:
         means: see :func:`resampled_means`.
-        specialists: for each task the row (0 .. K-1) of its expert; None: the score is taken as it is.
+        task_experts: for each task the row (0 .. K-1) of its expert; None: the score is taken as it is.
     """
     found = np.empty(means.shape[:2])
     for place, own in enumerate(means):
-        bounds = [np.nan if row is None else own[row, task] for task, row in enumerate(specialists)]
+        bounds = [np.nan if row is None else own[row, task] for task, row in enumerate(task_experts)]
         found[place] = smallest_retention(own, bounds)
     return found
 

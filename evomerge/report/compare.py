@@ -175,13 +175,13 @@ def _kept(run: RunData, tasks: Sequence[str]) -> tuple[float, NDArray[np.float64
     if run.winner is None:
         return None
     models = [run.winner]
-    specialists: list[int | None] = []
+    task_experts: list[int | None] = []
     for task in tasks:
         expert = run.expert_of(task)
         anchor = None if expert is None else run.anchor(f"expert:{expert}")
         if expert is not None and anchor is None:
             return None
-        specialists.append(None if anchor is None else len(models))
+        task_experts.append(None if anchor is None else len(models))
         models += [] if anchor is None else [anchor]
     outcomes = {}
     for task in tasks:
@@ -191,8 +191,8 @@ def _kept(run: RunData, tasks: Sequence[str]) -> tuple[float, NDArray[np.float64
             return None
         outcomes[task] = np.array([[answer[item] for item in order] for answer in answers], dtype=np.float64)
     measured = np.stack([values.mean(axis=1) for values in outcomes.values()], axis=-1)[None]
-    draws = resampled_retention(resampled_means(outcomes), specialists)[:, 0]
-    return float(resampled_retention(measured, specialists)[0, 0]), draws
+    draws = resampled_retention(resampled_means(outcomes), task_experts)[:, 0]
+    return float(resampled_retention(measured, task_experts)[0, 0]), draws
 
 
 def _mean(found: tuple[float, NDArray[np.float64]] | None) -> float:

@@ -97,7 +97,7 @@ def _results(run: RunData, scores: Mapping[str, Score]) -> str:
         part
         for part in (
             "On the test items, which the search never saw: percent with 95 % intervals. *Smallest retention* is the "
-            "share of its specialist's score that a model keeps on its weakest task.",
+            "share of its expert's score that a model keeps on its weakest task.",
             markdown(table).rstrip(),
             f"{said.headline}. {said.detail}",
             f"The files of this folder, loaded and scored again: {listed}." if listed else "",

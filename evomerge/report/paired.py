@@ -18,7 +18,7 @@ RETENTION = "smallest retention"
 def differences(
     reference: Sequence[ItemScore],
     others: Mapping[str, Sequence[ItemScore]],
-    specialists: Mapping[str, Sequence[ItemScore]] | None = None,
+    task_experts: Mapping[str, Sequence[ItemScore]] | None = None,
 ) -> pd.DataFrame:
     """Mean outcomes of ``others`` minus those of ``reference``, paired item by item.
 
@@ -28,7 +28,7 @@ def differences(
     Args:
         reference: item scores, of any number of tasks, of the model that the others are compared with.
         others: item scores by name. Only items that all models have answered count.
-        specialists: item scores of each task's expert; adds rows of the smallest retention.
+        task_experts: item scores of each task's expert; adds rows of the smallest retention.
 
     Returns:
         One row per model and task, in the order given, with columns ``model``, ``task``; ``score``, the mean outcome;
@@ -41,11 +41,11 @@ def differences(
     tasks = list(dict.fromkeys(item.task for item in reference))
     models = [reference, *others.values()]
     # The last row of each task is the task's expert.
-    outcomes = {t: _outcomes(t, models if specialists is None else [*models, specialists[t]]) for t in tasks}
+    outcomes = {t: _outcomes(t, models if task_experts is None else [*models, task_experts[t]]) for t in tasks}
     measured = np.stack([values.mean(axis=1) for values in outcomes.values()], axis=-1)
     means = resampled_means(outcomes)
     quantities = [(task, measured[:, m], means[:, :, m]) for m, task in enumerate(tasks)]
-    if specialists is not None:
+    if task_experts is not None:
         last = [len(models)] * len(tasks)
         quantities.append((RETENTION, resampled_retention(measured[None], last)[0], resampled_retention(means, last)))
     rows = []

@@ -122,20 +122,20 @@ def _retention(
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
     """Resampled smallest retentions (draws, K) and the measured ones (K,); None while an expert is not scored."""
     nothing = np.empty(0)
-    specialists: list[int | None] = []
+    task_experts: list[int | None] = []
     for task in run.tasks:
         expert = run.expert_of(task)
         if expert is not None and f"expert:{expert}" not in labels:
             return None, nothing
-        specialists.append(None if expert is None else labels.index(f"expert:{expert}"))
+        task_experts.append(None if expert is None else labels.index(f"expert:{expert}"))
     if not items:
         return None, nothing
     outcomes = {task: aligned([own[task] for own in items]) for task in run.tasks}
     if any(values.shape[1] == 0 for values in outcomes.values()):
         return None, nothing
     measured = np.stack([values.mean(axis=1) for values in outcomes.values()], axis=-1)[None]
-    kept = resampled_retention(measured, specialists)[0]
-    return resampled_retention(resampled_means(outcomes), specialists), kept
+    kept = resampled_retention(measured, task_experts)[0]
+    return resampled_retention(resampled_means(outcomes), task_experts), kept
 
 
 def _compare(rows: list[Row], kept: NDArray[np.float64], draws: NDArray[np.float64]) -> Comparison | None:

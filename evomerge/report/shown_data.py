@@ -14,10 +14,10 @@ from evomerge.types import ItemScore, Recipe, Score, Trial
 
 # Kinds of items, the most informative first.
 KINDS = (
-    "the winner is right, base or specialist is not",
-    "the winner is wrong, base or specialist is right",
-    "winner, base and specialist are right",
-    "winner, base and specialist are wrong",
+    "the winner is right, base or expert is not",
+    "the winner is wrong, base or expert is right",
+    "winner, base and expert are right",
+    "winner, base and expert are wrong",
 )
 LONGEST = 4000  # characters of an answer
 
@@ -139,9 +139,9 @@ def samples(run: RunData, questions: Mapping[tuple[str, str], str] | None = None
         return []
     found: list[Sample] = []
     for task in run.tasks:
-        specialist = run.expert_of(task)
+        expert = run.expert_of(task)
         # The task's expert comes first.
-        experts = sorted(run.experts, key=lambda name: name != specialist)
+        experts = sorted(run.experts, key=lambda name: name != expert)
         models: list[tuple[str, Trial | None]] = [("base", run.anchor("base"))]
         models += [(f"expert {name}", run.anchor(f"expert:{name}")) for name in experts]
         models.append(("winner", run.winner))
@@ -151,12 +151,12 @@ def samples(run: RunData, questions: Mapping[tuple[str, str], str] | None = None
             if trial is not None
         }
         known = {name: own for name, own in answers.items() if own}
-        found += _of_each_kind(task, f"expert {specialist}", known, questions or {})
+        found += _of_each_kind(task, f"expert {expert}", known, questions or {})
     return found
 
 
 def _of_each_kind(
-    task: str, specialist: str, answers: Mapping[str, Mapping[str, ItemScore]], questions: Mapping[tuple[str, str], str]
+    task: str, expert: str, answers: Mapping[str, Mapping[str, ItemScore]], questions: Mapping[tuple[str, str], str]
 ) -> list[Sample]:
     """The first item of each pattern of right and wrong answers, the most informative patterns first.
 
@@ -169,7 +169,7 @@ def _of_each_kind(
         if not all(item in other for other in answers.values()):
             continue
         right = own.outcome >= 0.5
-        others = [answers[name][item].outcome >= 0.5 for name in ("base", specialist) if name in answers]
+        others = [answers[name][item].outcome >= 0.5 for name in ("base", expert) if name in answers]
         unanimous = all(other == right for other in others)
         kind = KINDS[(2 if unanimous else 0) + (0 if right else 1)]
         rows = tuple((name, _short(other[item].answer), other[item].outcome) for name, other in answers.items())

@@ -72,9 +72,9 @@ def _weakest(run: RunData, table: Results) -> tuple[str, str]:
     assert winner is not None
     means, bounds = [], []
     for task in run.tasks:
-        specialist = next((r for r in table.rows if r.label == f"expert:{run.expert_of(task)}"), None)
+        expert = next((r for r in table.rows if r.label == f"expert:{run.expert_of(task)}"), None)
         means.append(winner.scores[task].mean)
-        bounds.append(float("nan") if specialist is None else specialist.scores[task].mean)
+        bounds.append(float("nan") if expert is None else expert.scores[task].mean)
     place = int(retentions(means, bounds).argmin())
     # without an expert's score, the score itself is named
-    return run.tasks[place], "keeps {} of the specialist's score on" if bounds[place] > 0 else "scores {} on"
+    return run.tasks[place], "keeps {} of the expert's score on" if bounds[place] > 0 else "scores {} on"

@@ -52,9 +52,9 @@ def test_only_common_items_count() -> None:
 
 
 def test_smallest_retention_is_that_of_the_weaker_task() -> None:
-    specialists = {"sql": scores("sql", *[1] * 40), "json": EASY}
+    task_experts = {"sql": scores("sql", *[1] * 40), "json": EASY}
     other = scores("sql", *[1] * 40) + scores("json", *[1] * 12 + [0] * 18)
-    row = differences(HARD + EASY, {"other": other}, specialists).set_index("task").loc[RETENTION]
+    row = differences(HARD + EASY, {"other": other}, task_experts).set_index("task").loc[RETENTION]
     assert row["score"] == pytest.approx(0.4) and row["difference"] == pytest.approx(0.4 - 0.5)
     assert row["items"] == 70 and row["low"] < row["difference"] < row["high"]
 

@@ -39,7 +39,7 @@ def test_front_holds_exactly_the_nondominated(finished: Path) -> None:
     assert set(run.front()["number"]) <= run.recipes.keys()
 
 
-def test_retention_is_relative_to_the_specialist(finished: Path) -> None:
+def test_retention_is_relative_to_the_expert(finished: Path) -> None:
     run = Run(finished)
     references = {o.task: o.reference for o in run.objectives}
     row = run.trials[run.trials["label"] == "uniform"].iloc[0]

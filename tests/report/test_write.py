@@ -108,7 +108,7 @@ def test_the_verdict_follows_the_interval(written: Path) -> None:
     assert "every skill" not in said.headline and ("weakest skill" in said.headline or said.better != "yes")
 
 
-def test_the_verdict_names_no_specialist_where_there_is_none(finished: Path, tmp_path: Path) -> None:
+def test_the_verdict_names_no_expert_where_there_is_none(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     config = yaml.safe_load((finished / "config.yaml").read_text())
     for task in config["tasks"].values():
@@ -116,10 +116,10 @@ def test_the_verdict_names_no_specialist_where_there_is_none(finished: Path, tmp
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
     run = RunData(tmp_path / "run")
     said = verdict(run, results(run))
-    assert "it scores " in said.detail and "specialist" not in said.detail
+    assert "it scores " in said.detail and "expert" not in said.detail
 
 
-def test_a_specialist_keeps_all_of_its_own_task_at_most(written: Path) -> None:
+def test_an_expert_keeps_all_of_its_own_task_at_most(written: Path) -> None:
     rows = {row.label: row for row in results(RunData(written)).rows}
     for task in ("sql", "code", "json"):
         kept = rows[f"expert:{task}"].retention
