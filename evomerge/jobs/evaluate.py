@@ -11,6 +11,7 @@ from rich.table import Table
 
 from evomerge.config import Config
 from evomerge.errors import UserError
+from evomerge.evaluation.scorers.base import TRUSTED
 from evomerge.files.small_files import write_text
 from evomerge.jobs.arguments import model_source, required
 from evomerge.jobs.setup import open_pool, worker_spec
@@ -64,6 +65,13 @@ def _print(config: Config, dtype: str, scores: dict[str, Score], finished: dict[
         table.add_row(task, f"{score.mean:.3f}", interval, str(score.items), f"{finished[task].seconds:.0f}")
     console = Console()
     console.print(table)
+    for task, done in finished.items():
+        if trusted := sum(item.metrics.get(TRUSTED, 0.0) > 0 for item in done.items):
+            console.print(
+                f"{task}: {trusted} of {len(done.items)} answers were judged in one process with their tests, which "
+                "trusts them not to forge a verdict",
+                highlight=False,
+            )
     levels = sorted({done.isolation for done in finished.values() if done.isolation})
     if levels:
         console.print(f"answers were judged in a sandbox: {', '.join(levels)}", highlight=False)

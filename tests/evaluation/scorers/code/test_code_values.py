@@ -313,7 +313,7 @@ HOSTILE = {
         "assert candidate(len) == 41956",
         """
         import os
-        for what in ('["t", ["call", ["t", [0]], ["t", []]]]', '["t", ["set", ["t", [1, "a", 2]], ["t", []]]]'):
+        for what in ('["t", [0, ["t", []], ["t", []]]]', '["t", ["set", ["t", [1, "a", 2]], ["t", []]]]'):
             told = b'?' + what.encode()
             for fd in range(3, 64):
                 try: os.write(fd, len(told).to_bytes(8, 'big') + told)
