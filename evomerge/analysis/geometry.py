@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from evomerge.engine.merger import Merger
+from evomerge.tensors.lazy import dense
 from evomerge.weights.parameter_names import layer_index
 from evomerge.weights.task_vector import TaskVector
 
@@ -65,9 +66,9 @@ def _in_layers(vector: TaskVector) -> Iterator[tuple[int, str]]:
 
 def _inner(a: TaskVector, b: TaskVector, name: str) -> float:
     """Inner product of two deltas; from their factors if both have some, without forming the matrices."""
-    p, q = a.low_rank(name), b.low_rank(name)
+    p, q = a.factors(name), b.factors(name)
     if p is None or q is None:
-        return float((a.delta(name) * b.delta(name)).sum(dtype=torch.float64))
+        return float((dense(a.delta(name)) * dense(b.delta(name))).sum(dtype=torch.float64))
     return float(((p.left.T @ q.left) * (p.right @ q.right.T)).sum(dtype=torch.float64))
 
 
@@ -77,7 +78,7 @@ def _subspaces(a: TaskVector, b: TaskVector, name: str) -> list[tuple[float, flo
     ||Qa^T Qb||_F^2 / min(ra, rb) for orthonormal bases Qa, Qb, as the similarity of LoRA subspaces is measured in
     arXiv:2106.09685, sec. 7.2.
     """
-    p, q = a.low_rank(name), b.low_rank(name)
+    p, q = a.factors(name), b.factors(name)
     if p is None or q is None:
         return []
     few, many = sorted((p.rank, q.rank))

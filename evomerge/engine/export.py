@@ -9,7 +9,7 @@ import torch
 
 from evomerge.engine.dense.write_tensors import Progress, write_tensors
 from evomerge.engine.extract.extract import extract
-from evomerge.engine.extract.merge_into_deltas import MergeDeltas, adapter_modules
+from evomerge.engine.extract.merge_into_deltas import adapter_modules, dense_deltas_of_merge
 from evomerge.engine.extract.plan import ExtractOptions, Plan
 from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
@@ -17,7 +17,6 @@ from evomerge.types import Recipe
 from evomerge.weights.adapters.writer import write_adapter
 from evomerge.weights.sources import loadable
 from evomerge.weights.stream_writer import MAX_SHARD_BYTES, companions, with_dtype
-from evomerge.weights.task_vector import LowRankTaskVector
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def export_lora(
     base_name = loadable(recipe.base, merger.base.folder)
     if not merger.is_low_rank(recipe):
         options = ExtractOptions(rank=rank or _default_rank(merger, recipe), dtype=dtype)
-        done = extract(MergeDeltas(merger, recipe), folder, base_name, options)
+        done = extract(dense_deltas_of_merge(merger, recipe), folder, base_name, options)
         return LoraExport(folder, done.rank, done.relative_error, done.left_out, "truncated")
     space = merger.core_space(recipe)
     factors, error = space.to_lora(recipe, rank)
@@ -108,8 +107,8 @@ def _default_rank(merger: Merger, recipe: Recipe) -> int:
     ranks = []
     for expert in recipe.experts:
         vector = merger.experts[expert.name]
-        if isinstance(vector, LowRankTaskVector):
-            ranks.append(max(factor.rank for factor in vector.factors.values()))
+        if vector.is_lora:
+            ranks.append(max(factor.rank for name in vector.names if (factor := vector.factors(name))))
     if not ranks:
         raise UserError("an adapter of a merge of full checkpoints needs a rank: give one, for example rank=16")
     return sum(ranks)

@@ -8,24 +8,16 @@ import torch
 
 from evomerge.engine.core.core_space import CoreSpace
 from evomerge.engine.dense.merge_tensor import CopiedTensor, FactoredTensor, MergedTensor, OutputTensor, whole
-from evomerge.engine.dense.rows import (
-    CheckpointRows,
-    DeltaExpert,
-    ExpertRows,
-    FullExpert,
-    LowRankExpert,
-    UnchangedExpert,
-)
 from evomerge.engine.layer_groups import layer_count, layer_group
 from evomerge.engine.method_arguments import check_experts, linear_coefficients, settings_of
 from evomerge.engine.modify import ModifiedTensor, layer_scale
 from evomerge.errors import UserError
 from evomerge.merging.block import Magnitudes
 from evomerge.merging.registry import METHODS
+from evomerge.tensors.lazy import LazyMatrix, LowRank
 from evomerge.types import Recipe
-from evomerge.weights.adapters.adapter import LowRank
-from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.task_vector import DenseTaskVector, LowRankTaskVector, TaskVector
+from evomerge.weights.checkpoint import Checkpoint, Stored
+from evomerge.weights.task_vector import TaskVector
 
 
 class Merger:
@@ -67,13 +59,13 @@ class Merger:
         factored = self._factored(recipe, groups)
         planned: list[OutputTensor] = []
         for name in self.base.names if every else names:
-            rows = CheckpointRows(self.base, name)
+            base = Stored(self.base, name)
             if name in factored:
-                planned.append(FactoredTensor(name, rows, factored[name], dtype))
+                planned.append(FactoredTensor(name, base, factored[name], dtype))
             elif name in groups:
-                planned.append(self._dense(recipe, rows, groups[name], dtype))
+                planned.append(self._dense(recipe, base, groups[name], dtype))
             else:
-                planned.append(CopiedTensor(name, rows, dtype if rows.dtype.is_floating_point else rows.dtype))
+                planned.append(CopiedTensor(name, base, dtype if base.dtype.is_floating_point else base.dtype))
         return planned
 
     def tensors(
@@ -85,7 +77,7 @@ class Merger:
     def is_low_rank(self, recipe: Recipe) -> bool:
         """Whether the whole merged delta stays a LoRA: its experts are, and its method keeps to their factors."""
         keeps = linear_coefficients(recipe) is not None or METHODS[recipe.method].space == "core"
-        return keeps and all(isinstance(self.experts.get(e.name), LowRankTaskVector) for e in recipe.experts)
+        return keeps and all(e.name in self.experts and self.experts[e.name].is_lora for e in recipe.experts)
 
     def core_space(self, recipe: Recipe) -> CoreSpace:
         """Core space of the recipe's LoRA experts, built on first use.
@@ -93,7 +85,7 @@ class Merger:
         Not of all that this merger holds: element-wise methods depend on the basis, and a recipe is one model.
         """
         asked = {expert.name for expert in recipe.experts}
-        adapters = {n: v for n, v in self.experts.items() if n in asked and isinstance(v, LowRankTaskVector)}
+        adapters = {n: v for n, v in self.experts.items() if n in asked and v.is_lora}
         key = frozenset(adapters)
         if key not in self._core_spaces:
             self._core_spaces[key] = CoreSpace(adapters, self.layers)
@@ -102,7 +94,7 @@ class Merger:
     def _factored(self, recipe: Recipe, groups: Mapping[str, int]) -> dict[str, LowRank]:
         """Merged deltas that need no dense work, in factors."""
         if METHODS[recipe.method].space == "core":
-            full = [e.name for e in recipe.experts if not isinstance(self.experts[e.name], LowRankTaskVector)]
+            full = [e.name for e in recipe.experts if not self.experts[e.name].is_lora]
             if full:
                 raise UserError(
                     f"{recipe.method} works on LoRA adapters, expert '{full[0]}' is a full checkpoint: use a "
@@ -119,7 +111,7 @@ class Merger:
             scales = (coefficients[group] * layer_scale(recipe, name, self.layers)).tolist()
             # an expert that leaves this parameter alone adds nothing; one with a dense delta rules factors out
             parts = [
-                (self.experts[expert.name].low_rank(name), c)
+                (self.experts[expert.name].factors(name), c)
                 for expert, c in zip(recipe.experts, scales, strict=True)
                 if name in self._names_of(expert.name)
             ]
@@ -130,21 +122,21 @@ class Merger:
                 )
         return factored
 
-    def _dense(self, recipe: Recipe, base: CheckpointRows, group: int, dtype: torch.dtype) -> OutputTensor:
+    def _dense(self, recipe: Recipe, base: Stored, group: int, dtype: torch.dtype) -> OutputTensor:
         scale, svc = layer_scale(recipe, base.name, self.layers), recipe.modifiers.get("svc")
         if scale == 1.0 and svc is None:
             return self._unmodified(recipe, base, group, dtype)
         work = torch.float64 if base.dtype == torch.float64 else torch.float32
         return ModifiedTensor(self._unmodified(recipe, base, group, work), scale, svc, dtype)
 
-    def _unmodified(self, recipe: Recipe, base: CheckpointRows, group: int, dtype: torch.dtype) -> MergedTensor:
+    def _unmodified(self, recipe: Recipe, base: Stored, group: int, dtype: torch.dtype) -> MergedTensor:
         names = tuple(expert.name for expert in recipe.experts)
         work = torch.float64 if base.dtype == torch.float64 else torch.float32
         return MergedTensor(
             name=base.name,
             shape=base.shape,
             base=base,
-            experts=tuple(self._expert_rows(name, base.name) for name in names),
+            experts=tuple(self._expert(name, base) for name in names),
             expert_names=names,
             method=METHODS[recipe.method],
             weights=recipe.weights[group],
@@ -156,16 +148,9 @@ class Merger:
             sources=tuple(f"expert '{expert.name}' ({expert.source})" for expert in recipe.experts),
         )
 
-    def _expert_rows(self, expert: str, name: str) -> ExpertRows:
-        if name not in self._names_of(expert):
-            return UnchangedExpert()
-        vector = self.experts[expert]
-        factor = vector.low_rank(name)
-        if factor is not None:
-            return LowRankExpert(factor)
-        if isinstance(vector, DenseTaskVector):
-            return FullExpert(CheckpointRows(vector.expert, name))
-        return DeltaExpert(vector, name)
+    def _expert(self, expert: str, base: Stored) -> LazyMatrix:
+        """The expert's parameter; the base's where the expert leaves it alone."""
+        return self.experts[expert].model(base.name) if base.name in self._names_of(expert) else base
 
     def _names_of(self, expert: str) -> frozenset[str]:
         if expert not in self._names:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from evomerge.engine.check_finite import overflow
-from evomerge.engine.dense.merge_tensor import MergedTensor, row_ranges, whole
-from evomerge.engine.dense.rows import Rows
+from evomerge.engine.dense.merge_tensor import MergedTensor, whole
 from evomerge.merging.modifiers import MODIFIERS
+from evomerge.tensors.lazy import LazyMatrix, difference, row_ranges
 from evomerge.types import Recipe
 from evomerge.weights.parameter_names import layer_index
 from evomerge.weights.tensor_files import all_finite
@@ -75,7 +75,7 @@ class ModifiedTensor:
         return self.under.shape
 
     @property
-    def inputs(self) -> tuple[Rows, ...]:
+    def inputs(self) -> tuple[LazyMatrix, ...]:
         return self.under.inputs
 
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
@@ -90,8 +90,9 @@ class ModifiedTensor:
         merged = whole(self.under, device)
         base = self._base(0, self.shape[0], merged)
         deltas = torch.empty((len(self.under.experts), *self.shape), dtype=merged.dtype, device=device)
+        assert self.under.base is not None
         for row, expert in zip(deltas, self.under.experts, strict=True):
-            expert.fill(row, 0, self.shape[0], base, True)
+            difference(expert, self.under.base).fill(row, 0, self.shape[0])
         present = torch.tensor(self.under.weights, device=device) != 0
         delta = MODIFIERS["svc"].function(merged - base, deltas, present, **parameters)
         result = self._rounded(base + self.scale * delta)

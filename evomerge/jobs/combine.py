@@ -9,7 +9,8 @@ from evomerge.errors import UserError
 from evomerge.files.overwrite_guard import output_path
 from evomerge.jobs.arguments import model_source
 from evomerge.recipes.combine_yaml import load
-from evomerge.weights.adapters.adapter import Adapter, LowRank
+from evomerge.tensors.lazy import LowRank
+from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.adapters.updates import updates_on
 from evomerge.weights.adapters.writer import new_adapter
 from evomerge.weights.checkpoint import Checkpoint

@@ -15,7 +15,6 @@ from evomerge.files.overwrite_guard import output_path
 from evomerge.files.small_files import write_text
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.types import Artefact, Recipe
-from evomerge.weights.task_vector import LowRankTaskVector
 
 Better = Callable[[Mapping[str, Artefact]], str]
 
@@ -49,7 +48,7 @@ def _export_lora(merger: Merger, recipe: Recipe, folder: Path, rank: int | None,
     places = {how: folder.with_name(f"{folder.name}-{how}") for how in ("truncated", "compressed")}
     for place in places.values():  # a killed run may have left them
         shutil.rmtree(place, ignore_errors=True)
-    adapters = all(isinstance(vector, LowRankTaskVector) for vector in merger.experts.values())
+    adapters = all(vector.is_lora for vector in merger.experts.values())
     if rank is None and not adapters:
         rank = ExtractOptions.rank
     export = export_lora(merger, recipe, folder, rank)

@@ -26,7 +26,7 @@ from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.quantized import plain_checkpoint
 from evomerge.weights.sources import loadable, resolve
-from evomerge.weights.task_vector import LowRankTaskVector
+from evomerge.weights.task_vector import lora_vector
 
 if TYPE_CHECKING:
     from evomerge.engine.merger import Merger
@@ -107,7 +107,7 @@ def origin_of(config: Config) -> Origin:
     source = model_source(base_name)
     base, folder = plain_checkpoint(resolve(source)), resolve(model_source(model))
     expert = (
-        LowRankTaskVector.from_adapter(Adapter(folder), base)
+        lora_vector(Adapter(folder), base)
         if (folder / "adapter_config.json").is_file()
         else plain_checkpoint(folder)
     )

@@ -24,7 +24,6 @@ from evomerge.jobs.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
 from evomerge.types import DTYPES, Expert, Objective, Pool
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.task_vector import LowRankTaskVector
 
 # Seconds that a worker gets, past its time limit, to say so itself; one that hangs is replaced.
 _GRACE = 60.0
@@ -35,7 +34,7 @@ def experts_of(config: Config) -> tuple[Expert, ...]:
 
 
 def search_space(config: Config, base: str, experts: tuple[Expert, ...], merger: Merger) -> SearchSpace:
-    adapters = all(isinstance(vector, LowRankTaskVector) for vector in merger.experts.values())
+    adapters = all(vector.is_lora for vector in merger.experts.values())
     methods = tuple(config.space.methods) or default_methods(adapters)
     if not adapters and (core := [name for name in methods if name.startswith("core_")]):
         raise UserError(

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 
-from evomerge.engine.dense.rows import AdaptedRows, CheckpointRows, DeltaRows, Rows
 from evomerge.errors import UserError
 from evomerge.mergekit import ModelRef
-from evomerge.weights.adapters.adapter import LowRank
-from evomerge.weights.checkpoint import Checkpoint
+from evomerge.tensors.lazy import LazyMatrix, dense
+from evomerge.weights.checkpoint import Checkpoint, Stored
 from evomerge.weights.parameter_names import HEAD, is_token_embedding, layer_index
 from evomerge.weights.quantized import plain_checkpoint
 from evomerge.weights.sources import resolve_weights
@@ -55,7 +54,7 @@ class InputWeights:
             return next((own for own in self.checkpoint.names if is_token_embedding(own)), None)
         return None
 
-    def rows(self, name: str, wanted_by: str) -> Rows:
+    def rows(self, name: str, wanted_by: str) -> LazyMatrix:
         """A parameter.
 
         Raises:
@@ -67,17 +66,7 @@ class InputWeights:
                 f"{self.ref} has no tensor '{name}', which the merge needs ({wanted_by}): "
                 "merge models of one architecture"
             )
-        under = CheckpointRows(self.checkpoint, own)
-        if self.adapter is None or own not in self.adapter.names:
-            return under
-        factor = self.adapter.low_rank(own)
-        return AdaptedRows(under, factor) if factor is not None else DeltaRows(under, self.adapter, own)
-
-    def factor_on(self, base: InputWeights, name: str) -> LowRank | None:
-        """The factors of this model's difference to ``base``, when it is just a LoRA on that very model."""
-        if self.adapter is None or base.adapter is not None or self.checkpoint is not base.checkpoint:
-            return None
-        return self.adapter.low_rank(name) if name in self.adapter.names else None
+        return Stored(self.checkpoint, own) if self.adapter is None else self.adapter.model(own)
 
 
 def open_inputs(models: tuple[ModelRef, ...], steps: Mapping[str, Path]) -> dict[ModelRef, InputWeights]:
@@ -106,7 +95,7 @@ def open_inputs(models: tuple[ModelRef, ...], steps: Mapping[str, Path]) -> dict
     return inputs
 
 
-def same_values(rows: list[Rows], name: str) -> Rows:
+def same_values(rows: list[LazyMatrix], name: str) -> LazyMatrix:
     """One of several integer or boolean parameters that must be equal.
 
     Raises:
@@ -114,16 +103,12 @@ def same_values(rows: list[Rows], name: str) -> Rows:
     """
     first = rows[0]
     for other in rows[1:]:
-        if other.shape != first.shape or not torch.equal(_all(other), _all(first)):
+        if other.shape != first.shape or not torch.equal(dense(other), dense(first)):
             raise UserError(
                 f"'{name}' holds {first.dtype} values that differ between the models, and no mean of them: "
                 "merge models that share them"
             )
     return first
-
-
-def _all(rows: Rows) -> torch.Tensor:
-    return rows.rows(0, rows.shape[0] if rows.shape else 1)
 
 
 def _pinned(path: str, revision: str | None) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from evomerge.engine.dense.merge_tensor import CopiedTensor, MergedTensor, OutputTensor
-from evomerge.engine.dense.rows import ExpertRows, FullExpert, LowRankExpert, Rows
 from evomerge.errors import UserError
 from evomerge.mergekit import (
     MergeConfig,
@@ -23,6 +22,7 @@ from evomerge.mergekit import (
 )
 from evomerge.mergekit.inputs import InputWeights, open_inputs, same_values
 from evomerge.merging.registry import METHODS
+from evomerge.tensors.lazy import LazyMatrix
 from evomerge.weights.parameter_names import HEAD, is_embedding, layer_index, layer_template
 from evomerge.weights.stream_writer import with_dtype
 
@@ -155,19 +155,13 @@ def _tensor(
     work = _promoted(rows[number].dtype for number in (*call.experts, *([call.base] if call.base is not None else [])))
     dtype = getattr(torch, config.out_dtype or config.dtype or "") if config.out_dtype or config.dtype else work
     in_double = work == torch.float64 or config.dtype == "float64"
-    experts: list[ExpertRows] = []
-    for number in call.experts:
-        factor = None
-        if call.base is not None and not moved and place.inputs[number] == place.inputs[call.base]:
-            factor = models[number].factor_on(models[call.base], place.inputs[number])
-        experts.append(LowRankExpert(factor) if factor is not None else FullExpert(rows[number]))
     if call.method == "passthrough" and call.parameters.get("scale") == 1.0:
         return CopiedTensor(place.output, rows[call.experts[0]], dtype)
     return MergedTensor(
         name=place.output,
         shape=rows[0].shape,
         base=None if call.base is None else rows[call.base],
-        experts=tuple(experts),
+        experts=tuple(rows[number] for number in call.experts),
         expert_names=tuple(f"{number}:{models[number].ref}" for number in call.experts),
         method=METHODS[call.method],
         weights=call.weights,
@@ -179,7 +173,9 @@ def _tensor(
     )
 
 
-def _check_shapes(config: MergeConfig, place: _Place, models: Sequence[InputWeights], rows: Mapping[int, Rows]) -> None:
+def _check_shapes(
+    config: MergeConfig, place: _Place, models: Sequence[InputWeights], rows: Mapping[int, LazyMatrix]
+) -> None:
     for number, other in rows.items():
         if other.shape != rows[0].shape:
             cure = "merge models of one size"

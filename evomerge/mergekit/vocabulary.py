@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evomerge.engine.dense.rows import Rows
 from evomerge.errors import UserError
 from evomerge.mergekit import MergeConfig, ModelRef, TokenRow
 from evomerge.mergekit.inputs import InputWeights
+from evomerge.tensors.lazy import LazyMatrix
 from evomerge.weights.parameter_names import is_head, is_token_embedding
 from evomerge.weights.tokenizers import vocabulary
 from evomerge.weights.tokenizers.output_tokenizer import (
@@ -54,7 +54,7 @@ class VocabularyPlan:
         """Whether this parameter has one row for each token."""
         return is_token_embedding(name) or is_head(name)
 
-    def permuted(self, models: Sequence[InputWeights], rows: Sequence[Rows]) -> list[Rows]:
+    def permuted(self, models: Sequence[InputWeights], rows: Sequence[LazyMatrix]) -> list[LazyMatrix]:
         """The models' embeddings (or output heads), each in the output vocabulary."""
         sources = {str(model.ref): own for model, own in zip(models, rows, strict=True)}
         alignment = self.tokenizer.align(tuple(sources))

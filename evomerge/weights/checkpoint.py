@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 
 from evomerge.errors import UserError
 from evomerge.files.json_files import AGAIN, read_json
+from evomerge.tensors.lazy import LazyMatrix
 from evomerge.weights.parameter_names import HEAD
 from evomerge.weights.tensor_files import TensorFile, open_tensor_file
 
@@ -154,6 +156,43 @@ class Checkpoint(Mapping[str, torch.Tensor]):
             if file not in self._files:
                 self._files[file] = open_tensor_file(self.folder / file)
             return self._files[file]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored(LazyMatrix):
+    """A parameter as it lies in a checkpoint. Two are equal when they are one parameter of one model."""
+
+    checkpoint: Checkpoint
+    name: str
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Stored) or self.name != other.name:
+            return False
+        return self.checkpoint is other.checkpoint or self.checkpoint.path == other.checkpoint.path
+
+    def __hash__(self) -> int:
+        return hash((self.checkpoint.path, self.name))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.checkpoint.shape(self.name)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.checkpoint.dtype(self.name)
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        return self.checkpoint.rows(self.name, start, stop)
+
+    def fill(self, out: torch.Tensor, start: int, stop: int) -> None:
+        out.copy_(self.rows(start, stop))
+
+    @property
+    def origin(self) -> str:
+        return str(self.checkpoint.path)
+
+    def release(self) -> None:
+        self.checkpoint.release(self.name)
 
 
 def find_name(name: str, known: Container[str]) -> str | None:

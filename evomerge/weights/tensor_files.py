@@ -48,7 +48,7 @@ _NORESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
 @dataclass(frozen=True)
-class Stored:
+class Extent:
     """A tensor's description and place in its file.
 
     Attributes:
@@ -204,7 +204,7 @@ class PickledFile:
         """Does nothing: torch owns the mapping."""
 
 
-def _read_header(data: mmap.mmap) -> dict[str, Stored]:
+def _read_header(data: mmap.mmap) -> dict[str, Extent]:
     """Description of every tensor, in the file's order. Raises ValueError for a header that is not valid."""
     size = len(data)
     length = int.from_bytes(data[:8], "little")
@@ -226,7 +226,7 @@ def _read_header(data: mmap.mmap) -> dict[str, Stored]:
             raise ValueError(f"'{name}' has the shape {list(shape)}")
         if last - first != math.prod(shape) * dtype.itemsize or first < 0 or begin + last > size:
             raise ValueError(f"the data of '{name}' is not all there")
-        stored[name] = Stored(dtype, shape, begin + first, last - first)
+        stored[name] = Extent(dtype, shape, begin + first, last - first)
     return stored
 
 

@@ -8,10 +8,11 @@ import torch
 from evomerge.analysis.geometry import layer_norms, layer_overlaps
 from evomerge.engine.load_merger import merger_for
 from evomerge.engine.merger import Merger
+from evomerge.tensors.lazy import dense
 from evomerge.types import Expert
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.parameter_names import layer_index
-from evomerge.weights.task_vector import DenseTaskVector
+from evomerge.weights.task_vector import checkpoint_vector
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def merger(pico_model, pico_adapter) -> Merger:
 
 def flat(merger: Merger, expert: str, layer: int) -> torch.Tensor:
     vector = merger.experts[expert]
-    return torch.cat([vector.delta(name).flatten() for name in vector.names if layer_index(name) == layer])
+    return torch.cat([dense(vector.delta(name)).flatten() for name in vector.names if layer_index(name) == layer])
 
 
 def test_norms_and_cosines_are_those_of_the_dense_deltas(merger: Merger) -> None:
@@ -46,7 +47,7 @@ def test_random_adapters_overlap_by_chance_and_an_adapter_wholly_with_itself(mer
 
 def test_full_checkpoints_have_cosines_only(pico_model) -> None:
     base = Checkpoint(pico_model())
-    full = {f"e{seed}": DenseTaskVector(base, Checkpoint(pico_model(seed=seed))) for seed in (1, 2)}
+    full = {f"e{seed}": checkpoint_vector(base, Checkpoint(pico_model(seed=seed))) for seed in (1, 2)}
     overlaps = layer_overlaps(Merger(base, full))
     assert overlaps["cosine"].between(0.3, 0.7).all()  # both leave the same base, so half of each is common
     assert overlaps[["reads", "writes", "chance"]].isna().all(axis=None)

@@ -12,7 +12,6 @@ from pico_recipes import checksum
 from safetensors.torch import load_file, save_file
 
 from evomerge.engine.dense.merge_tensor import CopiedTensor, MergedTensor, whole
-from evomerge.engine.dense.rows import CheckpointRows, FullExpert
 from evomerge.engine.export import export_model
 from evomerge.engine.live_model import LiveModel
 from evomerge.engine.merger import Merger
@@ -21,7 +20,7 @@ from evomerge.errors import UserError
 from evomerge.merging import METHODS
 from evomerge.types import Expert, Recipe
 from evomerge.weights.adapters.adapter import Adapter
-from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.checkpoint import Checkpoint, Stored
 from evomerge.weights.task_vector import open_task_vector
 
 FULL = [name for name in METHODS if METHODS[name].space == "full"]
@@ -29,9 +28,9 @@ NAMES = ("sql", "code", "json")
 SHAPE = (300, 1000)  # three blocks
 
 
-def stored(path: Path, tensor: torch.Tensor) -> CheckpointRows:
+def stored(path: Path, tensor: torch.Tensor) -> Stored:
     save_file({"w": tensor}, path)
-    return CheckpointRows(Checkpoint(path), "w")
+    return Stored(Checkpoint(path), "w")
 
 
 def merged(folder: Path, method: str, base: torch.Tensor, experts: list[torch.Tensor]) -> MergedTensor:
@@ -41,7 +40,7 @@ def merged(folder: Path, method: str, base: torch.Tensor, experts: list[torch.Te
         name="w",
         shape=tuple(base.shape),
         base=stored(folder / "base.safetensors", base),
-        experts=tuple(FullExpert(stored(folder / f"{n}.safetensors", e)) for n, e in zip(NAMES, experts, strict=False)),
+        experts=tuple(stored(folder / f"{n}.safetensors", e) for n, e in zip(NAMES, experts, strict=False)),
         expert_names=NAMES[:count],
         method=entry,
         weights=(0.5, 0.3, 0.2)[:count],

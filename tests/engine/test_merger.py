@@ -12,6 +12,8 @@ from evomerge.engine.layer_groups import layer_group
 from evomerge.engine.merger import Merger
 from evomerge.errors import UserError
 from evomerge.merging import METHODS, Parameter, Randomness, merge_method
+from evomerge.tensors import lazy
+from evomerge.tensors.lazy import dense
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector
@@ -22,7 +24,9 @@ def dense_reference(merger: Merger, recipe: Recipe, name: str) -> torch.Tensor:
     base = merger.base[name].float()
     deltas = torch.stack(
         [
-            merger.experts[e.name].delta(name) if name in merger.experts[e.name].names else torch.zeros_like(base)
+            dense(merger.experts[e.name].delta(name))
+            if name in merger.experts[e.name].names
+            else torch.zeros_like(base)
             for e in recipe.experts
         ]
     )
@@ -66,7 +70,7 @@ def test_one_expert_alone_at_weight_one_is_that_expert(merger, recipe_of, method
     recipe = recipe_of(method, weights=((0.0, 1.0, 0.0),), dtype="float32", **settings)
     vector = merger.experts["json"]
     for name, tensor in merger.tensors(recipe):
-        delta = vector.delta(name) if name in vector.names else 0.0
+        delta = dense(vector.delta(name)) if name in vector.names else 0.0
         torch.testing.assert_close(tensor, merger.base[name] + delta, rtol=1e-5, atol=2e-6)
 
 
@@ -131,7 +135,7 @@ def test_tied_and_untied_heads(pico_model, make_merger, recipe_of):
 def test_a_method_that_needs_the_whole_parameter_gets_it_in_one_block(merger, recipe_of, monkeypatch):
     """And its result is streamed in blocks as any other."""
     monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
-    monkeypatch.setitem(merge_tensor._BLOCK, "cpu", 256)
+    monkeypatch.setitem(lazy.BLOCK, "cpu", 256)
     seen = []
 
     @merge_method(paper="none: a test", whole=True)

@@ -8,6 +8,7 @@ import torch
 from evomerge.errors import UserError
 from evomerge.merging.modifiers import MODIFIERS
 from evomerge.recipes.recipe_yaml import dump, parse
+from evomerge.tensors.lazy import dense
 from evomerge.weights.parameter_names import layer_index
 
 METHODS = ("linear", "task_arithmetic", "ties", "core_tsv")
@@ -32,7 +33,7 @@ def test_svc_in_the_shared_basis_and_dense_is_svc_of_the_whole_matrix(merger, re
     plain, modified = (deltas(merger, recipe_of(method, modifiers=m)) for m in ({}, {"svc": {"alpha": 0.4}}))
     changed = 0
     for name, delta in plain.items():
-        own = [v.delta(name) if name in v.names else torch.zeros_like(delta) for v in merger.experts.values()]
+        own = [dense(v.delta(name)) if name in v.names else torch.zeros_like(delta) for v in merger.experts.values()]
         expected = MODIFIERS["svc"].function(
             delta.double(), torch.stack(own).double(), torch.ones(3, dtype=torch.bool), alpha=0.4
         )
@@ -80,5 +81,5 @@ def test_a_linear_sum_counts_the_base_as_often_as_the_weights_say(merger, recipe
     name, tensor = next(merger.tensors(recipe, dtype=torch.float32))
     expected = 1.4 * merger.base[name].float()
     for weight, vector in zip((0.6, 0.3, 0.5), merger.experts.values(), strict=True):
-        expected += weight * vector.delta(name) if name in vector.names else 0.0
+        expected += weight * dense(vector.delta(name)) if name in vector.names else 0.0
     torch.testing.assert_close(tensor, expected, rtol=1e-4, atol=1e-5)

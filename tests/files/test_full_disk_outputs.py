@@ -14,7 +14,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from evomerge.errors import UserError
-from evomerge.weights.adapters.adapter import LowRank
+from evomerge.tensors.lazy import LowRank
 from evomerge.weights.adapters.writer import write_adapter
 from evomerge.files.atomic_output import appearing_folder
 from evomerge.weights.stream_writer import StreamWriter, TensorLayout

@@ -6,8 +6,9 @@ from model_folders import write_like
 from safetensors.torch import save_file
 
 from evomerge.errors import UserError
+from evomerge.tensors.lazy import dense
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.task_vector import DenseTaskVector, LowRankTaskVector, open_task_vector
+from evomerge.weights.task_vector import open_task_vector
 
 
 def test_a_checkpoint_gives_dense_deltas_of_what_differs(pico_model, tmp_path):
@@ -16,23 +17,23 @@ def test_a_checkpoint_gives_dense_deltas_of_what_differs(pico_model, tmp_path):
     tensors = ((name, base[name] + 0.5 if name in changed else base[name]) for name in base.names)
     write_like(base, tmp_path / "expert", tensors)
     vector = open_task_vector(base, str(tmp_path / "expert"))
-    assert isinstance(vector, DenseTaskVector)
+    assert not vector.is_lora and not vector.modules
     assert set(vector.names) == changed
     for name in changed:
-        delta = vector.delta(name)
+        delta = dense(vector.delta(name))
         assert delta.dtype == torch.float32
-        assert vector.low_rank(name) is None
+        assert vector.factors(name) is None
         assert torch.equal(delta, (base[name] + 0.5).float() - base[name].float())
 
 
 def test_an_adapter_gives_low_rank_deltas(pico_model, pico_adapter):
     vector = open_task_vector(Checkpoint(pico_model()), str(pico_adapter(r=3)))
-    assert isinstance(vector, LowRankTaskVector)
+    assert vector.is_lora
     assert len(vector.names) == 14
-    assert vector.low_rank("model.norm.weight") is None
+    assert vector.factors("model.norm.weight") is None
     name = vector.names[0]
-    assert vector.low_rank(name).rank == 3
-    assert torch.linalg.matrix_rank(vector.delta(name)) == 3
+    assert vector.factors(name).rank == 3
+    assert torch.linalg.matrix_rank(dense(vector.delta(name))) == 3
 
 
 @pytest.mark.parametrize(
@@ -70,13 +71,14 @@ def test_raw_state_dicts_of_mixed_dtypes(tmp_path):
     vector = open_task_vector(Checkpoint(tmp_path / "base.safetensors"), str(tmp_path / "expert.pt"))
     assert vector.names == ("changed", "fp8")
     for name in vector.names:
-        delta = vector.delta(name)
+        delta = dense(vector.delta(name))
         assert torch.equal(delta, expert[name].float() - base[name].float())
-        assert torch.equal(vector.rows(name, 1, 4), delta[1:4])
+        assert torch.equal(vector.delta(name).rows(1, 4), delta[1:4])
 
 
 def test_rows_of_an_adapter_are_rows_of_its_delta(pico_model, pico_adapter):
     vector = open_task_vector(Checkpoint(pico_model()), str(pico_adapter()))
     for name in vector.names:
-        assert vector.low_rank(name).shape == tuple(vector.delta(name).shape)
-        torch.testing.assert_close(vector.rows(name, 3, 9), vector.delta(name)[3:9], rtol=1e-6, atol=1e-7)
+        delta = vector.delta(name)
+        assert vector.factors(name).shape == delta.shape
+        torch.testing.assert_close(delta.rows(3, 9), dense(delta)[3:9], rtol=1e-6, atol=1e-7)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -13,32 +12,20 @@ from evomerge.merging.magnitude_index import Cut, MagnitudeIndex
 from evomerge.merging.randomness import Randomness, rounded_density
 from evomerge.merging.sparsify import keep_largest, kept_count
 from evomerge.recipes.combine_yaml import Combination
+from evomerge.tensors.lazy import LazyMatrix
 
 # Entries of an update that are in memory at a time, for each adapter.
 _BLOCK = 1 << 21
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """A matrix of one adapter as blocks of rows: a stored factor, or an update that is never whole in memory."""
-
-    shape: tuple[int, int]
-    rows: Callable[[int, int], torch.Tensor]
-
-    def blocks(self) -> Iterator[torch.Tensor]:
-        """All rows in order; the same blocks whenever asked, so that their entries are equal to the bit."""
-        return (self.rows(start, stop) for start, stop in _spans(self.shape))
-
-
-def whole(tensor: torch.Tensor) -> Matrix:
-    """A matrix that is at hand."""
-    return Matrix((tensor.shape[0], tensor.shape[1]), lambda start, stop: tensor[start:stop])
-
-
 def merge_matrices(
-    matrices: Sequence[Matrix], weights: Sequence[float], recipe: Combination, random: Randomness
+    matrices: Sequence[LazyMatrix], weights: Sequence[float], recipe: Combination, random: Randomness
 ) -> torch.Tensor:
-    """Weighted sum, or sign election and mean, of pruned matrices (m, n)."""
+    """Weighted sum, or sign election and mean, of pruned matrices (m, n).
+
+    Args:
+        matrices: of the adapters: factors, or updates that are never whole in memory.
+    """
     cuts = [_cut(matrix, recipe) for matrix in matrices]
     out = torch.empty(matrices[0].shape)
     for start, stop in _spans(matrices[0].shape):
@@ -62,13 +49,18 @@ def _pruned(delta: torch.Tensor, recipe: Combination, cut: Cut | None, random: R
     return keep_largest(delta, cut, random.start)
 
 
-def _cut(matrix: Matrix, recipe: Combination) -> Cut | None:
+def _cut(matrix: LazyMatrix, recipe: Combination) -> Cut | None:
     """What separates the largest entries of the whole matrix; None: all are kept."""
     entries = math.prod(matrix.shape)
     if recipe.prunes != "magnitude" or recipe.density is None or kept_count(recipe.density, entries) == entries:
         return None
-    index = MagnitudeIndex.build(matrix.blocks())
-    return index.cut(matrix.blocks(), kept_count(recipe.density, entries))
+    index = MagnitudeIndex.build(_blocks(matrix))
+    return index.cut(_blocks(matrix), kept_count(recipe.density, entries))
+
+
+def _blocks(matrix: LazyMatrix) -> Iterator[torch.Tensor]:
+    """All rows in order; the same blocks as those that are merged, so that their entries are equal to the bit."""
+    return (matrix.rows(start, stop) for start, stop in _spans(matrix.shape))
 
 
 def _agreeing_mean(
@@ -88,6 +80,6 @@ def _agreeing_mean(
     return mixed / count.clamp_min(1.0)
 
 
-def _spans(shape: tuple[int, int]) -> list[tuple[int, int]]:
+def _spans(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     step = max(1, _BLOCK // shape[1])
     return [(start, min(start + step, shape[0])) for start in range(0, shape[0], step)]

@@ -24,12 +24,13 @@ from dataclasses import dataclass
 
 import torch
 
-from evomerge.engine.core.adapter_matrices import Matrix, merge_matrices, whole
+from evomerge.engine.core.adapter_matrices import merge_matrices
 from evomerge.engine.extract.low_rank import Truncated, energy_of, factored_svd, randomized_svd
 from evomerge.errors import UserError
 from evomerge.merging.randomness import Randomness
 from evomerge.recipes.combine_yaml import Combination
-from evomerge.weights.adapters.adapter import Adapter, LowRank
+from evomerge.tensors.lazy import InMemory, LowRank
+from evomerge.weights.adapters.adapter import Adapter
 
 # Up to this smaller side, a truncated SVD is exact; beyond, eigenvectors take minutes a matrix and the randomised one
 # (error within 1 % of the best possible) seconds.
@@ -156,8 +157,8 @@ def _merged_factors(
     scaled = [w * factor.scale for factor, w in zip(factors, weights, strict=True)]
     roots = [math.sqrt(abs(w)) for w in scaled]
     signed = [math.copysign(root, w) for root, w in zip(roots, scaled, strict=True)]
-    left = merge_matrices([whole(factor.b) for factor in factors], roots, recipe, _part(random, "lora_B"))
-    right = merge_matrices([whole(factor.a) for factor in factors], signed, recipe, _part(random, "lora_A"))
+    left = merge_matrices([InMemory(factor.b) for factor in factors], roots, recipe, _part(random, "lora_B"))
+    right = merge_matrices([InMemory(factor.a) for factor in factors], signed, recipe, _part(random, "lora_A"))
     return LowRank(left, right)
 
 
@@ -167,7 +168,7 @@ def _update(
     """The merged update, truncated to ``rank``."""
     if recipe.combine == "svd":
         return factored_svd(_exact_sum(factors, weights)).first(rank)
-    updates = [_product(factor) for factor in factors]
+    updates = [LowRank(factor.b * factor.scale, factor.a) for factor in factors]
     return truncated_svd(merge_matrices(updates, weights, recipe, _part(random, "weight")), rank)
 
 
@@ -203,10 +204,6 @@ def truncated_svd(matrix: torch.Tensor, rank: int) -> Truncated:
 
 def _unscaled(factor: torch.Tensor, scale: float) -> torch.Tensor:
     return factor / scale if scale else factor  # alpha = 0: the update is 0 whatever the factor was
-
-
-def _product(factor: Factors) -> Matrix:
-    return Matrix(factor.shape, lambda start, stop: (factor.b[start:stop] * factor.scale) @ factor.a)
 
 
 def _part(random: Randomness, name: str) -> Randomness:

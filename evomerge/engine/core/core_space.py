@@ -14,9 +14,9 @@ from evomerge.engine.method_arguments import check_experts, linear_coefficients,
 from evomerge.engine.modify import modified_cores
 from evomerge.merging.randomness import Randomness
 from evomerge.merging.registry import METHODS, MergeMethod
+from evomerge.tensors.lazy import LowRank
 from evomerge.types import Recipe
-from evomerge.weights.adapters.adapter import LowRank
-from evomerge.weights.task_vector import LowRankTaskVector
+from evomerge.weights.task_vector import TaskVector
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class CoreSpace:
         layers: number of layers of the model.
     """
 
-    def __init__(self, experts: Mapping[str, LowRankTaskVector], layers: int) -> None:
+    def __init__(self, experts: Mapping[str, TaskVector], layers: int) -> None:
         self.experts = tuple(experts)
         self.layers = layers
         self.bases: dict[str, Basis] = {}
@@ -187,23 +187,23 @@ class CoreSpace:
         return settings
 
 
-def _alike(vectors: Sequence[LowRankTaskVector]) -> list[list[str]]:
+def _alike(vectors: Sequence[TaskVector]) -> list[list[str]]:
     """Parameter names, together where shapes and ranks agree, so that they are worked on in one batch."""
     alike: dict[tuple[tuple[int, ...], ...], list[str]] = {}
     for name in sorted({name for vector in vectors for name in vector.names}):
-        factors = [vector.low_rank(name) for vector in vectors]
+        factors = [vector.factors(name) for vector in vectors]
         key = tuple((f.left.shape[0], f.right.shape[1], f.rank) if f else () for f in factors)
         alike.setdefault(key, []).append(name)
     return list(alike.values())
 
 
-def _bases_and_cores(vectors: Sequence[LowRankTaskVector], names: Sequence[str]) -> tuple[list[Basis], torch.Tensor]:
+def _bases_and_cores(vectors: Sequence[TaskVector], names: Sequence[str]) -> tuple[list[Basis], torch.Tensor]:
     """Bases of N parameters of one shape and their cores (N, T, R, R).
 
     The singular vectors come from a QR of the stacked factors and an SVD of its small triangle: exact, and no m x n
     matrix is ever formed.
     """
-    parts = [[vector.low_rank(name) for vector in vectors] for name in names]
+    parts = [[vector.factors(name) for vector in vectors] for name in names]
     stacked_b = torch.stack([torch.cat([f.left for f in row if f], dim=1) for row in parts])
     stacked_a = torch.stack([torch.cat([f.right for f in row if f], dim=0) for row in parts])
     u, project_b = _orthonormal(stacked_b)

@@ -3,162 +3,113 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
-from evomerge.errors import UserError
-from evomerge.weights.adapters.adapter import LowRank
-from evomerge.weights.checkpoint import Checkpoint
+from evomerge.tensors.lazy import LazyMatrix, LowRank, dense, difference, row_ranges
+from evomerge.weights.checkpoint import Checkpoint, Stored
 from evomerge.weights.parameter_names import is_vocabulary
-from evomerge.weights.task_vector import LowRankTaskVector, TaskVector
+from evomerge.weights.task_vector import TaskVector, check_parameters, other_base
 
 _SAMPLES = 4  # matrices that are compared to tell a wrong base,
 _ROWS = 64  # and about so many rows of each
-_BLOCK = 1 << 18  # entries worked on together: they stay in the cache
 _RELATED = 0.1  # cosine; fine-tunes have more than 0.9, models trained apart about 0
+
+
+@dataclass(frozen=True)
+class Deltas:
+    """A model as its difference to a base; can be read as often as needed.
+
+    Attributes:
+        base: the base.
+        names: the base's parameters that may differ, in the order of :meth:`read`.
+        modules: parameter name -> PEFT's module path, where it is known.
+        changes: gives the changes of the parameters among these names, in order.
+        longer: vocabulary matrices with more rows than the base's.
+    """
+
+    base: Checkpoint
+    names: tuple[str, ...]
+    modules: Mapping[str, str]
+    changes: Callable[[Collection[str]], Iterator[tuple[str, LazyMatrix]]]
+    longer: Mapping[str, LazyMatrix] = field(default_factory=dict)
+
+    def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, LazyMatrix]]:
+        """Changes of all parameters, or ``only`` of some."""
+        return self.changes(self.names if only is None else only)
+
+    def added_rows(self, name: str) -> torch.Tensor | None:
+        """Rows of a vocabulary matrix beyond the base's, float32."""
+        if name not in self.longer:
+            return None
+        matrix = self.longer[name]
+        return matrix.rows(self.base.shape(name)[0], matrix.shape[0]).float()
 
 
 class Buffers(threading.local):
     """Each thread's memory for a matrix of each shape: fresh memory for every one costs more than the subtraction."""
 
     def __init__(self) -> None:
-        self.of: dict[tuple[int, ...], torch.Tensor] = {}
+        self._of: dict[tuple[int, ...], torch.Tensor] = {}
 
-
-class Difference:
-    """A dense change of one parameter, formed when it is asked for."""
-
-    def __init__(self, before: torch.Tensor, after: torch.Tensor, buffers: Buffers) -> None:
-        self._before, self._after, self._buffers = before, after, buffers
-
-    def energy(self) -> float:
-        """Squared Frobenius norm."""
-        total = 0.0
-        for before, after in _blocks(self._before, self._after):
-            part = after.float() - before
-            total += float(torch.dot(part, part))
-        return total
-
-    def dense(self) -> torch.Tensor:
+    def dense(self, change: LazyMatrix) -> torch.Tensor:
         """The change in float32; may be written to. The thread's next one of this shape reuses the memory."""
-        shape = tuple(self._before.shape)
-        if shape not in self._buffers.of:
-            self._buffers.of[shape] = torch.empty(shape)
-        whole = self._buffers.of[shape]
-        for part, before, after in _blocks(whole, self._before, self._after):
-            part.copy_(after).sub_(before)
-        return whole
+        if change.shape not in self._of:
+            self._of[change.shape] = torch.empty(change.shape)
+        return dense(change, self._of[change.shape])
 
 
-class Deltas(Protocol):
-    """A model as its difference to ``base``; can be read as often as needed."""
-
-    @property
-    def base(self) -> Checkpoint: ...
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The base's parameters that may differ, in the order of :meth:`read`."""
-        ...
-
-    @property
-    def modules(self) -> Mapping[str, str]:
-        """Parameter name -> PEFT's module path, where it is known."""
-        ...
-
-    def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Difference | LowRank]]:
-        """Changes of all parameters, or ``only`` of some."""
-        ...
-
-    def added_rows(self, name: str) -> torch.Tensor | None:
-        """Rows of a vocabulary matrix beyond the base's, float32."""
-        ...
+def energy(change: LazyMatrix) -> float:
+    """Squared Frobenius norm."""
+    total = 0.0
+    for start, stop in row_ranges(change.shape, torch.device("cpu")):
+        part = change.rows(start, stop).reshape(-1)
+        total += float(torch.dot(part, part))
+    return total
 
 
-class CheckpointDeltas:
+def checkpoint_deltas(base: Checkpoint, model: Checkpoint) -> Deltas:
     """A full checkpoint minus its base. Vocabulary matrices may have more rows than the base's.
 
     Raises:
         UserError: the checkpoint has other parameters or shapes than the base, or its weights have nothing in common
             with the base's.
     """
+    check_parameters(base, model, may_be_longer=is_vocabulary)
+    _check_related(base, model)
 
-    def __init__(self, base: Checkpoint, model: Checkpoint) -> None:
-        self.base, self._model = base, model
-        self.modules: Mapping[str, str] = {}
+    def changes(names: Collection[str]) -> Iterator[tuple[str, LazyMatrix]]:
         for name in base.names:
-            if name not in model:
-                raise self._other_base(f"it has no parameter '{name}'")
-            own, wanted = model.shape(name), base.shape(name)
-            longer = is_vocabulary(name) and own[1:] == wanted[1:] and own[0] > wanted[0]
-            if own != wanted and not longer:
-                raise self._other_base(f"'{name}' has shape {list(own)}, the base has {list(wanted)}")
-        extra = [name for name in model.names if name not in base]
-        if extra:
-            raise self._other_base(f"its parameter '{extra[0]}' is not in the base")
-        self._check_related()
+            if name in names and base.dtype(name).is_floating_point:
+                yield name, difference(Stored(model, name), Stored(base, name))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.base.names
-
-    def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Difference | LowRank]]:
-        buffers = Buffers()
-        for name in self.names:
-            before = self.base[name]
-            if before.is_floating_point() and (only is None or name in only):
-                after = self._model[name]
-                yield name, Difference(before, after[: len(before)] if before.ndim else after, buffers)
-
-    def added_rows(self, name: str) -> torch.Tensor | None:
-        rows = self.base.shape(name)[0] if is_vocabulary(name) else 0
-        return self._model[name][rows:].float() if rows and self._model.shape(name)[0] > rows else None
-
-    def _check_related(self) -> None:
-        matrices = [n for n in self.base.names if len(self.base.shape(n)) == 2 and not is_vocabulary(n)]
-        for name in matrices[:: max(1, len(matrices) // _SAMPLES)][:_SAMPLES]:
-            some = slice(None, None, max(1, self.base.shape(name)[0] // _ROWS))
-            before, after = self.base[name][some].float(), self._model[name][some].float()
-            cosine = torch.nn.functional.cosine_similarity(before.flatten(), after.flatten(), dim=0)
-            if cosine < _RELATED and before.any():
-                raise self._other_base(f"'{name}' has nothing in common with the base's (cosine {float(cosine):.2f})")
-
-    def _other_base(self, what: str) -> UserError:
-        return UserError(
-            f"{self._model.folder} was not fine-tuned from {self.base.folder}: {what}; name its own base (base=...)"
-        )
+    longer = {n: Stored(model, n) for n in base.names if is_vocabulary(n) and model.shape(n) != base.shape(n)}
+    return Deltas(base, base.names, {}, changes, longer)
 
 
-class FactorDeltas:
+def factor_deltas(base: Checkpoint, factors: Mapping[str, LowRank], modules: Mapping[str, str]) -> Deltas:
     """Differences that are known in factors: an adapter's, or those of a merge in core space."""
-
-    def __init__(self, base: Checkpoint, factors: Mapping[str, LowRank], modules: Mapping[str, str]) -> None:
-        self.base, self.modules = base, modules
-        self._factors = dict(sorted(factors.items()))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._factors)
-
-    def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Difference | LowRank]]:
-        yield from ((name, factor) for name, factor in self._factors.items() if only is None or name in only)
-
-    def added_rows(self, name: str) -> torch.Tensor | None:
-        return None
+    ordered = dict(sorted(factors.items()))
+    return Deltas(base, tuple(ordered), modules, lambda names: ((n, f) for n, f in ordered.items() if n in names))
 
 
 def deltas_of_expert(base: Checkpoint, expert: Checkpoint | TaskVector) -> Deltas:
-    """Differences of a fine-tune: a full checkpoint, or an adapter's task vector."""
+    """Differences of a fine-tune: a full checkpoint, or the task vector of a LoRA."""
     if isinstance(expert, Checkpoint):
-        return CheckpointDeltas(base, expert)
-    assert isinstance(expert, LowRankTaskVector), "a full expert comes as its checkpoint"
-    return FactorDeltas(base, expert.factors, expert.modules)
+        return checkpoint_deltas(base, expert)
+    factors = {name: factor for name in expert.names if (factor := expert.factors(name))}
+    return factor_deltas(base, factors, expert.modules)
 
 
-def _blocks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Tensors of one shape as flat runs of entries."""
-    flat = [tensor.reshape(-1) for tensor in tensors]
-    for start in range(0, flat[0].numel(), _BLOCK):
-        yield tuple(tensor[start : start + _BLOCK] for tensor in flat)
+def _check_related(base: Checkpoint, model: Checkpoint) -> None:
+    matrices = [name for name in base.names if len(base.shape(name)) == 2 and not is_vocabulary(name)]
+    for name in matrices[:: max(1, len(matrices) // _SAMPLES)][:_SAMPLES]:
+        some = slice(None, None, max(1, base.shape(name)[0] // _ROWS))
+        before, after = base[name][some].float(), model[name][some].float()
+        cosine = torch.nn.functional.cosine_similarity(before.flatten(), after.flatten(), dim=0)
+        if cosine < _RELATED and before.any():
+            raise other_base(
+                base, model, f"'{name}' has nothing in common with the base's (cosine {float(cosine):.2f})"
+            )

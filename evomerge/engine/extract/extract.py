@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from evomerge.engine.extract.deltas import Deltas, Difference
+from evomerge.engine.extract.deltas import Buffers, Deltas, energy
 from evomerge.engine.extract.low_rank import energy_of, factored_svd, with_row_means
 from evomerge.engine.extract.plan import ExtractOptions, Plan
 from evomerge.engine.extract.rank_selection import Progress, decompose, spread, threads_for
 from evomerge.engine.extract.result import REPORT, Extraction, Part, report
 from evomerge.engine.threads import in_order
 from evomerge.errors import UserError
-from evomerge.weights.adapters.adapter import LowRank
+from evomerge.tensors.lazy import LazyMatrix, LowRank
 from evomerge.weights.adapters.writer import AdapterWriter, new_adapter
 from evomerge.weights.parameter_names import is_embedding, is_head
 
@@ -77,14 +77,15 @@ class _Run:
         self.parts: list[Part] = []
         self.added = 0
         self._deltas, self._plan, self._options, self._writer, self._ranks = deltas, plan, options, writer, ranks
+        self._buffers = Buffers()
         self._biases: dict[str, tuple[str, torch.Tensor]] = {}  # module -> parameter name and change
 
-    def look(self, named: tuple[str, Difference | LowRank]) -> _Found | None:
+    def look(self, named: tuple[str, LazyMatrix]) -> _Found | None:
         """The costly part, which depends on this parameter alone; None where :meth:`take` needs the change itself."""
         (name, change), options = named, self._options
         route = self._route(name)
         if route in ("linear", "embedding"):
-            matrix = change if isinstance(change, LowRank) else change.dense().to(options.device)
+            matrix = change if isinstance(change, LowRank) else self._buffers.dense(change).to(options.device)
             found = decompose(matrix, options, None if self._ranks is None else self._ranks[name])
             if not found.rank:
                 return _Found(found.energy)
@@ -94,7 +95,7 @@ class _Run:
             return _Found(found.energy, factor, lost)
         return _Found(_energy(change)) if isinstance(change, LowRank) or route == "skip" else None
 
-    def take(self, name: str, change: Difference | LowRank, found: _Found | None) -> None:
+    def take(self, name: str, change: LazyMatrix, found: _Found | None) -> None:
         """Write what the adapter holds of it."""
         route, added = self._route(name), self._deltas.added_rows(name)
         if added is not None and route != "whole":
@@ -102,8 +103,7 @@ class _Run:
         if found is not None:
             self._factors(name, change, found, route)
             return
-        assert isinstance(change, Difference)
-        delta = change.dense()
+        delta = self._buffers.dense(change)
         if route == "bias" and delta.any():
             self._biases[self._plan.module(name)] = (name, delta.clone())
         elif route == "whole" and (added is not None or delta.any() or self._plan.module(name) in self._biases):
@@ -123,10 +123,10 @@ class _Run:
             else:
                 self._whole(weight, torch.zeros(shape), None)
 
-    def _factors(self, name: str, change: Difference | LowRank, found: _Found, route: str) -> None:
+    def _factors(self, name: str, change: LazyMatrix, found: _Found, route: str) -> None:
         module = self._plan.module(name)
         if route in ("linear", "embedding") and self._options.biases == "full" and module in self._biases:
-            self._whole(name, change.dense(), None)
+            self._whole(name, self._buffers.dense(change), None)
         elif found.factor is None:
             self._leave(name, found.energy)
         else:
@@ -176,8 +176,8 @@ class _Run:
             self.parts.append(Part(name, "left out", 0, 0, energy, energy))
 
 
-def _energy(change: Difference | LowRank) -> float:
-    return factored_svd(change).energy if isinstance(change, LowRank) else change.energy()
+def _energy(change: LazyMatrix) -> float:
+    return factored_svd(change).energy if isinstance(change, LowRank) else energy(change)
 
 
 def _nothing(parts: Sequence[Part]) -> str:

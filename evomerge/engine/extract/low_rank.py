@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from evomerge.weights.adapters.adapter import LowRank
+from evomerge.tensors.lazy import LowRank
 
 _SMALLEST_BLOCK = 16
 # Squared error that further steps would win back, relative to the squared error: 1.01 x the optimum is 0.02

@@ -5,49 +5,39 @@ Apart from :mod:`evomerge.engine.extract.deltas`, for extracting from a checkpoi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import torch
 
-from evomerge.engine.extract.deltas import Buffers, Deltas, Difference, FactorDeltas
+from evomerge.engine.extract.deltas import Deltas, factor_deltas
 from evomerge.engine.merger import Merger
+from evomerge.tensors.lazy import InMemory, LazyMatrix, difference
 from evomerge.types import Recipe
-from evomerge.weights.adapters.adapter import LowRank
-from evomerge.weights.task_vector import LowRankTaskVector
-
-
-class MergeDeltas:
-    """A recipe's merged parameters minus the base, merged anew at every reading."""
-
-    def __init__(self, merger: Merger, recipe: Recipe) -> None:
-        self.base, self._merger, self._recipe = merger.base, merger, recipe
-        self.modules: Mapping[str, str] = adapter_modules(merger)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self._merger.changed(self._recipe)
-
-    def read(self, only: Collection[str] | None = None) -> Iterator[tuple[str, Difference | LowRank]]:
-        buffers = Buffers()
-        for name, tensor in self._merger.tensors(self._recipe, dtype=torch.float32):
-            if only is None or name in only:
-                yield name, Difference(self.base[name], tensor, buffers)
-
-    def added_rows(self, name: str) -> torch.Tensor | None:
-        return None
+from evomerge.weights.checkpoint import Stored
 
 
 def deltas_of_merge(merger: Merger, recipe: Recipe) -> Deltas:
     """Differences of a merge: in factors where the merge keeps to them, so that no dense matrix is formed."""
     if merger.is_low_rank(recipe):
-        return FactorDeltas(merger.base, merger.core_space(recipe).to_lora(recipe)[0], adapter_modules(merger))
-    return MergeDeltas(merger, recipe)
+        return factor_deltas(merger.base, merger.core_space(recipe).to_lora(recipe)[0], adapter_modules(merger))
+    return dense_deltas_of_merge(merger, recipe)
+
+
+def dense_deltas_of_merge(merger: Merger, recipe: Recipe) -> Deltas:
+    """A recipe's merged parameters minus the base, merged anew at every reading."""
+
+    def changes(names: Collection[str]) -> Iterator[tuple[str, LazyMatrix]]:
+        for name, tensor in merger.tensors(recipe, dtype=torch.float32):
+            if name in names:
+                yield name, difference(InMemory(tensor), Stored(merger.base, name))
+
+    return Deltas(merger.base, merger.changed(recipe), adapter_modules(merger), changes)
 
 
 def adapter_modules(merger: Merger) -> dict[str, str]:
     """Parameter name -> PEFT's module path, from all experts that are adapters."""
     modules: dict[str, str] = {}
     for vector in merger.experts.values():
-        if isinstance(vector, LowRankTaskVector):
+        if vector.is_lora:
             modules |= vector.modules
     return modules

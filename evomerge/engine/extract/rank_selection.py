@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import torch
 
-from evomerge.engine.extract.deltas import Deltas, Difference
+from evomerge.engine.extract.deltas import Buffers, Deltas
 from evomerge.engine.extract.low_rank import Truncated, energy_of, factored_svd, full_svd, randomized_svd
 from evomerge.engine.extract.plan import ExtractOptions, Plan
 from evomerge.engine.extract.rank_budget import rank_for_energy, spread_budget
 from evomerge.engine.threads import in_order
 from evomerge.errors import UserError
-from evomerge.weights.adapters.adapter import LowRank
+from evomerge.tensors.lazy import LazyMatrix, LowRank
 
 Progress = Callable[[int, int], None]
 
@@ -61,6 +61,7 @@ def spread(deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progre
     costs = {name: sum(deltas.base.shape(name)) for name in names}
     most = {n: min(*deltas.base.shape(n), options.parameters // costs[n], options.max_rank or 1 << 30) for n in names}
     spectra: dict[str, list[float]] = {}
+    buffers = Buffers()
     rank = max(_FIRST_RANK, 4 * options.parameters // max(1, sum(costs.values())))
     short = [name for name in names if most[name]]
     if names and not short:
@@ -69,8 +70,8 @@ def spread(deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progre
         )
     while short:
 
-        def spectrum(named: tuple[str, Difference | LowRank], rank: int = rank) -> list[float]:
-            return _spectrum(named[1], min(rank, most[named[0]]), options)
+        def spectrum(named: tuple[str, LazyMatrix], rank: int = rank) -> list[float]:
+            return _spectrum(named[1], min(rank, most[named[0]]), options, buffers)
 
         found = in_order(spectrum, deltas.read(short), threads_for(options))
         for number, ((name, _), values) in enumerate(found, start=1):
@@ -84,11 +85,11 @@ def spread(deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progre
     return dict.fromkeys(names, 0) | ranks
 
 
-def _spectrum(change: Difference | LowRank, rank: int, options: ExtractOptions) -> list[float]:
+def _spectrum(change: LazyMatrix, rank: int, options: ExtractOptions, buffers: Buffers) -> list[float]:
     if isinstance(change, LowRank):
         values = factored_svd(change).values
     else:
-        matrix = change.dense().to(options.device)
+        matrix = buffers.dense(change).to(options.device)
         values = (full_svd(matrix) if options.svd == "full" else randomized_svd(matrix, rank)).values
     return [float(value) for value in values[:rank] if value > options.sv_epsilon]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from evomerge.errors import UserError
 from evomerge.files.json_files import read_json
+from evomerge.tensors.lazy import LowRank
 from evomerge.weights.tensor_files import TensorFile, all_finite, open_tensor_file
 
 # Each of these settings changes the meaning of the stored tensors; ignoring one would silently give another model.
@@ -35,40 +35,6 @@ _KEY = re.compile(r"base_model\.model\.(?P<path>.+)")
 _LORA = re.compile(r"(?P<module>.+)\.lora_(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)(?P<rest>(\.\w+)*)")
 # wrappers that PEFT puts between a module and its parameters
 _WRAPPERS = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)")
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """A delta in factors: ``left @ right``.
-
-    Attributes:
-        left: (m, r) float32: LoRA's B with the scale folded in.
-        right: (r, n) float32: LoRA's A.
-    """
-
-    left: torch.Tensor
-    right: torch.Tensor
-
-    @property
-    def rank(self) -> int:
-        return self.left.shape[1]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, n)."""
-        return self.left.shape[0], self.right.shape[1]
-
-    def dense(self) -> torch.Tensor:
-        """(m, n) float32."""
-        return self.left @ self.right
-
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        """Rows ``start`` to ``stop`` of :meth:`dense`, without the others."""
-        return self.left[start:stop] @ self.right
-
-    def transposed(self) -> LowRank:
-        """Factors of the transposed delta."""
-        return LowRank(self.right.T.contiguous(), self.left.T.contiguous())
 
 
 class Adapter:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from evomerge.errors import UserError
-from evomerge.weights.adapters.adapter import Adapter, LowRank
+from evomerge.tensors.lazy import LowRank
+from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.adapters.orientation import has_transposed_shapes, transposed_weights
 from evomerge.weights.checkpoint import Checkpoint, find_name
 from evomerge.weights.parameter_names import HEAD, is_token_embedding

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from evomerge.files.atomic_output import appearing_folder
-from evomerge.weights.adapters.adapter import LowRank
+from evomerge.tensors.lazy import LowRank
 from evomerge.weights.stream_writer import write_safetensors
 
 _PREFIX = "base_model.model."

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from evomerge.errors import UserError
+from evomerge.tensors.lazy import LazyMatrix
 
 # What an output row gets in models that lack its token: the number of a model, or one of these.
 ZERO, MEAN = -1, -2
@@ -20,14 +21,6 @@ ZERO, MEAN = -1, -2
 _GAP = 4
 # ... and a run is at most this long, so that scattered rows never need much more memory than the result.
 _RUN = 1024
-
-
-class RowSource(Protocol):
-    """A matrix whose rows can be read a few at a time."""
-
-    def rows(self, start: int, stop: int) -> torch.Tensor:
-        """Rows ``start`` to ``stop``: (stop - start, *rest), in the matrix's own dtype."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -155,8 +148,8 @@ def align(
     )
 
 
-@dataclass(frozen=True)
-class PermutedRows:
+@dataclass(frozen=True, eq=False)
+class PermutedRows(LazyMatrix):
     """One model's embedding (or output head) in the output vocabulary; rows are put together when they are read.
 
     Attributes:
@@ -169,11 +162,22 @@ class PermutedRows:
 
     alignment: Alignment
     model: int
-    sources: Sequence[RowSource] = field(repr=False)
+    sources: Sequence[LazyMatrix] = field(repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.alignment.rows, *self._rest)
+
+    @property
+    def parts(self) -> tuple[LazyMatrix, ...]:
+        return tuple(self.sources)
+
+    @property
+    def origin(self) -> str:
+        return self.sources[self.model].origin
+
+    def fill(self, out: torch.Tensor, start: int, stop: int) -> None:
+        out.copy_(self.rows(start, stop))
 
     def rows(self, start: int, stop: int) -> torch.Tensor:
         """Rows ``start`` to ``stop``: (stop - start, *rest). Reads only what these rows need."""
@@ -195,7 +199,7 @@ class PermutedRows:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        dtypes = [source.rows(0, 1).dtype for source in self.sources]
+        dtypes = [source.dtype for source in self.sources]
         if self.alignment.padding < self.alignment.rows or bool((self.alignment.donor == MEAN).any()):
             dtypes.append(torch.float32)
         dtype = dtypes[0]
@@ -205,7 +209,7 @@ class PermutedRows:
 
     @cached_property
     def _rest(self) -> tuple[int, ...]:
-        shapes = [tuple(source.rows(0, 1).shape[1:]) for source in self.sources]
+        shapes = [source.shape[1:] for source in self.sources]
         for name, shape in zip(self.alignment.models, shapes, strict=True):
             if shape != shapes[0]:
                 raise UserError(
@@ -234,13 +238,13 @@ class PermutedRows:
         out[where] = (total / count.clamp_min(1).view(-1, *([1] * (out.ndim - 1))))[where]
 
 
-def permuted(alignment: Alignment, sources: Mapping[str, RowSource]) -> dict[str, PermutedRows]:
+def permuted(alignment: Alignment, sources: Mapping[str, LazyMatrix]) -> dict[str, PermutedRows]:
     """Each model's embedding in the output vocabulary. ``sources``: by the alignment's model names."""
     ordered = tuple(sources[name] for name in alignment.models)
     return {name: PermutedRows(alignment, number, ordered) for number, name in enumerate(alignment.models)}
 
 
-def gather(source: RowSource, index: torch.Tensor) -> torch.Tensor:
+def gather(source: LazyMatrix, index: torch.Tensor) -> torch.Tensor:
     """The rows at ``index`` (int64, (k,), any order, repeats allowed): (k, *rest), read in runs of neighbours."""
     wanted, inverse = np.unique(index.numpy(), return_inverse=True)
     if not len(wanted):
@@ -265,7 +269,7 @@ def _runs(wanted: NDArray[np.int64]) -> list[tuple[int, int]]:
     ]
 
 
-def _put(out: torch.Tensor, where: torch.Tensor, source: RowSource, position: torch.Tensor) -> None:
+def _put(out: torch.Tensor, where: torch.Tensor, source: LazyMatrix, position: torch.Tensor) -> None:
     """``out[where]`` = the source's rows at ``position[where]``."""
     if bool(where.all()):
         out.copy_(gather(source, position))

@@ -7,7 +7,7 @@ import torch
 from pico_recipes import FACTORED
 
 from evomerge.engine.merger import Merger
-from evomerge.weights.adapters.adapter import LowRank
+from evomerge.tensors.lazy import LowRank, dense
 
 
 def test_bases_are_orthonormal_singular_bases_and_cores_exact(merger, recipe_of):
@@ -21,9 +21,13 @@ def test_bases_are_orthonormal_singular_bases_and_cores_exact(merger, recipe_of)
                 assert torch.allclose(gram, torch.diag(gram.diagonal().round()), atol=1e-5)
             for expert, core in zip(space.experts, cores, strict=True):
                 vector = merger.experts[expert]
-                delta = vector.delta(name) if name in vector.names else torch.zeros(basis.u.shape[0], basis.v.shape[0])
+                delta = (
+                    dense(vector.delta(name))
+                    if name in vector.names
+                    else torch.zeros(basis.u.shape[0], basis.v.shape[0])
+                )
                 torch.testing.assert_close(basis.u @ core @ basis.v.T, delta, rtol=1e-5, atol=1e-5)
-            stacked = torch.cat([v.low_rank(name).right for v in merger.experts.values() if v.low_rank(name)])
+            stacked = torch.cat([v.factors(name).right for v in merger.experts.values() if v.factors(name)])
             spread = (stacked @ basis.v).square().sum(0)  # squared singular values: descending
             assert torch.all(spread[:-1] >= spread[1:] - 1e-4)
 
@@ -36,7 +40,9 @@ def test_more_rank_than_rows_is_padded(pico_adapter, make_merger, recipe_of, ada
     for method in ("core_task_arithmetic", "core_tsv"):
         recipe = recipe_of(method, weights=((1.0, 0.0, 0.0),), dtype="float32", parameters={})
         merged = dict(merger.tensors(recipe))[name]
-        torch.testing.assert_close(merged, merger.base[name] + merger.experts["sql"].delta(name), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            merged, merger.base[name] + dense(merger.experts["sql"].delta(name)), rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("method", ["task_arithmetic", "linear"])

@@ -16,12 +16,11 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from evomerge.engine.dense.merge_tensor import CopiedTensor, whole
-from evomerge.engine.dense.rows import CheckpointRows
 from evomerge.engine.dense.stream import stream
 from evomerge.errors import UserError
 from evomerge.jobs.merge import merge_documents
 from evomerge.mergekit import load
-from evomerge.weights.checkpoint import Checkpoint
+from evomerge.weights.checkpoint import Checkpoint, Stored
 
 
 def raw_models(folder: Path, count: int, shape: tuple[int, ...], **more: torch.Tensor) -> list[Path]:
@@ -154,7 +153,7 @@ class _Broken:
 
 def test_the_first_error_stops_all_threads(tmp_path):
     (path,) = raw_models(tmp_path, 1, (100, 100))
-    good = CopiedTensor("good", CheckpointRows(Checkpoint(path), "weight"), torch.float32)
+    good = CopiedTensor("good", Stored(Checkpoint(path), "weight"), torch.float32)
     threads = torch.get_num_threads()
     with pytest.raises(UserError, match="cannot read"):
         stream([good, CopiedTensor("bad", _Broken(), torch.float32)], lambda *block: None, threads=2)
@@ -164,7 +163,7 @@ def test_the_first_error_stops_all_threads(tmp_path):
 
 def test_an_error_ends_the_merge_while_others_wait_their_turn(tmp_path):
     (path,) = raw_models(tmp_path, 1, (2, 2))
-    small = CopiedTensor("small", CheckpointRows(Checkpoint(path), "weight"), torch.float32)
+    small = CopiedTensor("small", Stored(Checkpoint(path), "weight"), torch.float32)
     caught: list[Exception] = []
 
     def merge() -> None:

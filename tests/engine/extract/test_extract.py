@@ -11,11 +11,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from evomerge.engine.export import export_model
-from evomerge.engine.extract.deltas import CheckpointDeltas, FactorDeltas
+from evomerge.engine.extract.deltas import checkpoint_deltas
 from evomerge.engine.extract.extract import extract
-from evomerge.engine.extract.merge_into_deltas import MergeDeltas, deltas_of_merge
+from evomerge.engine.extract.merge_into_deltas import deltas_of_merge, dense_deltas_of_merge
 from evomerge.engine.extract.plan import ExtractOptions
 from evomerge.errors import UserError
+from evomerge.tensors.lazy import LowRank, dense
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector
 
@@ -73,7 +74,7 @@ def lost(got: dict[str, torch.Tensor], base: Checkpoint, model: Checkpoint, name
 def test_the_adapter_lacks_what_it_says(tuned, tmp_path, svd, correct_mean, distribute_scale):
     base, model = tuned()
     options = replace(EXACT, svd=svd, correct_mean=correct_mean, distribute_scale=distribute_scale)
-    done = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", options)
+    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", options)
     got = weights(base, tmp_path / "lora")
     assert lost(got, base, model, base.names) == pytest.approx(done.relative_error, rel=1e-3)
     for part in done.parts:
@@ -94,7 +95,7 @@ def test_the_adapter_lacks_what_it_says(tuned, tmp_path, svd, correct_mean, dist
 
 def test_energy_decides_each_rank(tuned, tmp_path):
     base, model = tuned()
-    done = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", replace(EXACT, energy=0.9))
+    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, energy=0.9))
     for part in (part for part in done.parts if part.how == "lora"):
         squares = torch.linalg.svdvals(model[part.name] - base[part.name]).square()
         shares = squares.cumsum(0) / squares.sum()
@@ -102,16 +103,16 @@ def test_energy_decides_each_rank(tuned, tmp_path):
         assert 1 - part.lost / part.energy == pytest.approx(float(shares[part.rank - 1]), abs=1e-4)
     config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert config["rank_pattern"], "ranks differ"
-    capped = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", replace(EXACT, energy=0.99, max_rank=2))
+    capped = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, energy=0.99, max_rank=2))
     assert capped.rank == 2
-    whole = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", replace(EXACT, energy=1.0))
+    whole = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, energy=1.0))
     assert max(part.lost / part.energy for part in whole.parts if part.how == "lora") < 1e-5
 
 
 @pytest.mark.parametrize("budget", [100, 2_000, 5_000, 10_000_000])
 def test_the_budget_is_respected_and_spent_better_than_evenly(tuned, tmp_path, budget):
     base, model = tuned()
-    deltas = CheckpointDeltas(base, model)
+    deltas = checkpoint_deltas(base, model)
     done = extract(deltas, tmp_path / "lora", "pico", replace(EXACT, parameters=budget))
     assert done.parameters <= budget
     assert done.parameters == sum(part.parameters for part in done.parts)
@@ -128,7 +129,7 @@ def test_the_budget_is_respected_and_spent_better_than_evenly(tuned, tmp_path, b
 
 def test_a_budget_that_buys_nothing_is_refused(tuned, tmp_path):
     with pytest.raises(UserError, match="parameters=10 buys nothing"):
-        extract(CheckpointDeltas(*tuned()), tmp_path / "lora", "pico", replace(EXACT, parameters=10))
+        extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", replace(EXACT, parameters=10))
     assert not (tmp_path / "lora").exists()
 
 
@@ -137,15 +138,15 @@ def test_small_singular_values_are_dropped(tuned, tmp_path):
     name = "model.layers.0.mlp.up_proj.weight"
     values = torch.linalg.svdvals(model[name] - base[name])
     epsilon = float(values[1] + values[2]) / 2
-    done = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", replace(EXACT, sv_epsilon=epsilon))
+    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, sv_epsilon=epsilon))
     assert next(part.rank for part in done.parts if part.name == name) == 2
 
 
 def test_include_and_exclude_are_regular_expressions(tuned, tmp_path):
     options = replace(EXACT, include=(r"layers\.0\.", "down"), exclude=("_proj$",))
     with pytest.raises(UserError, match="no linear layer got a direction"):
-        extract(CheckpointDeltas(*tuned()), tmp_path / "lora", "pico", options)
-    done = extract(CheckpointDeltas(*tuned()), tmp_path / "lora", "pico", replace(options, exclude=("[qkv]_proj",)))
+        extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", options)
+    done = extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", replace(options, exclude=("[qkv]_proj",)))
     held = {part.name for part in done.parts if part.how == "lora"}
     layer = [f"model.layers.0.{m}.weight" for m in ("self_attn.o_proj", "mlp.up_proj", "mlp.gate_proj")]
     assert held == {*layer, "model.layers.0.mlp.down_proj.weight", "model.layers.1.mlp.down_proj.weight"}
@@ -155,7 +156,7 @@ def test_include_and_exclude_are_regular_expressions(tuned, tmp_path):
 def test_whole_embeddings_and_norms_are_exact_attached_and_merged(tuned, tmp_path, tied):
     base, model = tuned(tied=tied)
     options = replace(EXACT, embeddings="full", norms="full", rank=64)
-    done = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", options)
+    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", options)
     assert done.left_out == () and done.relative_error < 1e-5
     want = logits(AutoModelForCausalLM.from_pretrained(model.folder))
     for merged in (False, True):
@@ -165,12 +166,12 @@ def test_whole_embeddings_and_norms_are_exact_attached_and_merged(tuned, tmp_pat
 def test_untied_embeddings_and_head_as_lora(tuned, tmp_path):
     base, model = tuned(tied=False)
     options = replace(EXACT, embeddings="lora", norms="full", rank=300)
-    done = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", options)
+    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", options)
     assert done.left_out == ()
     want = logits(AutoModelForCausalLM.from_pretrained(model.folder))
     for merged in (False, True):
         torch.testing.assert_close(logits(loaded(base, tmp_path / "lora", merged)), want, rtol=1e-3, atol=1e-4)
-    small = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", replace(EXACT, embeddings="lora"))
+    small = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, embeddings="lora"))
     got = weights(base, tmp_path / "lora")
     for name in (EMBEDDINGS, HEAD):
         part = next(part for part in small.parts if part.name == name)
@@ -180,14 +181,14 @@ def test_untied_embeddings_and_head_as_lora(tuned, tmp_path):
 
 def test_tied_embeddings_as_lora_are_refused(tuned, tmp_path):
     with pytest.raises(UserError, match="tied"):
-        extract(CheckpointDeltas(*tuned()), tmp_path / "lora", "pico", replace(EXACT, embeddings="lora"))
+        extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", replace(EXACT, embeddings="lora"))
 
 
 @pytest.mark.parametrize("policy", ["skip", "lora", "full"])
 def test_biases(tuned, tmp_path, policy):
     base, model = tuned(attention_bias=True)
     options = replace(EXACT, energy=1.0, biases=policy, include=("self_attn", "up_proj")[: 1 + (policy != "lora")])
-    done = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", options)
+    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", options)
     biases = [name for name in base.names if name.endswith(".bias")]
     got = weights(base, tmp_path / "lora")
     assert len(biases) == 8
@@ -203,14 +204,14 @@ def test_biases(tuned, tmp_path, policy):
 def test_biases_as_lora_where_some_layers_have_none(tuned, tmp_path):
     options = replace(EXACT, biases="lora")
     with pytest.raises(UserError, match="has no bias"):
-        extract(CheckpointDeltas(*tuned(attention_bias=True)), tmp_path / "lora", "pico", options)
+        extract(checkpoint_deltas(*tuned(attention_bias=True)), tmp_path / "lora", "pico", options)
 
 
 def test_added_tokens_are_left_out_and_counted_or_kept_whole(tuned, tmp_path):
     base, model = tuned(tied=False, extra=3)
-    done = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", EXACT)
+    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", EXACT)
     assert done.added == 6  # three in the embeddings, three in the head
-    whole = extract(CheckpointDeltas(base, model), tmp_path / "lora", "pico", replace(EXACT, added_tokens="full"))
+    whole = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, added_tokens="full"))
     assert whole.added == 0
     resized = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
     resized.resize_token_embeddings(model.config["vocab_size"], mean_resizing=False)
@@ -224,47 +225,49 @@ def test_factors_and_their_dense_merge_give_the_same_adapter(merger, recipe_of, 
     recipe = recipe_of("task_arithmetic", dtype="float32")
     options = replace(EXACT, rank=rank)
     known = deltas_of_merge(merger, recipe)
-    assert isinstance(known, FactorDeltas)
+    assert all(isinstance(change, LowRank) for _, change in known.read())
     one = extract(known, tmp_path / "one", "pico", options)
-    two = extract(MergeDeltas(merger, recipe), tmp_path / "two", "pico", options)
+    two = extract(dense_deltas_of_merge(merger, recipe), tmp_path / "two", "pico", options)
     assert one.relative_error == pytest.approx(two.relative_error, rel=0.01)
-    assert isinstance(deltas_of_merge(merger, recipe_of("ties")), MergeDeltas)
+    assert not any(isinstance(change, LowRank) for _, change in deltas_of_merge(merger, recipe_of("ties")).read())
 
 
 def test_an_expert_is_recovered_from_its_checkpoint(merger, recipe_of, tmp_path):
     """An adapter merged into a float32 checkpoint comes back out at its own rank."""
     one = recipe_of("task_arithmetic", weights=((1.0, 0.0, 0.0),), dtype="float32")
     export_model(merger, one, tmp_path / "expert")
-    deltas = CheckpointDeltas(merger.base, Checkpoint(tmp_path / "expert"))
+    deltas = checkpoint_deltas(merger.base, Checkpoint(tmp_path / "expert"))
     done = extract(deltas, tmp_path / "lora", "pico", replace(EXACT, rank=4))
     assert done.relative_error < 1e-4
     again = open_task_vector(merger.base, str(tmp_path / "lora"))
     for name in merger.experts["sql"].names:
-        torch.testing.assert_close(again.delta(name), merger.experts["sql"].delta(name), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            dense(again.delta(name)), dense(merger.experts["sql"].delta(name)), rtol=1e-3, atol=1e-4
+        )
 
 
 def test_a_wrong_base_is_told(pico_model, tuned):
     _, model = tuned()
     with pytest.raises(UserError, match="nothing in common with the base's"):
-        CheckpointDeltas(Checkpoint(pico_model(seed=5, dtype="float32")), model)
+        checkpoint_deltas(Checkpoint(pico_model(seed=5, dtype="float32")), model)
     with pytest.raises(UserError, match=r"has shape \[32, 64\], the base has"):
-        CheckpointDeltas(Checkpoint(pico_model(dtype="float32", intermediate_size=48)), model)
+        checkpoint_deltas(Checkpoint(pico_model(dtype="float32", intermediate_size=48)), model)
     with pytest.raises(UserError, match="is not in the base"):
-        CheckpointDeltas(Checkpoint(pico_model(dtype="float32", num_hidden_layers=1)), model)
+        checkpoint_deltas(Checkpoint(pico_model(dtype="float32", num_hidden_layers=1)), model)
     with pytest.raises(UserError, match="it has no parameter"):
-        CheckpointDeltas(Checkpoint(pico_model(dtype="float32", num_hidden_layers=3)), model)
+        checkpoint_deltas(Checkpoint(pico_model(dtype="float32", num_hidden_layers=3)), model)
 
 
 def test_no_difference_at_all(pico_model, tmp_path):
     base = Checkpoint(pico_model())
     for options in (EXACT, replace(EXACT, energy=0.9), replace(EXACT, parameters=1000)):
         with pytest.raises(UserError, match="does not differ from its base"):
-            extract(CheckpointDeltas(base, Checkpoint(base.folder)), tmp_path / "lora", "pico", options)
+            extract(checkpoint_deltas(base, Checkpoint(base.folder)), tmp_path / "lora", "pico", options)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_extraction_leaves_nothing_and_replaces_nothing(tuned, tmp_path):
-    deltas = CheckpointDeltas(*tuned())
+    deltas = checkpoint_deltas(*tuned())
     extract(deltas, tmp_path / "lora", "pico", EXACT)
     before = {path.name: path.read_bytes() for path in (tmp_path / "lora").iterdir()}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from evomerge.engine.extract.low_rank import energy_of, factored_svd, full_svd, randomized_svd, with_row_means
-from evomerge.weights.adapters.adapter import LowRank
+from evomerge.tensors.lazy import LowRank
 
 
 def with_spectrum(values: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

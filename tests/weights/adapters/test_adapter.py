@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from evomerge.errors import UserError
+from evomerge.tensors.lazy import dense
 from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.adapters.updates import updates_on
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.task_vector import LowRankTaskVector
+from evomerge.weights.task_vector import lora_vector
 
 PATTERNS = {
     "rank_pattern": {"q_proj": 6, r"layers\.1\.mlp\.up_proj": 2},
@@ -30,13 +31,13 @@ def test_deltas_are_what_peft_merges(pico_model, pico_adapter, settings):
     folder = pico_model(dtype="float32", tied=False)
     base = Checkpoint(folder)
     adapter = pico_adapter(base=folder, **settings)
-    vector = LowRankTaskVector.from_adapter(Adapter(adapter), base)
+    vector = lora_vector(Adapter(adapter), base)
     merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), adapter).merge_and_unload()
     parameters = dict(merged.named_parameters())
     changed = {name for name in base.names if not torch.equal(parameters[name], base[name])}
     assert changed == set(vector.names)
     for name in vector.names:
-        torch.testing.assert_close(base[name] + vector.delta(name), parameters[name].data, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(base[name] + dense(vector.delta(name)), parameters[name].data, rtol=1e-5, atol=1e-6)
 
 
 def test_fits_a_checkpoint_saved_without_the_outer_prefix(pico_model, pico_adapter, tmp_path):
@@ -44,7 +45,7 @@ def test_fits_a_checkpoint_saved_without_the_outer_prefix(pico_model, pico_adapt
     tensors = load_file(tmp_path / "inner" / "model.safetensors")
     inner = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
     save_file(inner, tmp_path / "inner" / "model.safetensors", metadata={"format": "pt"})
-    vector = LowRankTaskVector.from_adapter(Adapter(pico_adapter()), Checkpoint(tmp_path / "inner"))
+    vector = lora_vector(Adapter(pico_adapter()), Checkpoint(tmp_path / "inner"))
     assert "layers.0.self_attn.q_proj.weight" in vector.names
     assert vector.modules["layers.0.self_attn.q_proj.weight"] == "model.layers.0.self_attn.q_proj"
 

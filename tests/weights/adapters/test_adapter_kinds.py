@@ -14,10 +14,11 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from evomerge.engine.core.core_space import CoreSpace
 from evomerge.errors import UserError
+from evomerge.tensors.lazy import dense
 from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.adapters.updates import updates_on
 from evomerge.weights.checkpoint import Checkpoint
-from evomerge.weights.task_vector import LowRankTaskVector, MixedTaskVector, open_task_vector
+from evomerge.weights.task_vector import lora_vector, open_task_vector
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +59,13 @@ def check(base: Path, adapter: Path):
     changed = {name for name in checkpoint.names if not torch.equal(merged[name], checkpoint[name])}
     assert changed == set(vector.names)
     for name in vector.names:
-        delta = vector.delta(name)
+        delta = dense(vector.delta(name))
         assert delta.dtype == torch.float32
         torch.testing.assert_close(checkpoint[name] + delta, merged[name], rtol=1e-5, atol=2e-6)
         half = checkpoint.shape(name)[0] // 2
-        rows = torch.cat([vector.rows(name, 0, half), vector.rows(name, half, len(delta))])
+        rows = torch.cat([vector.delta(name).rows(0, half), vector.delta(name).rows(half, len(delta))])
         torch.testing.assert_close(rows, delta, rtol=1e-6, atol=1e-7)
-        if (factors := vector.low_rank(name)) is not None:
+        if (factors := vector.factors(name)) is not None:
             assert factors.shape == checkpoint.shape(name)
             torch.testing.assert_close(factors.dense(), delta, rtol=1e-6, atol=1e-7)
     return vector
@@ -95,14 +96,14 @@ LLAMA = {
 def test_llama_adapters_are_what_peft_merges(pico_model, tmp_path, kind):
     base = pico_model(dtype="float32", tied=False, attention_bias=True)
     vector = check(base, trained(base, tmp_path / "adapter", **LLAMA[kind]))
-    assert isinstance(vector, LowRankTaskVector if kind == "head" else MixedTaskVector)
+    assert vector.is_lora == (kind == "head")
     if kind == "dora":
-        assert all(vector.low_rank(name) is None for name in vector.names)
+        assert all(vector.factors(name) is None for name in vector.names)
     if kind == "embeddings":
-        assert vector.low_rank("model.embed_tokens.weight").rank == 5
+        assert vector.factors("model.embed_tokens.weight").rank == 5
     if kind == "modules_to_save":
-        assert vector.low_rank("lm_head.weight") is None
-        assert vector.low_rank("model.layers.0.self_attn.q_proj.weight").rank == 3
+        assert vector.factors("lm_head.weight") is None
+        assert vector.factors("model.layers.0.self_attn.q_proj.weight").rank == 3
 
 
 GPT2 = {
@@ -118,9 +119,9 @@ GPT2 = {
 @pytest.mark.parametrize("kind", GPT2)
 def test_gpt2_adapters_are_what_peft_merges(gpt2, tmp_path, kind):
     vector = check(gpt2, trained(gpt2, tmp_path / "adapter", **GPT2[kind]))
-    assert isinstance(vector, MixedTaskVector)
+    assert not vector.is_lora
     if kind in ("conv1d", "square"):
-        assert all(vector.low_rank(name).rank == 3 for name in vector.names)
+        assert all(vector.factors(name).rank == 3 for name in vector.names)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -131,7 +132,7 @@ def test_the_model_decides_what_is_transposed_not_the_flag(gpt2, pico_model, tmp
     base = pico_model(dtype="float32")
     adapter = trained(base, tmp_path / "llama", target_modules=["q_proj", "up_proj"])
     set_flag(adapter, True)
-    assert isinstance(check(base, adapter), LowRankTaskVector)
+    assert check(base, adapter).is_lora
 
 
 def set_flag(adapter: Path, value: bool) -> None:
@@ -157,7 +158,7 @@ def test_a_pickled_adapter_reads_like_safetensors(pico_model, tmp_path):
     (adapter / "adapter_model.safetensors").unlink()
     after = open_task_vector(Checkpoint(base), str(adapter))
     assert before.names == after.names
-    assert all(torch.equal(before.delta(name), after.delta(name)) for name in before.names)
+    assert all(torch.equal(dense(before.delta(name)), dense(after.delta(name))) for name in before.names)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -199,7 +200,7 @@ def test_tied_weights_that_stay_tied_merge_once(pico_model, tmp_path, settings):
     with torch.no_grad():
         wanted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)(tokens).logits
         for changed in vector.names:
-            model.get_parameter(changed).add_(vector.delta(changed))
+            model.get_parameter(changed).add_(dense(vector.delta(changed)))
         torch.testing.assert_close(model(tokens).logits, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -210,9 +211,9 @@ def test_what_needs_plain_adapters_says_why_not(pico_model, tmp_path):
     with pytest.raises(
         UserError, match=r"more than a LoRA on linear layers \(DoRA: model.layers.0.*q_proj.weight \.\.\."
     ):
-        LowRankTaskVector.from_adapter(adapter, base)
+        lora_vector(adapter, base)
     plain = Adapter(trained(base.folder, tmp_path / "plain", target_modules=["q_proj"]))
-    space = CoreSpace({"plain": LowRankTaskVector.from_adapter(plain, base)}, layers=2)
+    space = CoreSpace({"plain": lora_vector(plain, base)}, layers=2)
     assert set(space.names) == set(updates_on(plain, base))
 
 
@@ -226,8 +227,8 @@ def test_the_log_says_what_is_merged_densely(pico_model, tmp_path, caplog):
         assert not caplog.messages
         open_task_vector(base, str(dora))
     assert caplog.messages == [
-        f"{dora} is more than a LoRA on linear layers (DoRA: model.layers.0.self_attn.q_proj.weight ...): merged "
-        "densely there"
+        f"{dora} changes more than LoRA matrices (DoRA: model.layers.0.self_attn.q_proj.weight ...); those are merged "
+        "as full matrices"
     ]
 
 

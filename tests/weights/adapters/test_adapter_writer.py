@@ -7,7 +7,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from evomerge.weights.adapters.adapter import Adapter, LowRank
+from evomerge.tensors.lazy import LowRank
+from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.adapters.writer import new_adapter, write_adapter
 from evomerge.weights.checkpoint import Checkpoint
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
 from evomerge.errors import UserError
+from evomerge.tensors.lazy import InMemory
 from evomerge.weights.tokenizers.chat_templates import CHAT_TEMPLATES, choose_chat_template
 from evomerge.weights.tokenizers.output_tokenizer import (
     InputModel,
@@ -31,15 +31,12 @@ LINES = {
 TEXT = "the cat SELECT name FROM def return <|tool|> <|sep|>"
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """A tensor as a RowSource that remembers how much was read at once."""
-
-    tensor: torch.Tensor
+class Matrix(InMemory):
+    """A matrix that is read within its bounds only."""
 
     def rows(self, start: int, stop: int) -> torch.Tensor:
         assert 0 <= start <= stop <= len(self.tensor)
-        return self.tensor[start:stop]
+        return super().rows(start, stop)
 
 
 def make_folder(path: Path, kind: str, name: str, special: tuple[str, ...], rows: int | None = None) -> Path:

@@ -1,0 +1,278 @@
+"""Matrices whose rows are computed when they are read: models' parameters, adapters' deltas, sums and differences.
+
+Other kinds are where their data comes from: :class:`evomerge.weights.checkpoint.Stored` in a file,
+:class:`evomerge.weights.adapters.dense_delta.DenseDelta` of an adapter that is more than a LoRA, and
+:class:`evomerge.weights.tokenizers.vocabulary.PermutedRows` in another vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Entries to a block. A processor works from its cache; an accelerator wants few, large kernels.
+BLOCK = {"cpu": 1 << 17}
+_LARGE_BLOCK = 1 << 24
+
+
+class LazyMatrix(ABC):
+    """A parameter of any number of dimensions, read by rows, the entries of its first dimension."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of :meth:`rows`."""
+
+    @abstractmethod
+    def fill(self, out: Tensor, start: int, stop: int) -> None:
+        """Write rows ``start`` to ``stop`` to ``out``, in its dtype and on its device; a scalar is written whole."""
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows ``start`` to ``stop``, not to be written to; a scalar is given whole."""
+        out = torch.empty((stop - start, *self.shape[1:]) if self.shape else (), dtype=self.dtype)
+        self.fill(out, start, stop)
+        return out
+
+    @property
+    def parts(self) -> tuple[LazyMatrix, ...]:
+        """The matrices that it is computed from."""
+        return ()
+
+    @property
+    def origin(self) -> str:
+        """The folder or file of the model that it is read from, for errors."""
+        return next((part.origin for part in self.parts), "a model")
+
+    def release(self) -> None:
+        """Let the mapped pages behind it leave this process's memory; they are read again when touched."""
+        for part in self.parts:
+            part.release()
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory(LazyMatrix):
+    """A tensor."""
+
+    tensor: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.tensor.dtype
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self.tensor[start:stop] if self.tensor.ndim else self.tensor
+
+    def fill(self, out: Tensor, start: int, stop: int) -> None:
+        out.copy_(self.rows(start, stop))
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank(LazyMatrix):
+    """A delta in factors: ``left @ right``.
+
+    Attributes:
+        left: (m, r) float32: LoRA's B with the scale folded in.
+        right: (r, n) float32: LoRA's A.
+    """
+
+    left: Tensor
+    right: Tensor
+
+    @property
+    def rank(self) -> int:
+        return self.left.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+        return self.left.shape[0], self.right.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.left.dtype
+
+    def dense(self) -> Tensor:
+        """(m, n), of the factors' dtype."""
+        return self.left @ self.right
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        return self.left[start:stop] @ self.right
+
+    def fill(self, out: Tensor, start: int, stop: int) -> None:
+        torch.mm(self.left[start:stop].to(out), self.right.to(out), out=out)
+
+    def transposed(self) -> LowRank:
+        """Factors of the transposed delta."""
+        return LowRank(self.right.T.contiguous(), self.left.T.contiguous())
+
+
+@dataclass(frozen=True, eq=False)
+class Zeros(LazyMatrix):
+    """The delta of an expert that leaves a parameter alone.
+
+    Attributes:
+        like: a matrix of this shape.
+    """
+
+    like: LazyMatrix
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.like.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    def fill(self, out: Tensor, start: int, stop: int) -> None:
+        out.zero_()
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(LazyMatrix):
+    """A base plus a delta: exact in float32, never whole in memory."""
+
+    base: LazyMatrix
+    delta: LazyMatrix
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.base.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return _computed(self.base.dtype)
+
+    @property
+    def parts(self) -> tuple[LazyMatrix, ...]:
+        return self.base, self.delta
+
+    def fill(self, out: Tensor, start: int, stop: int) -> None:
+        base = self.base.rows(start, stop).to(out)
+        if isinstance(self.delta, LowRank):  # one pass
+            torch.addmm(base, self.delta.left[start:stop].to(out), self.delta.right.to(out), out=out)
+        else:
+            self.delta.fill(out, start, stop)
+            out.add_(base)
+
+
+@dataclass(frozen=True, eq=False)
+class Difference(LazyMatrix):
+    """Rows of ``left`` minus those of ``right``, which may be shorter. Made by :func:`difference`, which simplifies."""
+
+    left: LazyMatrix
+    right: LazyMatrix
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.right.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return _computed(self.left.dtype, self.right.dtype)
+
+    @property
+    def parts(self) -> tuple[LazyMatrix, ...]:
+        return self.left, self.right
+
+    def fill(self, out: Tensor, start: int, stop: int) -> None:
+        left, right = self.left.rows(start, stop).to(out.device), self.right.rows(start, stop).to(out.device)
+        fp8 = 1 in (left.dtype.itemsize, right.dtype.itemsize)  # torch does no sums with it
+        if not fp8 and torch.promote_types(left.dtype, right.dtype).itemsize >= out.dtype.itemsize:
+            torch.sub(left, right, out=out)  # one pass, in the wider dtype of the two
+        else:
+            out.copy_(left).sub_(right.to(out))
+
+
+class LastBlock(LazyMatrix):
+    """A matrix in another dtype, on another device, that keeps the rows read last: several sums then share one read.
+
+    For one thread.
+    """
+
+    def __init__(self, matrix: LazyMatrix, dtype: torch.dtype, device: torch.device) -> None:
+        self._matrix, self._dtype, self._device = matrix, dtype, device
+        self._span: tuple[int, int] | None = None
+        self._block = torch.empty(0)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._matrix.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._dtype
+
+    @property
+    def parts(self) -> tuple[LazyMatrix, ...]:
+        return (self._matrix,)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        if self._span != (start, stop):
+            self._block = self._matrix.rows(start, stop).to(self._device, self._dtype)
+            self._span = start, stop
+        return self._block
+
+    def fill(self, out: Tensor, start: int, stop: int) -> None:
+        out.copy_(self.rows(start, stop))
+
+
+def _computed(*dtypes: torch.dtype) -> torch.dtype:
+    """The dtype that sums of such matrices are computed in."""
+    return torch.float64 if torch.float64 in dtypes else torch.float32
+
+
+def difference(left: LazyMatrix, right: LazyMatrix) -> LazyMatrix:
+    """``left - right``; a sum minus its base is its delta, so that no detour over the base rounds it."""
+    if left == right:
+        return Zeros(right)
+    if isinstance(left, Sum) and left.base == right:
+        return left.delta
+    return Difference(left, right)
+
+
+def rebased(matrix: LazyMatrix, base: LazyMatrix, other: LazyMatrix) -> LazyMatrix:
+    """``matrix`` with ``other`` in the place of ``base``, where it is the base or a sum on it."""
+    if matrix == base:
+        return other
+    return Sum(other, matrix.delta) if isinstance(matrix, Sum) and matrix.base == base else matrix
+
+
+def row_ranges(shape: tuple[int, ...], device: torch.device) -> Iterator[tuple[int, int]]:
+    """First and last-plus-one row of every block; a parameter of fewer than two dimensions is one block."""
+    if len(shape) < 2:
+        yield 0, shape[0] if shape else 1
+        return
+    step = max(1, BLOCK.get(device.type, _LARGE_BLOCK) // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], step):
+        yield start, min(start + step, shape[0])
+
+
+def rows_of(tensor: Tensor, start: int, stop: int) -> Tensor:
+    """View of rows ``start`` to ``stop`` of a tensor, to be written to; of a scalar the scalar itself."""
+    return tensor[start:stop] if tensor.ndim else tensor
+
+
+def dense(matrix: LazyMatrix, out: Tensor | None = None) -> Tensor:
+    """All rows as one tensor, read in blocks that stay in the cache.
+
+    Args:
+        out: written to; default: a new tensor of the matrix's dtype.
+    """
+    out = torch.empty(matrix.shape, dtype=matrix.dtype) if out is None else out
+    for start, stop in row_ranges(matrix.shape, out.device):
+        matrix.fill(rows_of(out, start, stop), start, stop)
+    return out
