@@ -28,7 +28,7 @@ from evomerge.engine.export import export_model
 from evomerge.engine.merger import Merger
 from evomerge.evaluation.lm_eval_adapter import BackendLM
 from evomerge.inference.backends.hf import HFBackend
-from evomerge.jobs.arguments import model_source
+from evomerge.jobs.steps.arguments import model_source
 from evomerge.types import Artefact, Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import resolve

@@ -25,7 +25,7 @@ from evomerge.inference.serving.latency import LatencyRow, measure
 from evomerge.inference.serving.latency_settings import LatencySettings
 from evomerge.inference.serving.model_size import peak_memory, size_of
 from evomerge.inference.serving.served_model import ALONE, SWITCHING, Serving
-from evomerge.jobs.arguments import model_source
+from evomerge.jobs.steps.arguments import model_source
 from evomerge.recipes.recipe_yaml import load
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint

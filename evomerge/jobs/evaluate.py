@@ -13,8 +13,8 @@ from evomerge.config import Config
 from evomerge.errors import UserError
 from evomerge.evaluation.scorers.base import TRUSTED
 from evomerge.files.small_files import write_text
-from evomerge.jobs.arguments import model_source, required
-from evomerge.jobs.setup import open_pool, worker_spec
+from evomerge.jobs.steps.arguments import model_source, required
+from evomerge.jobs.steps.open_workers import open_pool, worker_spec
 from evomerge.types import Artefact, Done, Score, Work, scores_by_task
 from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.adapters.updates import updates_on

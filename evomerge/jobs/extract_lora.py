@@ -19,7 +19,7 @@ from evomerge.engine.extract.rank_selection import Progress as Step
 from evomerge.engine.extract.result import Extraction
 from evomerge.errors import UserError
 from evomerge.files.overwrite_guard import output_path
-from evomerge.jobs.arguments import model_source, required
+from evomerge.jobs.steps.arguments import model_source, required
 from evomerge.report.extraction import extraction_table, left_out_lines
 from evomerge.types import Recipe
 from evomerge.weights.adapters.adapter import Adapter
@@ -62,7 +62,7 @@ def run(config: Config) -> None:
         for rank in config.ranks:
             output_path(str(out / rank_name(rank)), origin.inputs)
         # Late: workers and tasks take seconds to load, and extraction alone needs none of them.
-        from evomerge.jobs.rank_curve import rank_curve
+        from evomerge.jobs.steps.rank_curve import rank_curve
 
         rank_curve(config, origin, options, out)
         return

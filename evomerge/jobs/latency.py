@@ -21,8 +21,8 @@ from evomerge.inference.serving.latency import Latencies, Spread, measure
 from evomerge.inference.serving.latency_settings import LatencySettings
 from evomerge.inference.serving.model_size import Size, peak_memory, size_of
 from evomerge.inference.serving.served_model import Serving
-from evomerge.jobs.arguments import model_source, required
-from evomerge.jobs.environment import environment
+from evomerge.jobs.steps.arguments import model_source, required
+from evomerge.jobs.steps.environment import environment
 from evomerge.recipes.recipe_yaml import load
 from evomerge.types import Recipe
 from evomerge.weights.sources import resolve

@@ -15,10 +15,10 @@ from evomerge.errors import UserError
 from evomerge.files.atomic_output import passing_folder
 from evomerge.files.overwrite_guard import output_path
 from evomerge.files.small_files import write_text
-from evomerge.jobs import combine
-from evomerge.jobs.arguments import required
-from evomerge.jobs.bytes_progress import bytes_progress
-from evomerge.jobs.merge_card import mergekit_card, recipe_card, write_card
+from evomerge.jobs.steps import combine_adapters
+from evomerge.jobs.steps.arguments import required
+from evomerge.jobs.steps.bytes_progress import bytes_progress
+from evomerge.jobs.steps.merge_card import mergekit_card, recipe_card, write_card
 from evomerge.mergekit import MergeConfig, dump, is_mergekit, unused_parameters
 from evomerge.mergekit import load as load_mergekit
 from evomerge.mergekit.plan import plan_merge
@@ -42,7 +42,7 @@ def run(config: Config) -> None:
         raise UserError(f"mergekit={config.mergekit} takes a recipe of evomerge, {recipe_file} is none: leave it out")
     (out,) = required(config, "out")
     if is_combination(recipe_file):
-        combine.run(recipe_file, out, config.seed)
+        combine_adapters.run(recipe_file, out, config.seed)
     else:
         documents = load_mergekit(recipe_file)
         target = output_path(out, _inputs(documents), is_folder=Path(out).suffix != ".safetensors")

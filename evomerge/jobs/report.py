@@ -6,8 +6,8 @@ from pathlib import Path
 
 from evomerge.config import Config
 from evomerge.errors import UserError
-from evomerge.jobs import push
-from evomerge.jobs.arguments import required
+from evomerge.jobs.steps import push_winner
+from evomerge.jobs.steps.arguments import required
 from evomerge.report.compare import write_comparison
 from evomerge.report.delivery import write_cards
 from evomerge.report.write import print_summary, write_report
@@ -26,9 +26,9 @@ def run(config: Config) -> None:
     folder = Path(asked)
     if "," in str(asked) and not folder.is_dir():
         raise UserError(f"there is no run folder {asked}: several runs are a list, run=[{asked}]")
-    push.check(config)
+    push_winner.check(config)
     write_report(folder)
     write_tables(folder)
     write_cards(folder)
     print_summary(folder)
-    push.push(config, folder)
+    push_winner.push(config, folder)

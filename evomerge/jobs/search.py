@@ -18,14 +18,13 @@ from evomerge.errors import RunFailed, UserError
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.worker import open_tasks
 from evomerge.files.small_files import write_text
-from evomerge.jobs import push
-from evomerge.jobs.arguments import model_source
-from evomerge.jobs.environment import environment
-from evomerge.jobs.export_winner import Better, export_winner
-from evomerge.jobs.identity import identity
 from evomerge.jobs.latency import latency_settings, measure_winner
-from evomerge.jobs.scored_once import Wanted, evaluate, recipe_row, scores
-from evomerge.jobs.setup import (
+from evomerge.jobs.steps import push_winner
+from evomerge.jobs.steps.arguments import model_source
+from evomerge.jobs.steps.environment import environment
+from evomerge.jobs.steps.export_winner import Better, export_winner
+from evomerge.jobs.steps.identity import identity
+from evomerge.jobs.steps.open_workers import (
     dtype_of_run,
     experts_of,
     objectives_of,
@@ -33,7 +32,8 @@ from evomerge.jobs.setup import (
     search_space,
     worker_spec,
 )
-from evomerge.jobs.terminal_view import listener as live_listener
+from evomerge.jobs.steps.scored_once import Wanted, evaluate, recipe_row, scores
+from evomerge.jobs.steps.terminal_view import listener as live_listener
 from evomerge.report.delivery import write_cards
 from evomerge.report.write import print_summary, write_report
 from evomerge.search.base import Listener
@@ -51,7 +51,7 @@ ANCHORS = 2  # and the best anchors with them: unlike the searched, the search i
 
 def run(config: Config) -> None:
     """Search within the budget, then deliver the winner; the run folder is ``outputs/<name>``."""
-    push.check(config)
+    push_winner.check(config)
     latency_settings(config)  # what is wrong there shows now
     folder = Path(config.outputs) / config.name
     tracking = TrackingSetup(folder, config.name, config.tracking.project)
@@ -112,7 +112,7 @@ def run(config: Config) -> None:
     write_report(folder)
     write_cards(folder)
     print_summary(folder)
-    push.push(config, folder)
+    push_winner.push(config, folder)
 
 
 def select(

@@ -14,7 +14,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 from evomerge.cluster.ray_pool import RayPool
-from evomerge.jobs.terminal_view import listener
+from evomerge.jobs.steps.terminal_view import listener
 from evomerge.search.loop import run_search
 from evomerge.search.store import Store
 from evomerge.types import Objective

@@ -20,7 +20,7 @@ from evomerge.evaluation import worker_settings
 from evomerge.evaluation.worker import WorkerSpec, build_worker
 from evomerge.evaluation.worker_memory import worker_memory
 from evomerge.inference.device import default_device, default_dtype
-from evomerge.jobs.arguments import model_source
+from evomerge.jobs.steps.arguments import model_source
 from evomerge.recipes.space import SearchSpace, default_methods
 from evomerge.types import DTYPES, Expert, Objective, Pool
 from evomerge.weights.checkpoint import Checkpoint

@@ -10,7 +10,7 @@ from toy_space import ToySpace, objectives
 from toy_worker import Counting
 
 from evomerge.cluster.serial import SerialPool
-from evomerge.jobs.terminal_view import LiveView, LogLines, listener
+from evomerge.jobs.steps.terminal_view import LiveView, LogLines, listener
 from evomerge.search.loop import run_search
 from evomerge.search.progress import clock
 from evomerge.search.store import Store

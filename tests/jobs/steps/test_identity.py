@@ -15,8 +15,8 @@ from evomerge.errors import UserError
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.worker import open_tasks
 from evomerge.files.digests import digest_files
-from evomerge.jobs.identity import identity
-from evomerge.jobs.setup import experts_of, objectives_of, search_space, worker_spec
+from evomerge.jobs.steps.identity import identity
+from evomerge.jobs.steps.open_workers import experts_of, objectives_of, search_space, worker_spec
 from evomerge.search.loop import begin_run
 from evomerge.search.store import Store
 

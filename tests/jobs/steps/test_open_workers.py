@@ -15,7 +15,7 @@ from evomerge.errors import UserError
 from evomerge.evaluation.worker_memory import worker_memory
 from evomerge.inference.device import default_dtype
 from evomerge.jobs import search
-from evomerge.jobs.setup import dtype_of_run, experts_of, open_pool, search_space, worker_spec
+from evomerge.jobs.steps.open_workers import dtype_of_run, experts_of, open_pool, search_space, worker_spec
 from evomerge.weights.checkpoint import Checkpoint
 
 

@@ -14,7 +14,7 @@ from evomerge.engine.extract.extract import extract
 from evomerge.engine.extract.plan import ExtractOptions
 from evomerge.errors import UserError
 from evomerge.jobs.extract_lora import Origin, rank_name
-from evomerge.jobs.setup import open_pool, worker_spec
+from evomerge.jobs.steps.open_workers import open_pool, worker_spec
 from evomerge.report.rank_curve import CurvePoint, curve_table, write_curve
 from evomerge.types import Artefact, Pool, Recipe, Score, Work, scores_by_task
 

@@ -11,8 +11,8 @@ from toy_worker import ToySpec, ToyWorker
 
 from evomerge.cluster.serial import SerialPool
 from evomerge.errors import RunFailed, UserError
-from evomerge.jobs.scored_once import evaluate, recipe_row
 from evomerge.jobs.search import FINALISTS, Phases, select
+from evomerge.jobs.steps.scored_once import evaluate, recipe_row
 from evomerge.search.base import Silence
 from evomerge.search.choose import finalists
 from evomerge.search.loop import run_search

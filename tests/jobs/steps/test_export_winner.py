@@ -13,7 +13,7 @@ from run_evomerge import evomerge
 
 from evomerge.engine.load_merger import recipe_merger
 from evomerge.errors import UserError
-from evomerge.jobs.export_winner import export_winner
+from evomerge.jobs.steps.export_winner import export_winner
 from evomerge.types import Artefact, Expert, Recipe
 from evomerge.weights.adapters.adapter import Adapter
 

@@ -14,7 +14,7 @@ from toy_worker import ToySpec, ToyWorker
 from evomerge.cluster.serial import SerialPool
 from evomerge.config import Config, HubConfig
 from evomerge.errors import UserError
-from evomerge.jobs.push import push
+from evomerge.jobs.steps.push_winner import push
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.search.loop import run_search
 from evomerge.search.store import Store

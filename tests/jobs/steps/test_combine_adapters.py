@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from evomerge.config import Config
 from evomerge.errors import UserError
-from evomerge.jobs import combine, merge
+from evomerge.jobs import merge
+from evomerge.jobs.steps import combine_adapters
 from evomerge.weights.adapters.adapter import Adapter
 
 
@@ -36,10 +37,10 @@ def test_the_merge_job_combines(pico_model, pico_adapter, tmp_path, capsys):
     assert "svd of 3 adapters, rank 5, written to" in capsys.readouterr().out
 
     first = write(tmp_path / "cat.yaml", {"combine": "cat", "adapters": adapters[:2]})
-    combine.run(first, str(tmp_path / "pair"))
+    combine_adapters.run(first, str(tmp_path / "pair"))
     pair = {"model": "pair", "weight": 1.0}
     second = write(tmp_path / "two.yaml", {"combine": "svd", "adapters": [pair, adapters[2]], "rank": 5})
-    combine.run(second, str(tmp_path / "two"))
+    combine_adapters.run(second, str(tmp_path / "two"))
     for module, expected in dense(tmp_path / "one").items():
         torch.testing.assert_close(dense(tmp_path / "two")[module], expected, rtol=1e-4, atol=1e-5)
 
@@ -56,7 +57,7 @@ def test_the_same_recipe_gives_the_same_file(pico_adapter, tmp_path):
     adapters = [{"model": str(pico_adapter(seed=i)), "weight": 1.0, "name": f"a{i}"} for i in (1, 2)]
     recipe = write(tmp_path / "r.yaml", {"combine": "dare_ties_svd", "adapters": adapters, "density": 0.4})
     for out in ("one", "two"):
-        combine.run(recipe, str(tmp_path / out))
+        combine_adapters.run(recipe, str(tmp_path / out))
     one, two = ((tmp_path / out / "adapter_model.safetensors").read_bytes() for out in ("one", "two"))
     assert one == two
 
@@ -66,7 +67,7 @@ def test_embeddings_stay_embeddings(pico_model, pico_adapter, tmp_path):
     folders = [pico_adapter(seed=i, base=base, target_modules=["embed_tokens", "q_proj"]) for i in (6, 7)]
     adapters = [{"model": str(f), "weight": 0.5, "name": f.parent.name} for f in folders]
     recipe = write(tmp_path / "r.yaml", {"combine": "cat", "adapters": adapters, "base": str(base)})
-    combine.run(recipe, str(tmp_path / "out"))
+    combine_adapters.run(recipe, str(tmp_path / "out"))
     found = Adapter(tmp_path / "out").embeddings["model.embed_tokens"].dense()
     torch.testing.assert_close(found, sum(0.5 * Adapter(f).embeddings["model.embed_tokens"].dense() for f in folders))
     merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base).float(), tmp_path / "out")
@@ -80,7 +81,7 @@ def test_different_bases_are_named(pico_model, pico_adapter, tmp_path):
     adapters = [{"model": str(f), "weight": 1.0, "name": f.parent.name} for f in folders]
     recipe = write(tmp_path / "r.yaml", {"combine": "cat", "adapters": adapters})
     with pytest.raises(UserError, match=r"the adapters name different bases, .* give the key 'base'") as caught:
-        combine.run(recipe, str(tmp_path / "out"))
+        combine_adapters.run(recipe, str(tmp_path / "out"))
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
@@ -89,5 +90,5 @@ def test_more_than_lora_factors_is_refused(pico_model, pico_adapter, tmp_path, s
     folder = pico_adapter(base=pico_model(tied=False), target_modules=["q_proj"], **settings)
     recipe = write(tmp_path / "r.yaml", {"combine": "cat", "adapters": [{"model": str(folder), "weight": 1.0}]})
     with pytest.raises(UserError, match=r"holds more than LoRA factors for '.*no combination type") as caught:
-        combine.run(recipe, str(tmp_path / "out"))
+        combine_adapters.run(recipe, str(tmp_path / "out"))
     assert "\n" not in str(caught.value)
