@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from evomerge.jobs.steps.arguments import model_source
 from kept_results import keep
 
 from evomerge.engine.export import export_model
@@ -25,7 +26,6 @@ from evomerge.inference.serving.latency import LatencyRow, measure
 from evomerge.inference.serving.latency_settings import LatencySettings
 from evomerge.inference.serving.model_size import peak_memory, size_of
 from evomerge.inference.serving.served_model import ALONE, SWITCHING, Serving
-from evomerge.jobs.steps.arguments import model_source
 from evomerge.recipes.recipe_yaml import load
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="write benchmarks/results/latency.json")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    settings = LatencySettings(tuple(given.batch), rounds=given.rounds)
+    settings = LatencySettings(list(given.batch), rounds=given.rounds)
     with tempfile.TemporaryDirectory() as temporary:
         if given.run is None:
             folder, recipe = write_model(Path(temporary) / "model")

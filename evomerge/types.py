@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 #: What a merged model's parameters may be stored as.
 DTYPES = ("bfloat16", "float16", "float32")
+#: Parts of a task's items: for the search, for the choice of the winner, for the final table.
+SPLITS = ("search", "selection", "test")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import optuna
 import yaml
 
-from evomerge.recipes import SearchSpace, dump
+from evomerge.recipes.recipe_yaml import dump
+from evomerge.recipes.space import SearchSpace
 from evomerge.search.choose import choose, finalists, scored
 from evomerge.search.distributions import distributions
 from evomerge.search.store import Store

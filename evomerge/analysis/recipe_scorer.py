@@ -52,7 +52,7 @@ class Scorer:
         self._memory: dict[tuple[str, str, str], tuple[ItemScore, ...]] = {}
         self._kept: Evaluations | None = None
         if cache is not None:
-            identity = repr((spec.tasks, spec.backend, spec.dtype)).encode()
+            identity = repr((spec.tasks, spec.backend.kind, spec.dtype)).encode()
             Path(cache).mkdir(parents=True, exist_ok=True)
             self._kept = Evaluations(Path(cache) / f"scores-{hashlib.sha256(identity).hexdigest()[:16]}.jsonl")
         self._held: tuple[tuple[str, tuple[Expert, ...]], EvaluationWorker] | None = None  # base and experts in memory

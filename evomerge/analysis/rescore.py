@@ -5,26 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from evomerge.analysis.recipe_scorer import Known, Scorer
 from evomerge.errors import UserError
+from evomerge.evaluation.judging.sandbox import SandboxSettings
+from evomerge.evaluation.worker import WorkerSpec
 from evomerge.evaluation.worker_settings import worker_spec
+from evomerge.inference.backend_settings import BackendSettings
 from evomerge.report.paired import differences
 from evomerge.report.run_data import RunData
-from evomerge.types import ItemScore, Recipe
+from evomerge.settings import from_mapping
+from evomerge.types import Expert, ItemScore, Recipe
 
 
 def scorer_of(run: RunData, limit: int | None = None, cache: Path | str | None = None) -> Scorer:
     """A scorer with the run's backend and the tasks it searched for; see :meth:`evomerge.analysis.run.Run.score`."""
     base = run.records[0].recipe.base if run.records else str(run.config["models"]["base"])
-    spec = worker_spec(run.config, base, ())
+    spec = worker_spec_of(run.config, base, ())
     tasks = tuple(task for task in spec.tasks if task.name in run.tasks)
     if limit is not None:
         tasks = tuple(replace(task, limit=min(limit, task.limit or limit)) for task in tasks)
-    # threads=None: this process is the only worker and may use all cores
-    return Scorer(replace(spec, tasks=tasks, threads=None), cache, _recorded(run) if limit is None else None)
+    return Scorer(replace(spec, tasks=tasks), cache, _recorded(run) if limit is None else None)
+
+
+def worker_spec_of(config: Mapping[str, Any], base: str, experts: tuple[Expert, ...]) -> WorkerSpec:
+    """The specification of a worker from the ``config.yaml`` of a run, read as plain values.
+
+    Raises:
+        UserError: an unknown setting, or one that cannot be.
+    """
+    backend = from_mapping(BackendSettings, config.get("backend"), "backend")
+    sandbox = from_mapping(SandboxSettings, config.get("sandbox"), "sandbox")
+    return worker_spec(base, experts, config.get("tasks") or {}, backend, sandbox)
 
 
 def compare(

@@ -21,8 +21,8 @@ from typing import Any
 from evomerge.errors import UserError
 from evomerge.evaluation.documents import Document, rows
 from evomerge.evaluation.scorers.base import SCORERS
+from evomerge.types import SPLITS
 
-SPLITS = ("search", "selection", "test")
 _SHARES = (0.4, 0.2)  # of a user's file: search, selection; the rest is test
 
 

@@ -13,12 +13,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
 from evomerge.errors import UserError, nearest
-from evomerge.evaluation.data import SPLITS
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.scorers.base import Scorer
 from evomerge.evaluation.task_base import Answer, Item, Template
 from evomerge.evaluation.task_settings import TaskSpec
-from evomerge.types import ItemScore
+from evomerge.types import SPLITS, ItemScore
 
 
 class JudgedTask:

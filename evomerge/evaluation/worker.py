@@ -15,8 +15,10 @@ from evomerge.evaluation.task_base import EvalTask, ask
 from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 from evomerge.inference.backend import BACKENDS, Backend
+from evomerge.inference.backend_settings import BackendSettings
 from evomerge.inference.chat import ChatTemplate
 from evomerge.inference.deadline import Ended
+from evomerge.inference.device import default_device, default_dtype
 from evomerge.types import Artefact, Done, Expert, ItemScore, Recipe, Work
 from evomerge.weights.sources import resolve
 
@@ -29,25 +31,29 @@ class WorkerSpec:
         base: model name of the base.
         experts: the experts of the recipes to come; none if only model folders are scored.
         tasks: tasks that work may name.
-        backend: name of a registered backend.
-        batch_size: rows decoded together.
-        threads: torch's threads in this worker; None leaves them.
-        dtype: torch dtype name the model runs in.
-        device: torch device.
+        backend: what generates; device and dtype are filled in, so that all workers compute alike.
         sandbox: how answers are judged.
+        threads: torch's threads in this worker; None leaves them.
         seconds: that one work may take; None: as long as it takes.
     """
 
     base: str
     experts: tuple[Expert, ...]
     tasks: tuple[TaskSpec, ...]
-    backend: str = "hf"
-    batch_size: int = 64
-    threads: int | None = None
-    dtype: str = "bfloat16"
-    device: str = "cpu"
+    backend: BackendSettings = field(default_factory=BackendSettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    threads: int | None = None
     seconds: float | None = None
+
+    @property
+    def device(self) -> str:
+        """Torch device."""
+        return self.backend.device or default_device()
+
+    @property
+    def dtype(self) -> str:
+        """Torch dtype name the model computes in."""
+        return self.backend.dtype or default_dtype(self.device)
 
 
 class EvaluationWorker:
@@ -132,7 +138,7 @@ def open_tasks(spec: WorkerSpec, judge: Judge) -> dict[str, EvalTask]:
     Raises:
         UserError: see :func:`evomerge.evaluation.tasks.load_tasks`.
     """
-    can_sample = bool(BACKENDS[spec.backend].can_sample)
+    can_sample = bool(BACKENDS[spec.backend.kind].can_sample)
     return load_tasks(spec.tasks, judge, lambda: ChatTemplate(resolve(spec.base)), can_sample)
 
 
@@ -143,12 +149,12 @@ def open_backend(spec: WorkerSpec) -> Backend:
         UserError: an unknown backend, or a missing model.
     """
     merger = merger_for(spec.base, spec.experts) if spec.experts else None
-    backend: Backend = BACKENDS[spec.backend](
+    backend: Backend = BACKENDS[spec.backend.kind](
         resolve(spec.base),
         merger,
         dtype=spec.dtype,
         device=spec.device,
-        batch_size=spec.batch_size,
+        batch_size=spec.backend.batch_size,
         threads=spec.threads,
     )
     return backend

@@ -1,4 +1,4 @@
-"""From plain settings, as a run's ``config.yaml`` has them, to what a worker is made of."""
+"""Make the specification of a worker from settings."""
 
 from __future__ import annotations
 
@@ -11,36 +11,32 @@ from evomerge.errors import UserError, nearest
 from evomerge.evaluation.judging.sandbox import SandboxSettings
 from evomerge.evaluation.task_settings import TaskSpec, task_settings
 from evomerge.evaluation.worker import WorkerSpec
+from evomerge.inference.backend_settings import BackendSettings
 from evomerge.inference.device import default_device, default_dtype
 from evomerge.types import Expert
 
-# Of the configuration's sections: a worker's setting by the setting's name there.
-_WORKER = {
-    "backend": {"kind": "backend", "batch_size": "batch_size", "dtype": "dtype", "device": "device"},
-    "cluster": {"threads": "threads", "timeout": "seconds"},
-}
 
+def worker_spec(
+    base: str,
+    experts: tuple[Expert, ...],
+    tasks: Mapping[str, Mapping[str, Any]],
+    backend: BackendSettings,
+    sandbox: SandboxSettings,
+    seconds: float | None = None,
+) -> WorkerSpec:
+    """A worker's specification from settings.
 
-def worker_spec(settings: Mapping[str, Any], base: str, experts: tuple[Expert, ...]) -> WorkerSpec:
-    """The worker of the sections ``tasks``, ``backend``, ``cluster`` and ``sandbox``; what is left out has its default.
-
-    No device means cuda where there is one, else the CPU; no dtype the one that the device is fast in.
+    Args:
+        tasks: settings ``tasks.NAME`` by the tasks' names.
+        backend: no device means cuda where there is one, else the CPU; no dtype the one that the device is fast in.
+        seconds: that one work may take; None: as long as it takes.
 
     Raises:
-        UserError: no tasks, or a setting of a task or the sandbox that cannot be.
+        UserError: no tasks, or a setting of a task that cannot be.
     """
-    given: dict[str, Any] = {}
-    for section, names in _WORKER.items():
-        own = settings.get(section) or {}
-        given |= {ours: own[theirs] for theirs, ours in names.items() if theirs in own}
-    device = given.get("device") or default_device()
-    return WorkerSpec(
-        **{**given, "device": device, "dtype": given.get("dtype") or default_dtype(device)},
-        sandbox=SandboxSettings(**(settings.get("sandbox") or {})),
-        base=base,
-        experts=experts,
-        tasks=task_specs(settings.get("tasks") or {}),
-    )
+    device = backend.device or default_device()
+    filled = replace(backend, device=device, dtype=backend.dtype or default_dtype(device))
+    return WorkerSpec(base, experts, task_specs(tasks), filled, sandbox, seconds=seconds)
 
 
 def task_specs(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[TaskSpec, ...]:

@@ -1,18 +1,37 @@
-"""List the merge methods, and the modifiers that any of them takes."""
+"""``job=methods``: list the merge methods, and the modifiers that can be applied to their results."""
 
 from __future__ import annotations
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from dataclasses import dataclass
 
-from evomerge.config import Config
-from evomerge.merging.describe import method_rows, modifier_rows
+from evomerge.jobs.registry import job
 
-_WIDTH = 120  # where the output goes to a file, which has no width of its own
+_WIDTH = 120  # columns, where the output goes to a file, which has no width of its own
 
 
-def run(config: Config) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """``write``: a Markdown file to write the list to, instead of the terminal."""
+
+    write: str | None = None
+
+
+@job(
+    "methods",
+    Settings,
+    """\
+python -m evomerge job=methods                                         list the merge methods
+    [write=FILE.md]: to a file""",
+)
+def run(settings: Settings) -> None:
+    """Print the table, or write it to a file."""
+    # late: all methods, and torch with them
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from evomerge.merging.describe import method_rows, modifier_rows
+
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)
     for name, ratio in (("idea", 3), ("parameters", 3), ("experts", None), ("base", None), ("works on", None)):

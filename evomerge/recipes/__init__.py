@@ -8,10 +8,6 @@ In reading order:
 - ``yaml_nodes``: check a value, name file and key.
 - ``validate``: check a recipe against its method.
 - ``duplicate_experts``: refuse one model as two experts.
+- ``space_settings``: what a user sets of the models and the space.
 - ``space``: parameters, and the recipe that they mean.
 """
-
-from evomerge.recipes.recipe_yaml import dump, load, parse
-from evomerge.recipes.space import Parameter, SearchSpace, default_methods
-
-__all__ = ["Parameter", "SearchSpace", "default_methods", "dump", "load", "parse"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.errors import UserError
-from evomerge.recipes import load
+from evomerge.recipes.recipe_yaml import load
 from evomerge.report import run_folder
 from evomerge.search import choose
 from evomerge.search.pareto import smallest_retention

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from evomerge.files.small_files import write_text
-from evomerge.recipes import dump
+from evomerge.recipes.recipe_yaml import dump
 from evomerge.report.bootstrap import Interval
 from evomerge.report.paired import RETENTION
 from evomerge.report.results import Results

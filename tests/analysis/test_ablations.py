@@ -9,7 +9,7 @@ import pytest
 from evomerge.analysis.ablations import ablations, flat, scaled, unmodified, with_method, with_weights, without
 from evomerge.errors import UserError
 from evomerge.merging.registry import METHODS
-from evomerge.recipes import SearchSpace
+from evomerge.recipes.space import SearchSpace
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 

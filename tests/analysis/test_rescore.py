@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from evomerge import Run
 from evomerge.analysis.ablations import ablations, with_method, with_weights
 from evomerge.analysis.recipe_scorer import Scorer
+from evomerge.analysis.rescore import worker_spec_of
 from evomerge.errors import UserError
 from evomerge.evaluation.worker import build_worker
-from evomerge.evaluation.worker_settings import worker_spec
 from evomerge.report.paired import RETENTION
 from evomerge.report.results import WINNER
 from evomerge.types import Expert, Recipe, Work
@@ -54,7 +54,7 @@ def test_a_recipe_in_memory_is_the_one_on_disk(run: Run, recipe: Recipe, tmp_pat
 
 def test_scores_are_those_of_a_worker(run: Run, recipe: Recipe) -> None:
     scored = run.score(recipe, "test")
-    with build_worker(worker_spec(run.config, recipe.base, recipe.experts)) as worker:
+    with build_worker(worker_spec_of(run.config, recipe.base, recipe.experts)) as worker:
         wanted = [i for task in TASKS for i in worker.evaluate(Work("x", recipe, "test", (task,))).items]
     assert list(scored.items) == wanted
     assert {task: score.items for task, score in scored.scores.items()} == {"sql": 3, "json": 3}
@@ -105,7 +105,7 @@ def test_what_the_run_has_recorded_is_not_scored_again(finished: Path) -> None:
 
 
 def test_prompts_and_unknown_tasks(run: Run, recipe: Recipe) -> None:
-    with Scorer(worker_spec(run.config, recipe.base, ())) as scorer:
+    with Scorer(worker_spec_of(run.config, recipe.base, ())) as scorer:
         prompts = scorer.prompts("search")
         assert {task: len(own) for task, own in prompts.items()} == {"sql": 3, "json": 3}
         assert all("CREATE TABLE" in prompt for prompt in prompts["sql"].values())

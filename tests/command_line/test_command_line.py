@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from run_evomerge import ENVIRONMENT, command, evomerge, heed_interrupts
 
+from evomerge.search.samplers import SAMPLERS
+
 RECIPE = """\
 base: base
 method: ties
@@ -40,12 +42,21 @@ EXPERTS = [f"models.experts.{name}=adapter" for name in ("sql", "code", "json")]
         (["models.base=no-such-folder", *EXPERTS], "no model 'no-such-folder'"),
         (["models.base=mine"], "a search needs experts: set models.experts"),
         (["models.base=mine", "models.experts.math=x", "tasks=[sql]"], "tasks.sql.expert names no expert, got 'sql'"),
-        (["job=merge", "recipe=recipe.yaml"], "job=merge needs out="),
+        (["job=merge", "recipe=recipe.yaml"], "job=merge needs out=DIR, for example out=merged"),
+        (["job=merge"], "job=merge needs recipe=FILE, for example recipe="),
+        (["job=report"], "job=report needs run=DIR, for example run=outputs/default"),
+        (["job=latency", "run=nix"], "there is no run folder nix"),
+        (["outputs=recipe.yaml"], "recipe.yaml is a file: choose another outputs="),
+        (["search.seed=-1"], "search.seed must be at least 0, got -1"),
+        (["job=merge", "recipe=recipe.yaml", "out=merged", "seed=-1"], "seed must be at least 0, got -1"),
+        (["recipe=recipe.yaml"], "recipe belongs to job=extract_lora and job=merge, got job=search: leave it out"),
+        (["job=merge", "search.budget=3"], "search.budget belongs to job=search, got job=merge: leave it out"),
+        (["job=methods", "model=x"], "model belongs to job=evaluate, job=extract_lora and job=latency, got"),
         (["job=merge", "recipe=recipe.yaml", "out=merged"], "density must be in (0, 1], got 1.5"),
         (["job=merge", "recipe=nowhere.yaml", "out=merged"], "nowhere.yaml"),
         (["job=report", "run=nowhere"], "nowhere"),
         (["job=report", "run=runs/A,runs/B"], "several runs are a list, run=[runs/A,runs/B]"),
-        (["job=evaluate"], "job=evaluate needs model="),
+        (["job=evaluate"], "job=evaluate needs model=DIR, for example model="),
     ],
 )
 def test_one_line_and_exit_code_two(arguments: list[str], said: str, tmp_path: Path) -> None:
@@ -69,7 +80,7 @@ def test_missing_adapter_folder_is_named(tmp_path: Path, pico_model) -> None:
 def test_help_lists_jobs_and_choices(arguments: list[str], tmp_path: Path) -> None:
     result = evomerge(*arguments, folder=tmp_path)
     assert result.returncode == 0
-    for word in ("job=merge", "job=evaluate", "experiment: sql_code_json", "search: cmaes, gp, nsga2, random, tpe"):
+    for word in ("job=merge", "job=evaluate", "experiment: sql_code_json", f"search: {', '.join(SAMPLERS)}"):
         assert word in result.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -80,7 +91,7 @@ def test_version(tmp_path: Path) -> None:
 
 
 def test_several_runs_leave_their_note_in_outputs(tmp_path: Path) -> None:
-    result = evomerge("-m", "job=methods", "search.seed=0,1", "outputs=runs", folder=tmp_path)
+    result = evomerge("-m", "job=methods", "write=null,null", "outputs=runs", folder=tmp_path)
     assert result.returncode == 0 and result.stdout.count("core_tsv") == 2, result.stderr
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["multirun.yaml"]
     assert (tmp_path / "runs" / "multirun.yaml").is_file()
@@ -88,7 +99,7 @@ def test_several_runs_leave_their_note_in_outputs(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_all_of_several_runs(tmp_path: Path) -> None:
     """The first table does not fit into the pipe, so that the process waits inside the first run."""
-    several = command("-m", "job=methods", "search.seed=0,1")
+    several = command("-m", "job=methods", "write=null,null")
     with subprocess.Popen(
         several,
         cwd=tmp_path,
@@ -158,18 +169,19 @@ def test_methods_are_listed(tmp_path: Path) -> None:
 LEAVING = """
 import atexit, sys, threading, time
 from evomerge.__main__ import command
-from evomerge.jobs import methods
+from evomerge.jobs.registry import JOBS, Job
 
 def slow():
     time.sleep(0.3)
     print("thread ended")
 
-def run(config):
+def run(settings):
     threading.Thread(target=slow).start()
     atexit.register(print, "cleaned up", end="")
     print("job done")
 
-methods.run = run
+JOBS["methods"]
+JOBS._items["methods"] = Job(JOBS["methods"].settings, "", run)
 sys.argv = ["evomerge", "job=methods"]
 command()
 """

@@ -8,11 +8,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from evomerge.command_line import composition
-from evomerge.config import Config, LatencyConfig, register, to_config
+from evomerge.command_line import compose as composition
+from evomerge.command_line.schema import all_settings, job_settings, register
 from evomerge.errors import UserError
 from evomerge.files.package_data import data_dir
-from evomerge.inference.serving.latency_settings import LatencySettings
 from evomerge.search.samplers import SAMPLERS
 
 CONF = data_dir("conf").resolve()
@@ -29,7 +28,7 @@ def composed(*overrides: str):
     [
         (),
         ("+experiment=sql_code_json", "search=nsga2", "models.base='a b=c'"),
-        ("tasks=[sql,humaneval]", "tasks.sql.expert=null", "++models.experts.maths-2=x", "ranks=[4,8]", "energy=0.9"),
+        ("tasks=[sql,humaneval]", "++tasks.sql.expert=null", "++models.experts.maths-2=x", "ranks=[4,8]", "energy=0.9"),
         ("name=of-${search.sampler}-${models.base}", "models=own", "models.base=x", "search.runaway=null"),
     ],
 )
@@ -37,13 +36,12 @@ def test_a_run_is_composed_as_hydra_composes_it(overrides: tuple[str, ...]) -> N
     whole = composed(*overrides)
     own = composition.compose(overrides)
     assert own == whole
-    assert OmegaConf.get_type(own) is Config and OmegaConf.is_struct(own)
+    assert OmegaConf.get_type(own) is all_settings() and OmegaConf.is_struct(own)
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_experiment(path: Path) -> None:
-    config = to_config(composed(f"+experiment={path.stem}"))
-    assert config.job == "search"
+    config = job_settings(composed(f"+experiment={path.stem}"))
     assert config.name == path.stem  # the same command resumes in the same folder
 
 
@@ -58,18 +56,12 @@ def test_choice(choice: str) -> None:
     values = composed(choice)
     if OmegaConf.missing_keys(values):
         with pytest.raises(UserError, match="has to be set"):
-            to_config(values)
+            job_settings(values)
     else:
-        config = to_config(values)
+        config = job_settings(values)
         assert config.search.sampler in SAMPLERS
 
 
 def test_a_searched_task_must_have_its_expert() -> None:
     with pytest.raises(UserError, match=r"tasks\.sql\.expert names no expert, got 'nobody'"):
-        to_config(composed("tasks.sql.expert=nobody"))
-
-
-def test_what_latency_measures_has_one_source() -> None:
-    own = LatencyConfig()
-    shared = {name: getattr(own, name) for name in ("prompt_tokens", "new_tokens", "rounds")}
-    assert LatencySettings(tuple(own.batch_sizes), **shared) == LatencySettings()
+        job_settings(composed("++tasks.sql.expert=nobody"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,16 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf.errors import OmegaConfBaseException
 
-from evomerge.command_line.composition import compose
-from evomerge.command_line.overrides import one_line, read
-from evomerge.config import Config, to_config
+from evomerge.command_line.compose import compose
+from evomerge.command_line.messages import one_line
+from evomerge.command_line.overrides import read
+from evomerge.command_line.schema import job_settings
 from evomerge.errors import UserError
 
 
-def typed(*arguments: str) -> Config:
+def composed(*arguments: str) -> Any:
     options, overrides = read(arguments)
     assert options == []
-    return to_config(compose(overrides))
+    return compose(overrides)
+
+
+def typed(*arguments: str) -> Any:
+    return job_settings(composed(*arguments))
 
 
 def refused(*arguments: str) -> str:
@@ -41,8 +47,8 @@ def refused(*arguments: str) -> str:
     ],
 )  # fmt: skip
 def test_text_is_taken_as_it_was_typed(path: str) -> None:
-    given = typed("job=report", f"run={path}", f"model={path}", f"models.experts.sql={path}", f"tasks.sql.data={path}")
-    assert (given.run, given.model, given.models.experts["sql"], given.tasks["sql"]["data"]) == (path,) * 4
+    given = composed(f"run={path}", f"model={path}", f"models.experts.sql={path}", f"tasks.sql.data={path}")
+    assert (given.run, given.model, given.models.experts["sql"], given.tasks["sql"].data) == (path,) * 4
 
 
 @given(
@@ -56,7 +62,7 @@ def test_hydra_reads_any_text_as_it_was_typed(text: str) -> None:
 
 def test_values_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    given = typed(
+    given = composed(
         "job=report", "run=[outputs/A,'a(b),c']", "rank=8", "energy=0.9", "ranks=[4, 8]", "split=test", "model=null",
         "backend.device=null", "hub.private=false", "out=~/x", "name=of-${search.sampler}", "base='quoted'",
     )  # fmt: skip
@@ -82,10 +88,11 @@ def test_experts_of_any_name_join_those_of_a_choice() -> None:
 
 
 def test_names_of_lm_evals_tasks_stand_beside_our_own() -> None:
-    config = typed("tasks=[sql,gsm8k]", "tasks.gsm8k.num_fewshot=5", "tasks.sql.compare=bird", "job=evaluate")
+    model = ("job=evaluate", "model=m")
+    config = typed("tasks=[sql,gsm8k]", "tasks.gsm8k.num_fewshot=5", "tasks.sql.compare=bird", *model)
     assert {name: task["task"] for name, task in config.tasks.items()} == {"sql": "sql", "gsm8k": "gsm8k"}
     assert (config.tasks["gsm8k"]["num_fewshot"], config.tasks["sql"]["compare"]) == (5, "bird")
-    assert list(typed("job=evaluate", "tasks=hellaswag").tasks) == ["hellaswag"]
+    assert list(typed(*model, "tasks=hellaswag").tasks) == ["hellaswag"]
     assert "unknown tasks 'sqll': did you mean 'sql'?" in refused("tasks=[sqll]")
 
 
@@ -128,7 +135,7 @@ def test_options_stand_anywhere_and_m_takes_several_values() -> None:
         (["tasks=sql,json"], "write tasks=[sql,json]"),
         (["tasks=null"], "unknown tasks 'null'"),
         (["search=3"], "unknown search '3'"),
-        (["search=gp,tpe"], "search takes one of cmaes, gp, nsga2, random, tpe, got search=gp,tpe: -m search=gp,tpe"),
+        (["search=gp,tpe"], "search takes one of cmaes, gp, nsga2, qmc, random, tpe, got search=gp,tpe: -m"),
         (["rank=[4,8]"], "rank takes a whole number, got rank=[4,8]: -m rank=4,8 makes a run of each"),
         (["search.seed=1,2"], "search.seed takes a whole number, got search.seed=1,2: -m search.seed=1,2"),
         (["search.seed=range(3)"], "-m search.seed=range(3) makes a run of each"),
@@ -152,7 +159,7 @@ def test_options_stand_anywhere_and_m_takes_several_values() -> None:
         (["tasks=[sql]", "tasks.json.data=x"], "tasks.json.data is of no chosen task: choose it"),
         (["sandbox=3"], "sandbox takes settings of its own (sandbox.allow_weak, "),
         (["models.experts=x"], "models.experts takes names and values (models.experts.NAME=VALUE)"),
-        (["name=${search.budgt}"], "there is no setting 'search.budgt'"),
+        (["name=${search.budgt}"], "unknown setting 'search.budgt': did you mean 'budget'?"),
     ],
 )
 def test_one_line_with_the_cure(arguments: list[str], said: str) -> None:

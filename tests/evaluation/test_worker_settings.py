@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import pytest
 
-from evomerge.config import SandboxConfig
+from evomerge.analysis.rescore import worker_spec_of
 from evomerge.errors import UserError
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.judging.sandbox import SandboxSettings
 from evomerge.evaluation.worker_settings import worker_spec
+from evomerge.inference.backend_settings import BackendSettings
 
 TASKS = {"sql": {"task": "sql"}}
 
 
-def test_the_configuration_has_the_sandboxs_settings_and_defaults():
-    assert asdict(SandboxConfig()) == asdict(SandboxSettings())
-
-
 def test_limits_reach_the_worker():
-    settings = {"tasks": TASKS, "sandbox": {"sql_seconds": 7.5, "parallel": 4}, "cluster": {"timeout": 60.0}}
-    spec = worker_spec(settings, "base", ())
-    assert spec.sandbox == SandboxSettings(sql_seconds=7.5, parallel=4)
+    limits = SandboxSettings(sql_seconds=7.5, parallel=4)
+    spec = worker_spec("base", (), TASKS, BackendSettings(), limits, seconds=60.0)
+    assert spec.sandbox == limits
     assert spec.seconds == 60.0
-    assert worker_spec({"tasks": TASKS}, "base", ()).sandbox == SandboxSettings()
+
+
+def test_settings_of_a_run_are_read_from_its_file():
+    """As old runs wrote them, with the sections of other versions beside them."""
+    config = {"tasks": TASKS, "sandbox": {"sql_seconds": 7.5, "parallel": 4}, "cluster": {"timeout": 60.0}, "svd": None}
+    assert worker_spec_of(config, "base", ()).sandbox == SandboxSettings(sql_seconds=7.5, parallel=4)
+    assert worker_spec_of({"tasks": TASKS}, "base", ()).sandbox == SandboxSettings()
+    with pytest.raises(UserError, match=r"unknown setting 'sandbox\.sql_second': did you mean 'sql_seconds'"):
+        worker_spec_of({"tasks": TASKS, "sandbox": {"sql_second": 7.5}}, "base", ())
 
 
 @pytest.mark.parametrize(("key", "value"), [("sql_seconds", 0), ("code_seconds", 0), ("memory", 1000), ("parallel", 0)])

@@ -8,10 +8,6 @@ import pandas as pd
 import pytest
 from run_evomerge import evomerge
 
-from evomerge.command_line.composition import compose
-from evomerge.config import to_config
-from evomerge.engine.extract.plan import ExtractOptions
-from evomerge.jobs.extract_lora import options_of
 from evomerge.weights.adapters.adapter import Adapter
 
 RECIPE = """\
@@ -32,7 +28,11 @@ def recipe(tmp_path, pico_model, pico_adapter):
 
 def test_an_adapter_by_budget_and_what_it_says(tmp_path, pico_model, pico_adapter):
     result = evomerge(
-        "job=extract_lora", f"base={pico_model()}", f"model={pico_adapter()}", "out=lora", "parameters=2e3",
+        "job=extract_lora",
+        f"base={pico_model()}",
+        f"model={pico_adapter()}",
+        "out=lora",
+        "parameters=2e3",
         folder=tmp_path,
     )
     assert result.returncode == 0, result.stderr
@@ -58,8 +58,16 @@ def test_what_a_full_fine_tune_loses_is_said(tmp_path, pico_model, recipe):
 
 def test_the_rank_curve_of_a_recipe(tmp_path, recipe):
     result = evomerge(
-        "job=extract_lora", recipe, "out=curve", "ranks=[2,8]", "tasks=[json]", "tasks.json.limit=2",
-        "tasks.json.max_new_tokens=4", "cluster=serial", "split=search", folder=tmp_path,
+        "job=extract_lora",
+        recipe,
+        "out=curve",
+        "ranks=[2,8]",
+        "tasks=[json]",
+        "tasks.json.limit=2",
+        "tasks.json.max_new_tokens=4",
+        "cluster=serial",
+        "split=search",
+        folder=tmp_path,
     )
     assert result.returncode == 0, result.stderr
     kept = pd.read_csv(tmp_path / "curve" / "rank_curve.csv")
@@ -79,6 +87,9 @@ def test_the_rank_curve_of_a_recipe(tmp_path, recipe):
         (["out=x", "recipe=recipe.yaml", "model=y"], "leave out base= and model="),
         (["out=x", "model=y", "base=z", "extract.compress=true"], "give recipe=FILE"),
         (["out=x", "recipe=recipe.yaml", "ranks=[2]", "energy=0.9"], "leave out energy="),
+        (["out=x", "recipe=recipe.yaml", "ranks=[2]", "rank=4"], "leave out rank="),
+        (["out=x", "recipe=recipe.yaml", "rank=8", "energy=0.9"], "rank and energy each decide the ranks: give one of"),
+        (["out=x", "recipe=recipe.yaml", "parameters=2e6", "energy=0.9"], "energy and parameters each decide"),
     ],
 )
 def test_what_cannot_be(arguments, said, tmp_path, recipe):
@@ -86,8 +97,3 @@ def test_what_cannot_be(arguments, said, tmp_path, recipe):
     assert result.returncode == 2, result.stderr
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-
-
-def test_the_configuration_has_the_extractions_own_defaults():
-    config = to_config(compose(()))
-    assert options_of(config) == ExtractOptions(), "config.py repeats them, for it imports no torch"

@@ -9,9 +9,11 @@ import shutil
 import pytest
 from run_evomerge import evomerge
 
-from evomerge.config import Config, LatencyConfig
 from evomerge.errors import UserError
-from evomerge.jobs.latency import measure_winner, run
+from evomerge.inference.backend_settings import BackendSettings
+from evomerge.inference.serving.latency_settings import LatencySettings
+from evomerge.jobs.latency import Settings, run
+from evomerge.jobs.steps.measure_latency import measure_winner
 from evomerge.types import Expert, Recipe
 
 QUICK = ("latency.batch_sizes=[1,2]", "latency.prompt_tokens=4", "latency.new_tokens=2", "latency.rounds=1")
@@ -40,32 +42,32 @@ def test_a_searchs_winner_is_measured_once(tmp_path, pico_model, pico_adapter):
     recipe = Recipe(str(pico_model()), experts, "task_arithmetic", ((0.5, 0.5),))
     folder = tmp_path / "run"
     shutil.copytree(pico_model(seed=3), folder / "best" / "model")
-    latency = LatencyConfig(batch_sizes=[1], prompt_tokens=4, new_tokens=2, rounds=1, measure=True)
-    config = Config(job="latency", latency=latency)
-    measure_winner(config, folder, recipe)
+    asked = LatencySettings(batch_sizes=[1], prompt_tokens=4, new_tokens=2, rounds=1, measure=True), BackendSettings()
+    measure_winner(*asked, folder, recipe)
     kept = folder / "best" / "latency.json"
     first = kept.read_text()
     rows = {(row["name"], row["way"]) for row in json.loads(first)["rows"]}
     assert rows == {
         ("best/model", "one model"), ("base + v1.1, v1.2", "switching"), ("base + v1.1, v1.2", "mixed batch"),
     }  # fmt: skip
-    measure_winner(config, folder, recipe)
+    measure_winner(*asked, folder, recipe)
     assert kept.read_text() == first, "the same command goes on where it was"
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "job=latency needs model="),
+        ({}, "job=latency needs model=DIR or run=DIR, for example run="),
         ({"model": "x", "base": "x"}, "give both base=... and adapters=[...]"),
         ({"model": "x", "adapters": ["x"]}, "give both base=... and adapters=[...]"),
         ({"run": "x", "model": "x"}, "leave out model="),
         ({"run": ["x", "y"]}, "takes one run, got 2"),
-        ({"run": "nowhere"}, "nowhere/best/recipe.yaml"),
+        ({"run": "nowhere"}, "there is no run folder nowhere: give one, for example run="),
         ({"model": "nowhere"}, "no model 'nowhere'"),
-        ({"model": "x", "latency": LatencyConfig(batch_sizes=[1, 0])}, "latency.batch_sizes must be at least 1, got 0"),
+        ({"model": "x", "latency": {"batch_sizes": [1, 0]}}, "latency.batch_sizes must be at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_cure(given, said):
     with pytest.raises(UserError, match=re.escape(said)):
-        run(Config(job="latency", **given))
+        latency = LatencySettings(**given.pop("latency", {}))
+        run(Settings(**given, latency=latency))

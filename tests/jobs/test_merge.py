@@ -10,7 +10,6 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from evomerge.config import Config
 from evomerge.errors import UserError
 from evomerge.jobs import merge
 from evomerge.weights.adapters.adapter import Adapter
@@ -32,7 +31,7 @@ def recipe(tmp_path, pico_model, pico_adapter) -> dict:
 
 def run(folder: Path, recipe: dict, **settings) -> Path:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    merge.run(Config(**{"job": "merge", "recipe": str(folder / "recipe.yaml"), "out": str(folder / "out")} | settings))
+    merge.run(merge.Settings(**{"recipe": str(folder / "recipe.yaml"), "out": str(folder / "out")} | settings))
     return folder / "out"
 
 
@@ -103,7 +102,7 @@ def test_a_recipe_as_a_mergekit_file(tmp_path, recipe, capsys):
     assert not (tmp_path / "out").exists()
     assert f"task_arithmetic of sql, code as a mergekit file: {file}" in capsys.readouterr().out
     wanted = weights(run(tmp_path, recipe, mergekit=str(file)))  # again, and the model, too
-    merge.run(Config(job="merge", recipe=str(file), out=str(tmp_path / "again")))
+    merge.run(merge.Settings(recipe=str(file), out=str(tmp_path / "again")))
     found = weights(tmp_path / "again")
     assert found.keys() == wanted.keys()
     for name, tensor in found.items():

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evomerge.config import Config
 from evomerge.errors import UserError
 from evomerge.jobs import extract_lora, merge
 
@@ -28,7 +27,7 @@ def recipe(folder: Path, base: Path, *experts: Path) -> str:
 def merged(tmp_path, pico_model, pico_adapter) -> Path:
     """An output, which may be an input of what comes next."""
     file = recipe(tmp_path, pico_model(), pico_adapter(seed=1))
-    merge.run(Config(job="merge", recipe=file, out=str(tmp_path / "merged")))
+    merge.run(merge.Settings(recipe=file, out=str(tmp_path / "merged")))
     return tmp_path / "merged"
 
 
@@ -43,25 +42,25 @@ def mergekit_file(folder: Path, *models: object) -> str:
 
 def test_an_output_never_takes_the_place_of_an_input(tmp_path, merged, pico_model, pico_adapter):
     base, adapter = pico_model(), pico_adapter(seed=1)
-    extract_lora.run(Config(job="extract_lora", base=str(base), model=str(merged), out=str(tmp_path / "lora"), rank=4))
+    extract_lora.run(extract_lora.Settings(base=str(base), model=str(merged), out=str(tmp_path / "lora"), rank=4))
     lora = tmp_path / "lora"
     adapters = [{"model": str(model), "weight": 1.0} for model in (lora, adapter)]
     combination = yaml_file(tmp_path, {"combine": "linear", "base": str(base), "adapters": adapters})
     (tmp_path / "link").symlink_to(merged)
     asked = [
-        Config(job="merge", recipe=recipe(tmp_path, merged, adapter), out=str(merged)),
-        Config(job="merge", recipe=recipe(tmp_path, merged, adapter), out=str(tmp_path / "link")),
-        Config(job="merge", recipe=recipe(tmp_path, base, lora), out=str(lora)),
-        Config(job="merge", recipe=mergekit_file(tmp_path, merged, base), out=str(merged)),
-        Config(job="merge", recipe=mergekit_file(tmp_path, f"{base}+{lora}", base), out=str(lora)),
-        Config(job="merge", recipe=combination, out=str(lora)),
-        Config(job="extract_lora", base=str(base), model=str(merged), out=str(merged), rank=4),
-        Config(job="extract_lora", base=str(merged), model=str(base), out=str(merged), rank=4),
+        merge.Settings(recipe=recipe(tmp_path, merged, adapter), out=str(merged)),
+        merge.Settings(recipe=recipe(tmp_path, merged, adapter), out=str(tmp_path / "link")),
+        merge.Settings(recipe=recipe(tmp_path, base, lora), out=str(lora)),
+        merge.Settings(recipe=mergekit_file(tmp_path, merged, base), out=str(merged)),
+        merge.Settings(recipe=mergekit_file(tmp_path, f"{base}+{lora}", base), out=str(lora)),
+        merge.Settings(recipe=combination, out=str(lora)),
+        extract_lora.Settings(base=str(base), model=str(merged), out=str(merged), rank=4),
+        extract_lora.Settings(base=str(merged), model=str(base), out=str(merged), rank=4),
     ]
     before = state(tmp_path)
     for config in asked:
         with pytest.raises(UserError, match=r"cannot write to .*: .* is read for it; give another name"):
-            (merge if config.job == "merge" else extract_lora).run(config)
+            (merge if isinstance(config, merge.Settings) else extract_lora).run(config)
     assert state(tmp_path) == before
 
 
@@ -70,14 +69,14 @@ def test_a_file_of_weights_never_takes_the_place_of_one_that_is_read(tmp_path, m
     before = state(merged)
     for models in (raw, [merged, pico_model()]):
         with pytest.raises(UserError, match="is read for it"):
-            merge.run(Config(job="merge", recipe=mergekit_file(tmp_path, *models), out=str(raw[0])))
+            merge.run(merge.Settings(recipe=mergekit_file(tmp_path, *models), out=str(raw[0])))
     assert state(merged) == before
 
 
 def test_a_model_is_no_single_file(tmp_path, pico_model, pico_adapter):
     file = recipe(tmp_path, pico_model(), pico_adapter(seed=1))
     with pytest.raises(UserError, match=r"a model folder is written to a folder: out=DIR, got out=.*x\.safetensors"):
-        merge.run(Config(job="merge", recipe=file, out=str(tmp_path / "x.safetensors")))
+        merge.run(merge.Settings(recipe=file, out=str(tmp_path / "x.safetensors")))
 
 
 def test_home_and_links_are_followed(tmp_path, monkeypatch, pico_model, pico_adapter, capsys):
@@ -85,7 +84,7 @@ def test_home_and_links_are_followed(tmp_path, monkeypatch, pico_model, pico_ada
     file = recipe(tmp_path, pico_model(), pico_adapter(seed=1))
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     for out in ("~/models/one", str(tmp_path / "link"), f"{tmp_path}/two/", f"{tmp_path}/two/../three"):
-        merge.run(Config(job="merge", recipe=file, out=out))
+        merge.run(merge.Settings(recipe=file, out=out))
     for folder in ("home/models/one", "disk", "two", "three"):
         assert (tmp_path / folder / "config.json").is_file() and (tmp_path / folder / "README.md").is_file()
     assert (tmp_path / "link").is_symlink()

@@ -14,7 +14,7 @@ from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM
 
-from evomerge.jobs.merge import merge_documents
+from evomerge.jobs.steps.merge_models import merge_documents
 from evomerge.mergekit import load
 from evomerge.weights.checkpoint import Checkpoint
 

@@ -10,7 +10,6 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evomerge.config import Config
 from evomerge.jobs import merge
 
 
@@ -40,7 +39,7 @@ def merged(folder: Path, base: Path, other: Path, **settings) -> Path:
         **settings,
     }
     (folder / "merge.yaml").write_text(yaml.safe_dump(content))
-    merge.run(Config(job="merge", recipe=str(folder / "merge.yaml"), out=str(folder / "out")))
+    merge.run(merge.Settings(recipe=str(folder / "merge.yaml"), out=str(folder / "out")))
     return folder / "out"
 
 

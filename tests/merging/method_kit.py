@@ -14,7 +14,7 @@ import torch
 
 from evomerge.merging import InMemoryParameter, MergeMethod, Randomness, Range
 from evomerge.merging.parameters import Choice, Domain
-from evomerge.recipes import SearchSpace
+from evomerge.recipes.space import SearchSpace
 from evomerge.search.distributions import distributions, on_grid
 from evomerge.types import Expert
 

@@ -10,7 +10,7 @@ import yaml
 from evomerge.errors import UserError
 from evomerge.merging import METHODS, Range
 from evomerge.merging.parameters import Choice, Domain, Value
-from evomerge.recipes import dump, load, parse
+from evomerge.recipes.recipe_yaml import dump, load, parse
 from evomerge.recipes.yaml_files import parse_documents
 from evomerge.types import Expert, Recipe
 

@@ -8,7 +8,8 @@ import pytest
 
 from evomerge.errors import UserError
 from evomerge.merging import METHODS
-from evomerge.recipes import SearchSpace, default_methods, dump, parse
+from evomerge.recipes.recipe_yaml import dump, parse
+from evomerge.recipes.space import SearchSpace, default_methods
 from evomerge.types import Expert, Recipe
 
 EXPERTS = tuple(Expert(name, f"adapters/{name}") for name in ("sql", "code", "json"))

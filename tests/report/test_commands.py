@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from evomerge.command_line.composition import compose
+from evomerge.command_line.compose import compose
 from evomerge.command_line.overrides import read
-from evomerge.config import Config, to_config
+from evomerge.command_line.schema import job_settings
 from evomerge.report.commands import commands, listed, of_candidate, rebuild, setting
 from evomerge.report.compare import comparison
 from evomerge.report.delivery import run_card
@@ -24,11 +24,11 @@ from evomerge.report.tables import recipe_file
 NAMES = ["a b", "a=b, (c)", 'it\'s "x"', "$HOME ${name} `id`", "-x", "[a]", "ünï\\", "a;b&c|d>e*?#!"]
 
 
-def typed(command: str) -> Config:
+def typed(command: str) -> Any:
     """What evomerge understands of a line that a person pastes into a shell."""
     words = shlex.split(command)
     assert words[:3] == ["python", "-m", "evomerge"]
-    return to_config(compose(read(words[3:])[1]))
+    return job_settings(compose(read(words[3:])[1]))
 
 
 @pytest.fixture(params=NAMES[1:6:2] + NAMES[2:3])
@@ -86,7 +86,8 @@ def test_the_comparison_is_rebuilt_from_both(finished: Path, tmp_path: Path, mon
 
 @pytest.mark.parametrize("text", [*NAMES, "null", "\\'", "a\\\\'b\\", "'"])
 def test_text_goes_through_shell_and_hydra(text: str) -> None:
-    assert typed("python -m evomerge " + listed("adapters", [text, "b"])).adapters == [text, "b"]
+    latency = typed("python -m evomerge job=latency model=m base=b " + listed("adapters", [text, "b"]))
+    assert latency.adapters == [text, "b"]
     assert typed("python -m evomerge " + setting("models.experts.sql", f"/{text}")).models.experts["sql"] == f"/{text}"
 
 

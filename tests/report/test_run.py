@@ -11,7 +11,7 @@ import pytest
 
 from evomerge import Run
 from evomerge.errors import UserError
-from evomerge.recipes import load
+from evomerge.recipes.recipe_yaml import load
 from evomerge.search.pareto import hypervolume, nondominated
 
 

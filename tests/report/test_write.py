@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from evomerge.recipes import load
+from evomerge.recipes.recipe_yaml import load
 from evomerge.report.figures import draw_front
 from evomerge.report.page_json import payload
 from evomerge.report.results import results

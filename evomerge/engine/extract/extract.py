@@ -89,9 +89,9 @@ class _Run:
             found = decompose(matrix, options, None if self._ranks is None else self._ranks[name])
             if not found.rank:
                 return _Found(found.energy)
-            factor, lost = found.factors(options.distribute_scale), found.lost
-            if options.correct_mean:
-                factor, lost = with_row_means(matrix, found.first(found.rank - 1), options.distribute_scale)
+            factor, lost = found.factors(options.settings.distribute_scale), found.lost
+            if options.settings.correct_mean:
+                factor, lost = with_row_means(matrix, found.first(found.rank - 1), options.settings.distribute_scale)
             return _Found(found.energy, factor, lost)
         return _Found(_energy(change)) if isinstance(change, LowRank) or route == "skip" else None
 
@@ -110,7 +110,7 @@ class _Run:
             self._whole(name, delta, added)
 
     def _route(self, name: str) -> str:
-        full = self._options.added_tokens == "full" and self._deltas.added_rows(name) is not None
+        full = self._options.settings.added_tokens == "full" and self._deltas.added_rows(name) is not None
         return "whole" if full else self._plan.route(name)
 
     def finish_biases(self) -> None:
@@ -118,14 +118,14 @@ class _Run:
         for module, (name, _) in list(self._biases.items()):
             weight = f"{name.removesuffix('.bias')}.weight"
             shape = self._deltas.base.shape(weight)
-            if self._options.biases == "lora" and len(shape) == 2:
+            if self._options.settings.biases == "lora" and len(shape) == 2:
                 self._write(weight, module, LowRank(torch.zeros(shape[0], 1), torch.zeros(1, shape[1])), "linear")
             else:
                 self._whole(weight, torch.zeros(shape), None)
 
     def _factors(self, name: str, change: LazyMatrix, found: _Found, route: str) -> None:
         module = self._plan.module(name)
-        if route in ("linear", "embedding") and self._options.biases == "full" and module in self._biases:
+        if route in ("linear", "embedding") and self._options.settings.biases == "full" and module in self._biases:
             self._whole(name, self._buffers.dense(change), None)
         elif found.factor is None:
             self._leave(name, found.energy)
@@ -139,7 +139,7 @@ class _Run:
             self._writer.embedding(module, factor)
             return
         bias = None
-        if self._options.biases == "lora":
+        if self._options.settings.biases == "lora":
             key = f"{name.removesuffix('.weight')}.bias"
             if key not in self._deltas.base:
                 raise UserError(

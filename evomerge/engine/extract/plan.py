@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
 
+from evomerge.engine.extract.settings import SVDS, ExtractSettings
 from evomerge.errors import UserError, nearest
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.parameter_names import is_head, is_vocabulary
 
-POLICIES = ("skip", "full", "lora")
 # Their linear layers store weights as (in, out), and their files leave out the outer module's name.
 _CONV1D = {"gpt2": "transformer."}
 
@@ -26,17 +26,8 @@ class ExtractOptions:
         rank: of every layer, where neither ``energy`` nor ``parameters`` decides.
         energy: share of each layer's squared Frobenius norm to keep, in (0, 1].
         parameters: of all factors together, spread over the layers where they keep most energy.
-        max_rank: no layer gets more; for ``energy`` and ``parameters``.
         svd: ``randomized`` (error within 1.01 of the best possible) or ``full``.
-        embeddings: policy of embeddings and output head: ``skip``; ``lora``; ``full`` stores the whole matrix.
-        norms: policy of norms and other vectors: ``skip`` or ``full``.
-        biases: policy of linear layers' biases; ``lora`` stores them beside the factors, ``full`` the whole layer.
-        added_tokens: policy of vocabulary rows that the base lacks: ``skip`` or ``full`` (the whole matrix).
-        include, exclude: regular expressions on module paths; the adapter holds what one of ``include`` (when there
-            are any) and none of ``exclude`` finds.
-        distribute_scale: singular values are shared by both factors; otherwise all go to A.
-        sv_epsilon: singular values up to this are dropped.
-        correct_mean: one direction of each layer holds what the others leave of each row's mean.
+        settings: what the adapter holds.
         dtype: of the stored numbers.
         device: where the matrices are decomposed.
     """
@@ -44,48 +35,22 @@ class ExtractOptions:
     rank: int = 16
     energy: float | None = None
     parameters: int | None = None
-    max_rank: int | None = None
     svd: str = "randomized"
-    embeddings: str = "skip"
-    norms: str = "skip"
-    biases: str = "skip"
-    added_tokens: str = "skip"
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    distribute_scale: bool = True
-    sv_epsilon: float = 0.0
-    correct_mean: bool = False
+    settings: ExtractSettings = field(default_factory=ExtractSettings)
     dtype: torch.dtype = torch.bfloat16
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        self._check_ranks()
-        if self.svd not in ("randomized", "full"):
-            raise UserError(f"unknown svd '{self.svd}': {nearest(self.svd, ('randomized', 'full'))}")
-        for key in ("embeddings", "norms", "biases", "added_tokens"):
-            if getattr(self, key) not in POLICIES:
-                raise UserError(f"unknown {key} '{getattr(self, key)}': {nearest(getattr(self, key), POLICIES)}")
-        for key, what in (("norms", "vectors have no low rank"), ("added_tokens", "the base has no rows for them")):
-            if getattr(self, key) == "lora":
-                raise UserError(f"{key}=lora cannot be, {what}: wanted skip or full")
-        for key in ("include", "exclude"):
-            for pattern in getattr(self, key):
-                try:
-                    re.compile(pattern)
-                except re.error as error:
-                    raise UserError(f"{key}: '{pattern}' is no regular expression ({error})") from error
-
-    def _check_ranks(self) -> None:
         if self.energy is not None and self.parameters is not None:
             raise UserError("energy and parameters both decide the ranks: give one of them")
         if self.energy is not None and not 0.0 < self.energy <= 1.0:
             raise UserError(f"energy must be in (0, 1], got {self.energy:g}")
-        for key in ("rank", "max_rank", "parameters"):
+        for key in ("rank", "parameters"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise UserError(f"{key} must be at least 1, got {value}")
-        if self.sv_epsilon < 0.0:
-            raise UserError(f"sv_epsilon must not be negative, got {self.sv_epsilon:g}")
+        if self.svd not in SVDS:
+            raise UserError(f"unknown svd '{self.svd}': {nearest(self.svd, SVDS)}")
 
 
 class Plan:
@@ -101,7 +66,7 @@ class Plan:
         self.transposed = kind in _CONV1D
         self._outer = _CONV1D.get(str(kind), "")
         self.tied = bool(base.config.get("tie_word_embeddings"))
-        if options.embeddings == "lora" and self.tied:
+        if options.settings.embeddings == "lora" and self.tied:
             raise UserError(
                 "embeddings=lora: the embeddings are tied to the output head here, and PEFT applies such an adapter to "
                 "one of them only, or twice when it is merged: wanted skip or full"
@@ -120,16 +85,16 @@ class Plan:
         if not self._wanted(self.module(name)):
             return "skip"
         if is_vocabulary(name):
-            if options.embeddings != "lora" or len(shape) != 2:
-                return "whole" if options.embeddings == "full" else "skip"
+            if options.settings.embeddings != "lora" or len(shape) != 2:
+                return "whole" if options.settings.embeddings == "full" else "skip"
             return "linear" if is_head(name) else "embedding"
         if len(shape) == 2 and name.endswith(".weight"):
             return "linear"
         if len(shape) == 1 and name.endswith((".weight", ".bias")):
             weight = f"{name.rpartition('.')[0]}.weight"
             if name.endswith(".bias") and weight in self._base and len(self._base.shape(weight)) == 2:
-                return "bias" if options.biases != "skip" else "skip"
-            if options.norms == "skip":
+                return "bias" if options.settings.biases != "skip" else "skip"
+            if options.settings.norms == "skip":
                 return "skip"
             return "bias" if name.endswith(".bias") and weight in self._base else "whole"
         return "skip"
@@ -140,10 +105,12 @@ class Plan:
 
     def described(self) -> dict[str, Any]:
         """The options as plain values."""
-        values = {key: getattr(self._options, key) for key in self._options.__dataclass_fields__}
-        return {**values, "dtype": str(self._options.dtype).removeprefix("torch.")}
+        values = {field.name: getattr(self._options, field.name) for field in fields(self._options)}
+        settings = asdict(values.pop("settings"))
+        del settings["compress"]  # not of an extraction
+        return {**settings, **values, "dtype": str(self._options.dtype).removeprefix("torch.")}
 
     def _wanted(self, module: str) -> bool:
-        include, exclude = self._options.include, self._options.exclude
+        include, exclude = self._options.settings.include, self._options.settings.exclude
         included = not include or any(re.search(pattern, module) for pattern in include)
         return included and not any(re.search(pattern, module) for pattern in exclude)

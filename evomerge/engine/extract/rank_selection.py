@@ -32,15 +32,15 @@ def decompose(matrix: torch.Tensor | LowRank, options: ExtractOptions, rank: int
     elif options.svd == "full":
         found = full_svd(matrix)
     elif rank is None and options.energy is not None:
-        found = _up_to_energy(matrix, options.energy, options.max_rank)
+        found = _up_to_energy(matrix, options.energy, options.settings.max_rank)
     else:
         found = randomized_svd(matrix, options.rank if rank is None else rank) if rank != 0 else _none(matrix)
     if rank is None and options.energy is not None:
         rank = rank_for_energy(found.values.tolist(), found.energy, options.energy) or found.rank
-        rank = min(rank, options.max_rank or rank)
+        rank = min(rank, options.settings.max_rank or rank)
     rank = options.rank if rank is None else rank
     # nothing but rounding: a direction of no energy, or of less than was asked for
-    floor = max(options.sv_epsilon, 1e-7 * found.energy**0.5)
+    floor = max(options.settings.sv_epsilon, 1e-7 * found.energy**0.5)
     return found.first(min(rank, int((found.values > floor).sum())))
 
 
@@ -59,7 +59,8 @@ def spread(deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progre
     assert options.parameters is not None
     names = [n for n in deltas.names if plan.route(n) in ("linear", "embedding")]
     costs = {name: sum(deltas.base.shape(name)) for name in names}
-    most = {n: min(*deltas.base.shape(n), options.parameters // costs[n], options.max_rank or 1 << 30) for n in names}
+    highest = options.settings.max_rank or 1 << 30
+    most = {n: min(*deltas.base.shape(n), options.parameters // costs[n], highest) for n in names}
     spectra: dict[str, list[float]] = {}
     buffers = Buffers()
     rank = max(_FIRST_RANK, 4 * options.parameters // max(1, sum(costs.values())))
@@ -91,7 +92,7 @@ def _spectrum(change: LazyMatrix, rank: int, options: ExtractOptions, buffers: B
     else:
         matrix = buffers.dense(change).to(options.device)
         values = (full_svd(matrix) if options.svd == "full" else randomized_svd(matrix, rank)).values
-    return [float(value) for value in values[:rank] if value > options.sv_epsilon]
+    return [float(value) for value in values[:rank] if value > options.settings.sv_epsilon]
 
 
 def _none(matrix: torch.Tensor) -> Truncated:

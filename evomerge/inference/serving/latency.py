@@ -62,6 +62,9 @@ def measure(
     servings: Sequence[Serving],
     settings: LatencySettings,
     said: Callable[[str, str, int, int], None] = lambda name, way, batch, round_: None,
+    *,
+    dtype: str = "bfloat16",
+    device: str = "cpu",
 ) -> Latencies:
     """Hold all ``servings`` in memory and let them answer the same batches in turns, A B C A B C.
 
@@ -69,11 +72,13 @@ def measure(
 
     Args:
         said: called before each timed batch with the serving's name, the way, the batch size and the round from 0 on.
+        dtype: torch dtype name that the models compute in.
+        device: torch device.
 
     Raises:
         UserError: a model that cannot be loaded, an adapter for another base, or a context that is too short.
     """
-    models = [ServedModel(serving, settings.dtype, settings.device) for serving in servings]
+    models = [ServedModel(serving, dtype, device) for serving in servings]
     _check_context(servings, models, settings)
     contenders = [
         (serving, way, model) for serving, model in zip(servings, models, strict=True) for way in serving.ways
@@ -81,7 +86,7 @@ def measure(
     left_out: dict[str, str] = {}
     rows: list[LatencyRow] = []
     for batch in settings.batch_sizes:
-        prompts = _prompts(batch, min(model.vocabulary for model in models), settings)
+        prompts = _prompts(batch, min(model.vocabulary for model in models), settings.prompt_tokens).to(device)
         contenders = list(_warmed_up(contenders, prompts, settings.new_tokens, left_out))
         taken: list[list[Answered]] = [[] for _ in contenders]
         for round_ in range(settings.rounds):
@@ -103,11 +108,9 @@ def _check_context(servings: Sequence[Serving], models: Sequence[ServedModel], s
             )
 
 
-def _prompts(batch: int, vocabulary: int, settings: LatencySettings) -> torch.Tensor:
-    """(batch, prompt tokens) of arbitrary tokens, the same for all models."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (batch, settings.prompt_tokens)
-    return torch.randint(vocabulary, shape, generator=generator).to(settings.device)
+def _prompts(batch: int, vocabulary: int, tokens: int) -> torch.Tensor:
+    """(batch, tokens) of arbitrary tokens, the same for all models."""
+    return torch.randint(vocabulary, (batch, tokens), generator=torch.Generator().manual_seed(0))
 
 
 def _warmed_up(

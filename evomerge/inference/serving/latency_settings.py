@@ -1,34 +1,32 @@
-"""What is measured of a model's speed; light, so that the command line knows the defaults without torch."""
+"""Settings of a measurement of latency; light, without torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evomerge.errors import UserError
 
 
 @dataclass(frozen=True)
 class LatencySettings:
-    """What is measured. Every row has the same number of tokens; which ones they are has no influence.
+    """The keys of ``latency``. Every row has the same number of tokens; which ones they are has no influence.
 
     Attributes:
         batch_sizes: requests that arrive together.
         prompt_tokens: length of each prompt.
         new_tokens: length of each answer.
         rounds: how often each model answers each batch; from 6 on intervals have their 95 %.
-        dtype: torch dtype name the models run in.
-        device: torch device.
+        measure: whether a search measures its winner, too.
 
     Raises:
-        UserError: a number that nothing can be measured with.
+        UserError: a number out of range.
     """
 
-    batch_sizes: tuple[int, ...] = (1, 8, 32)
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 8, 32])
     prompt_tokens: int = 128
     new_tokens: int = 32
     rounds: int = 7
-    dtype: str = "bfloat16"
-    device: str = "cpu"
+    measure: bool = False
 
     def __post_init__(self) -> None:
         if not self.batch_sizes:

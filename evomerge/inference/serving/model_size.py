@@ -48,7 +48,9 @@ def _elements(shape: tuple[int, ...]) -> int:
     return torch.Size(shape).numel()
 
 
-def peak_memory(serving: Serving, settings: LatencySettings) -> int | None:
+def peak_memory(
+    serving: Serving, settings: LatencySettings, *, dtype: str = "bfloat16", device: str = "cpu"
+) -> int | None:
     """Bytes at the peak of a process that loads ``serving`` and answers one batch of the largest size.
 
     On a GPU it is the peak of torch's allocator, else the resident memory of the whole process with its libraries. A
@@ -59,7 +61,7 @@ def peak_memory(serving: Serving, settings: LatencySettings) -> int | None:
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         try:
-            return process.submit(_answer_once, serving, settings, torch.get_num_threads()).result()
+            return process.submit(_answer_once, serving, settings, dtype, device, torch.get_num_threads()).result()
         except BrokenProcessPool as error:
             raise UserError(
                 f"{serving.name} ran out of memory at a batch of {max(settings.batch_sizes)}: "
@@ -67,14 +69,14 @@ def peak_memory(serving: Serving, settings: LatencySettings) -> int | None:
             ) from error
 
 
-def _answer_once(serving: Serving, settings: LatencySettings, threads: int) -> int | None:
+def _answer_once(serving: Serving, settings: LatencySettings, dtype: str, device: str, threads: int) -> int | None:
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore", FutureWarning)  # of peft's about transformers, as in the parent's process
-    model = ServedModel(serving, settings.dtype, settings.device)
-    prompts = torch.zeros(max(settings.batch_sizes), settings.prompt_tokens, dtype=torch.long, device=settings.device)
+    model = ServedModel(serving, dtype, device)
+    prompts = torch.zeros(max(settings.batch_sizes), settings.prompt_tokens, dtype=torch.long, device=device)
     model.answer(prompts, settings.new_tokens, serving.ways[0])
-    if settings.device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(settings.device)
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -7,7 +7,7 @@ import torch
 from evomerge.engine.core.combine_adapters import combine
 from evomerge.errors import UserError
 from evomerge.files.overwrite_guard import output_path
-from evomerge.jobs.steps.arguments import model_source
+from evomerge.jobs.steps.model_names import model_source
 from evomerge.recipes.combine_yaml import load
 from evomerge.tensors.lazy import LowRank
 from evomerge.weights.adapters.adapter import Adapter

@@ -1,40 +1,68 @@
-"""What makes the scores of a run folder comparable: the search goes on only where all of it is what it was."""
+"""What makes the scores of a run folder comparable: a search resumes only where all of it is unchanged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evomerge.config import Config, plain
-from evomerge.evaluation.data import SPLITS
+from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.task_base import EvalTask, Item
 from evomerge.evaluation.task_files import find_task
-from evomerge.evaluation.worker import WorkerSpec
+from evomerge.evaluation.worker import WorkerSpec, open_tasks
 from evomerge.files.digests import digest_files, digest_model
 from evomerge.recipes.space import SearchSpace
+from evomerge.types import SPLITS
 from evomerge.weights.sources import resolve, resolve_weights
 
 
-def identity(config: Config, spec: WorkerSpec, space: SearchSpace, tasks: Mapping[str, EvalTask]) -> dict[str, Any]:
-    """Plain values by the names of what they belong to, for :meth:`evomerge.search.store.Store.begin`.
+def open_and_identify(
+    settings: Mapping[str, Mapping[str, Any]], runaway: float | None, spec: WorkerSpec, space: SearchSpace
+) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """Open the tasks in this process, before any work: what is wrong with a data file or the sandbox shows here.
+
+    Returns:
+        :func:`identity`, and task -> item -> prompt of the test items.
+    """
+    with Judge(spec.sandbox) as judge:
+        tasks = open_tasks(spec, judge)
+        if any(task.judged for task in tasks.values()):
+            logging.getLogger(__name__).info("answers are judged in a sandbox: %s", judge.level)
+        found = identity(settings, runaway, spec, space, tasks)
+        return found, {name: {item.id: item.prompt for item in task.items("test")} for name, task in tasks.items()}
+
+
+def identity(
+    settings: Mapping[str, Mapping[str, Any]],
+    runaway: float | None,
+    spec: WorkerSpec,
+    space: SearchSpace,
+    tasks: Mapping[str, EvalTask],
+) -> dict[str, Any]:
+    """Plain values by the settings they belong to, for :meth:`evomerge.search.store.Store.begin`.
 
     Files count by their contents, not only by their names: an adapter that was trained again in its folder is another.
+
+    Args:
+        settings: of the tasks, by their names.
+        runaway: the setting ``search.runaway``.
+        tasks: the opened tasks.
 
     Raises:
         UserError: a task that is searched for lacks items of a split.
     """
-    searched = {name for name, task in config.tasks.items() if task["objective"]}
+    searched = {name for name, task in settings.items() if task["objective"]}
     items = {
         name: {split: task.items(split) for split in (SPLITS if name in searched else ("test",))}
         for name, task in tasks.items()
     }
     return {
-        **{f"tasks.{name}": settings for name, settings in plain(config)["tasks"].items()},
+        **{f"tasks.{name}": dict(values) for name, values in settings.items()},
         "space.methods": list(space.methods),
         "space.layer_groups": space.layer_groups,
         "space.modifiers": list(space.modifiers),
@@ -43,7 +71,7 @@ def identity(config: Config, spec: WorkerSpec, space: SearchSpace, tasks: Mappin
         "dtype": spec.dtype,
         "space.dtype": space.dtype,
         "sandbox limits": spec.sandbox.limits,
-        "search.runaway": config.search.runaway,
+        "search.runaway": runaway,
         "contents of models.base": digest_model(resolve(spec.base)),
         **{
             f"contents of models.experts.{expert.name}": digest_model(resolve_weights(expert.source))

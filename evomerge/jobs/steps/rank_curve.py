@@ -1,41 +1,46 @@
-"""One adapter for each rank, each scored as a stranger would load it: what a rank is worth."""
+"""Extract an adapter of each rank, and score each as others would load it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from evomerge.config import Config
 from evomerge.engine.export import export_lora
 from evomerge.engine.extract.extract import extract
 from evomerge.engine.extract.plan import ExtractOptions
-from evomerge.errors import UserError
-from evomerge.jobs.extract_lora import Origin, rank_name
-from evomerge.jobs.steps.open_workers import open_pool, worker_spec
+from evomerge.errors import RunFailed
+from evomerge.jobs.steps.extraction_origin import Origin, rank_name
+from evomerge.jobs.steps.open_workers import ScoringSettings, open_pool, worker_spec
 from evomerge.report.rank_curve import CurvePoint, curve_table, write_curve
 from evomerge.types import Artefact, Pool, Recipe, Score, Work, scores_by_task
 
 
-def rank_curve(config: Config, origin: Origin, options: ExtractOptions, out: Path) -> None:
-    """Writes ``out/rank-016`` ..., ``rank_curve.csv`` and ``rank_curve.png``, and prints the table.
+def rank_curve(
+    settings: ScoringSettings, split: str, ranks: Sequence[int], origin: Origin, options: ExtractOptions, out: Path
+) -> None:
+    """Write ``out/rank-016`` ..., ``rank_curve.csv`` and ``rank_curve.png``, and print the table.
 
     A recipe whose merge stays in factors gets a second adapter of each rank, its experts compressed before the merge.
     """
-    if options.energy is not None or options.parameters is not None:
-        raise UserError("ranks=[...] sets every rank itself: leave out energy= and parameters=")
     base = str(origin.base.folder.resolve())
-    whose = (origin.model.base, origin.model.experts) if isinstance(origin.model, Recipe) else (base, ())
-    pool = open_pool(config, worker_spec(config, *whose), works=len(config.tasks))
+    models = (origin.model.base, origin.model.experts) if isinstance(origin.model, Recipe) else (base, ())
+    pool = open_pool(settings.cluster, worker_spec(settings, *models), works=len(settings.tasks))
     console = Console(highlight=False)
+
+    def score(name: str, subject: Recipe | Artefact) -> Mapping[str, Score]:
+        found = _scores(pool, name, subject, split, tuple(settings.tasks))
+        console.print(f"{name}: {', '.join(f'{task} {one.mean:.3f}' for task, one in found.items())}")
+        return found
+
     try:
-        whole = _score(config, pool, "model", _subject(origin, base), console)
-        points = [CurvePoint(0, "", 0, 0.0, 1.0, _score(config, pool, "base", Artefact(base), console))]
-        for rank in sorted(set(config.ranks)):
+        whole = score("model", _subject(origin, base))
+        points = [CurvePoint(0, "", 0, 0.0, 1.0, score("base", Artefact(base)))]
+        for rank in sorted(set(ranks)):
             points += [
-                CurvePoint(rank, how, *about, _score(config, pool, folder.name, Artefact(base, str(folder)), console))
+                CurvePoint(rank, how, *about, score(folder.name, Artefact(base, str(folder))))
                 for how, folder, about in _adapters(origin, replace(options, rank=rank), out)
             ]
         points.append(CurvePoint(None, "", 0, 0.0, 0.0, whole))
@@ -79,16 +84,14 @@ def _subject(origin: Origin, base: str) -> Recipe | Artefact:
     return Artefact(base, folder) if (origin.model / "adapter_config.json").is_file() else Artefact(folder)
 
 
-def _score(config: Config, pool: Pool, name: str, subject: Recipe | Artefact, console: Console) -> Mapping[str, Score]:
+def _scores(pool: Pool, name: str, subject: Recipe | Artefact, split: str, tasks: Sequence[str]) -> Mapping[str, Score]:
     """A task is a unit of work, as in a search's final table, so that the same model gets the same numbers."""
-    for task in config.tasks:
-        pool.submit(Work(f"{name}:{task}", subject, config.split, (task,)))
+    for task in tasks:
+        pool.submit(Work(f"{name}:{task}", subject, split, (task,)))
     scores: dict[str, Score] = {}
-    while len(scores) < len(config.tasks):
+    while len(scores) < len(tasks):
         for done in pool.wait():
             if done.error is not None:
-                raise RuntimeError(f"{name} could not be scored: {done.error}")
+                raise RunFailed(f"{name} could not be scored: {done.error}")
             scores |= scores_by_task(done.items)
-    said = ", ".join(f"{task} {score.mean:.3f}" for task, score in scores.items())
-    console.print(f"{name}: {said}")
-    return {task: scores[task] for task in config.tasks}
+    return {task: scores[task] for task in tasks}

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from evomerge.search.base import Listener
 from evomerge.search.progress import progress, trial_retention
 from evomerge.search.tracking.base import TRIAL, Sink, TrackingSetup, open_sink
+from evomerge.search.tracking.settings import TrackingSettings
 from evomerge.types import Candidate, Objective, Trial
 
 
-def with_tracking(listener: Listener, kind: str, setup: TrackingSetup) -> Listener:
-    """``listener`` together with a tracker of this kind; ``none`` adds no tracker.
+def with_tracking(listener: Listener, settings: TrackingSettings, folder: Path, name: str) -> Listener:
+    """``listener`` together with a tracker of the run ``name`` in ``folder``; the kind ``none`` adds no tracker.
 
     Raises:
         UserError: unknown kind, or its package or login is missing.
     """
-    return listener if kind == "none" else Both(listener, Tracked(open_sink(kind, setup)))
+    if settings.kind == "none":
+        return listener
+    return Both(listener, Tracked(open_sink(settings.kind, TrackingSetup(folder, name, settings.project))))
 
 
 class Tracked:

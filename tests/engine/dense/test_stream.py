@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from evomerge.engine.dense.merge_tensor import CopiedTensor, whole
 from evomerge.engine.dense.stream import stream
 from evomerge.errors import UserError
-from evomerge.jobs.merge import merge_documents
+from evomerge.jobs.steps.merge_models import merge_documents
 from evomerge.mergekit import load
 from evomerge.weights.checkpoint import Checkpoint, Stored
 
@@ -88,7 +88,7 @@ def test_integers_that_differ_and_shapes_that_differ_are_named(tmp_path):
 MEASURED = """
 import sys, threading, time
 from pathlib import Path
-from evomerge.jobs.merge import merge_documents
+from evomerge.jobs.steps.merge_models import merge_documents
 from evomerge.mergekit import load
 
 def anonymous():

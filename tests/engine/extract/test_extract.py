@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from evomerge.engine.extract.deltas import checkpoint_deltas
 from evomerge.engine.extract.extract import extract
 from evomerge.engine.extract.merge_into_deltas import deltas_of_merge, dense_deltas_of_merge
 from evomerge.engine.extract.plan import ExtractOptions
+from evomerge.engine.extract.settings import ExtractSettings
 from evomerge.errors import UserError
 from evomerge.tensors.lazy import LowRank, dense
 from evomerge.weights.checkpoint import Checkpoint
@@ -22,6 +24,12 @@ from evomerge.weights.task_vector import open_task_vector
 
 EXACT = ExtractOptions(rank=6, dtype=torch.float32)
 NORM, EMBEDDINGS, HEAD = "model.layers.1.input_layernorm.weight", "model.embed_tokens.weight", "lm_head.weight"
+
+
+def changed(options: ExtractOptions, **given: Any) -> ExtractOptions:
+    """``options`` with other values, those of its settings among them."""
+    own = {key: given.pop(key) for key in [*given] if key in ExtractSettings.__dataclass_fields__}
+    return replace(options, settings=replace(options.settings, **own), **given)
 
 
 @pytest.fixture
@@ -73,7 +81,7 @@ def lost(got: dict[str, torch.Tensor], base: Checkpoint, model: Checkpoint, name
 @pytest.mark.parametrize("distribute_scale", [False, True])
 def test_the_adapter_lacks_what_it_says(tuned, tmp_path, svd, correct_mean, distribute_scale):
     base, model = tuned()
-    options = replace(EXACT, svd=svd, correct_mean=correct_mean, distribute_scale=distribute_scale)
+    options = changed(EXACT, svd=svd, correct_mean=correct_mean, distribute_scale=distribute_scale)
     done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", options)
     got = weights(base, tmp_path / "lora")
     assert lost(got, base, model, base.names) == pytest.approx(done.relative_error, rel=1e-3)
@@ -95,7 +103,7 @@ def test_the_adapter_lacks_what_it_says(tuned, tmp_path, svd, correct_mean, dist
 
 def test_energy_decides_each_rank(tuned, tmp_path):
     base, model = tuned()
-    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, energy=0.9))
+    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", changed(EXACT, energy=0.9))
     for part in (part for part in done.parts if part.how == "lora"):
         squares = torch.linalg.svdvals(model[part.name] - base[part.name]).square()
         shares = squares.cumsum(0) / squares.sum()
@@ -103,9 +111,9 @@ def test_energy_decides_each_rank(tuned, tmp_path):
         assert 1 - part.lost / part.energy == pytest.approx(float(shares[part.rank - 1]), abs=1e-4)
     config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert config["rank_pattern"], "ranks differ"
-    capped = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, energy=0.99, max_rank=2))
+    capped = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", changed(EXACT, energy=0.99, max_rank=2))
     assert capped.rank == 2
-    whole = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, energy=1.0))
+    whole = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", changed(EXACT, energy=1.0))
     assert max(part.lost / part.energy for part in whole.parts if part.how == "lora") < 1e-5
 
 
@@ -113,7 +121,7 @@ def test_energy_decides_each_rank(tuned, tmp_path):
 def test_the_budget_is_respected_and_spent_better_than_evenly(tuned, tmp_path, budget):
     base, model = tuned()
     deltas = checkpoint_deltas(base, model)
-    done = extract(deltas, tmp_path / "lora", "pico", replace(EXACT, parameters=budget))
+    done = extract(deltas, tmp_path / "lora", "pico", changed(EXACT, parameters=budget))
     assert done.parameters <= budget
     assert done.parameters == sum(part.parameters for part in done.parts)
     assert lost(weights(base, tmp_path / "lora"), base, model, base.names) == pytest.approx(
@@ -121,7 +129,7 @@ def test_the_budget_is_respected_and_spent_better_than_evenly(tuned, tmp_path, b
     )
     cost = sum(sum(base.shape(part.name)) for part in done.parts if part.name.endswith("proj.weight"))
     if 1 <= budget // cost <= 16:
-        even = extract(deltas, tmp_path / "even", "pico", replace(EXACT, rank=budget // cost))
+        even = extract(deltas, tmp_path / "even", "pico", changed(EXACT, rank=budget // cost))
         assert done.relative_error < even.relative_error
     if budget == 10_000_000:
         assert max(part.lost / part.energy for part in done.parts if part.how == "lora") < 1e-5
@@ -129,7 +137,7 @@ def test_the_budget_is_respected_and_spent_better_than_evenly(tuned, tmp_path, b
 
 def test_a_budget_that_buys_nothing_is_refused(tuned, tmp_path):
     with pytest.raises(UserError, match="parameters=10 buys nothing"):
-        extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", replace(EXACT, parameters=10))
+        extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", changed(EXACT, parameters=10))
     assert not (tmp_path / "lora").exists()
 
 
@@ -138,15 +146,15 @@ def test_small_singular_values_are_dropped(tuned, tmp_path):
     name = "model.layers.0.mlp.up_proj.weight"
     values = torch.linalg.svdvals(model[name] - base[name])
     epsilon = float(values[1] + values[2]) / 2
-    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, sv_epsilon=epsilon))
+    done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", changed(EXACT, sv_epsilon=epsilon))
     assert next(part.rank for part in done.parts if part.name == name) == 2
 
 
 def test_include_and_exclude_are_regular_expressions(tuned, tmp_path):
-    options = replace(EXACT, include=(r"layers\.0\.", "down"), exclude=("_proj$",))
+    options = changed(EXACT, include=(r"layers\.0\.", "down"), exclude=("_proj$",))
     with pytest.raises(UserError, match="no linear layer got a direction"):
         extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", options)
-    done = extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", replace(options, exclude=("[qkv]_proj",)))
+    done = extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", changed(options, exclude=("[qkv]_proj",)))
     held = {part.name for part in done.parts if part.how == "lora"}
     layer = [f"model.layers.0.{m}.weight" for m in ("self_attn.o_proj", "mlp.up_proj", "mlp.gate_proj")]
     assert held == {*layer, "model.layers.0.mlp.down_proj.weight", "model.layers.1.mlp.down_proj.weight"}
@@ -155,7 +163,7 @@ def test_include_and_exclude_are_regular_expressions(tuned, tmp_path):
 @pytest.mark.parametrize("tied", [False, True])
 def test_whole_embeddings_and_norms_are_exact_attached_and_merged(tuned, tmp_path, tied):
     base, model = tuned(tied=tied)
-    options = replace(EXACT, embeddings="full", norms="full", rank=64)
+    options = changed(EXACT, embeddings="full", norms="full", rank=64)
     done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", options)
     assert done.left_out == () and done.relative_error < 1e-5
     want = logits(AutoModelForCausalLM.from_pretrained(model.folder))
@@ -165,13 +173,13 @@ def test_whole_embeddings_and_norms_are_exact_attached_and_merged(tuned, tmp_pat
 
 def test_untied_embeddings_and_head_as_lora(tuned, tmp_path):
     base, model = tuned(tied=False)
-    options = replace(EXACT, embeddings="lora", norms="full", rank=300)
+    options = changed(EXACT, embeddings="lora", norms="full", rank=300)
     done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", options)
     assert done.left_out == ()
     want = logits(AutoModelForCausalLM.from_pretrained(model.folder))
     for merged in (False, True):
         torch.testing.assert_close(logits(loaded(base, tmp_path / "lora", merged)), want, rtol=1e-3, atol=1e-4)
-    small = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, embeddings="lora"))
+    small = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", changed(EXACT, embeddings="lora"))
     got = weights(base, tmp_path / "lora")
     for name in (EMBEDDINGS, HEAD):
         part = next(part for part in small.parts if part.name == name)
@@ -181,13 +189,13 @@ def test_untied_embeddings_and_head_as_lora(tuned, tmp_path):
 
 def test_tied_embeddings_as_lora_are_refused(tuned, tmp_path):
     with pytest.raises(UserError, match="tied"):
-        extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", replace(EXACT, embeddings="lora"))
+        extract(checkpoint_deltas(*tuned()), tmp_path / "lora", "pico", changed(EXACT, embeddings="lora"))
 
 
 @pytest.mark.parametrize("policy", ["skip", "lora", "full"])
 def test_biases(tuned, tmp_path, policy):
     base, model = tuned(attention_bias=True)
-    options = replace(EXACT, energy=1.0, biases=policy, include=("self_attn", "up_proj")[: 1 + (policy != "lora")])
+    options = changed(EXACT, energy=1.0, biases=policy, include=("self_attn", "up_proj")[: 1 + (policy != "lora")])
     done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", options)
     biases = [name for name in base.names if name.endswith(".bias")]
     got = weights(base, tmp_path / "lora")
@@ -202,7 +210,7 @@ def test_biases(tuned, tmp_path, policy):
 
 
 def test_biases_as_lora_where_some_layers_have_none(tuned, tmp_path):
-    options = replace(EXACT, biases="lora")
+    options = changed(EXACT, biases="lora")
     with pytest.raises(UserError, match="has no bias"):
         extract(checkpoint_deltas(*tuned(attention_bias=True)), tmp_path / "lora", "pico", options)
 
@@ -211,7 +219,7 @@ def test_added_tokens_are_left_out_and_counted_or_kept_whole(tuned, tmp_path):
     base, model = tuned(tied=False, extra=3)
     done = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", EXACT)
     assert done.added == 6  # three in the embeddings, three in the head
-    whole = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", replace(EXACT, added_tokens="full"))
+    whole = extract(checkpoint_deltas(base, model), tmp_path / "lora", "pico", changed(EXACT, added_tokens="full"))
     assert whole.added == 0
     resized = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
     resized.resize_token_embeddings(model.config["vocab_size"], mean_resizing=False)
@@ -223,7 +231,7 @@ def test_added_tokens_are_left_out_and_counted_or_kept_whole(tuned, tmp_path):
 @pytest.mark.parametrize("rank", [2, 4])
 def test_factors_and_their_dense_merge_give_the_same_adapter(merger, recipe_of, tmp_path, rank):
     recipe = recipe_of("task_arithmetic", dtype="float32")
-    options = replace(EXACT, rank=rank)
+    options = changed(EXACT, rank=rank)
     known = deltas_of_merge(merger, recipe)
     assert all(isinstance(change, LowRank) for _, change in known.read())
     one = extract(known, tmp_path / "one", "pico", options)
@@ -237,7 +245,7 @@ def test_an_expert_is_recovered_from_its_checkpoint(merger, recipe_of, tmp_path)
     one = recipe_of("task_arithmetic", weights=((1.0, 0.0, 0.0),), dtype="float32")
     export_model(merger, one, tmp_path / "expert")
     deltas = checkpoint_deltas(merger.base, Checkpoint(tmp_path / "expert"))
-    done = extract(deltas, tmp_path / "lora", "pico", replace(EXACT, rank=4))
+    done = extract(deltas, tmp_path / "lora", "pico", changed(EXACT, rank=4))
     assert done.relative_error < 1e-4
     again = open_task_vector(merger.base, str(tmp_path / "lora"))
     for name in merger.experts["sql"].names:
@@ -260,7 +268,7 @@ def test_a_wrong_base_is_told(pico_model, tuned):
 
 def test_no_difference_at_all(pico_model, tmp_path):
     base = Checkpoint(pico_model())
-    for options in (EXACT, replace(EXACT, energy=0.9), replace(EXACT, parameters=1000)):
+    for options in (EXACT, changed(EXACT, energy=0.9), changed(EXACT, parameters=1000)):
         with pytest.raises(UserError, match="does not differ from its base"):
             extract(checkpoint_deltas(base, Checkpoint(base.folder)), tmp_path / "lora", "pico", options)
     assert list(tmp_path.iterdir()) == []
@@ -276,7 +284,7 @@ def test_an_interrupted_extraction_leaves_nothing_and_replaces_nothing(tuned, tm
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(deltas, tmp_path / "lora", "pico", replace(EXACT, rank=2), stop)
+        extract(deltas, tmp_path / "lora", "pico", changed(EXACT, rank=2), stop)
     assert {path.name: path.read_bytes() for path in (tmp_path / "lora").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lora", "tuned"]
 
@@ -295,4 +303,4 @@ def test_an_interrupted_extraction_leaves_nothing_and_replaces_nothing(tuned, tm
 )
 def test_what_cannot_be_asked_for(settings, said):
     with pytest.raises(UserError, match=said):
-        ExtractOptions(**settings)
+        changed(ExtractOptions(), **settings)

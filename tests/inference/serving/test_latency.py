@@ -19,7 +19,7 @@ from evomerge.inference.serving.model_size import peak_memory, size_of
 from evomerge.inference.serving.served_model import ADAPTER, ALONE, MIXED, SWITCHING, ServedModel, Serving
 
 PROMPTS = torch.randint(300, (5, 12), generator=torch.Generator().manual_seed(7))
-QUICK = LatencySettings(batch_sizes=(1, 3), prompt_tokens=6, new_tokens=3, rounds=2)
+QUICK = LatencySettings(batch_sizes=[1, 3], prompt_tokens=6, new_tokens=3, rounds=2)
 
 
 @pytest.fixture

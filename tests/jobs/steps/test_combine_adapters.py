@@ -10,7 +10,6 @@ import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from evomerge.config import Config
 from evomerge.errors import UserError
 from evomerge.jobs import merge
 from evomerge.jobs.steps import combine_adapters
@@ -33,7 +32,7 @@ def test_the_merge_job_combines(pico_model, pico_adapter, tmp_path, capsys):
     recipe = write(
         tmp_path / "one.yaml", {"combine": "svd", "adapters": adapters, "rank": 5, "base": str(pico_model())}
     )
-    merge.run(Config(job="merge", recipe=recipe, out=str(tmp_path / "one")))
+    merge.run(merge.Settings(recipe=recipe, out=str(tmp_path / "one")))
     assert "svd of 3 adapters, rank 5, written to" in capsys.readouterr().out
 
     first = write(tmp_path / "cat.yaml", {"combine": "cat", "adapters": adapters[:2]})

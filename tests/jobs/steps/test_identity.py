@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from evomerge.config import Config, ModelsConfig
 from evomerge.engine.load_merger import merger_for
 from evomerge.errors import UserError
-from evomerge.evaluation.judging.judge import Judge
-from evomerge.evaluation.worker import open_tasks
 from evomerge.files.digests import digest_files
-from evomerge.jobs.steps.identity import identity
-from evomerge.jobs.steps.open_workers import experts_of, objectives_of, search_space, worker_spec
+from evomerge.jobs.checked_tasks import objectives_of
+from evomerge.jobs.search import Settings
+from evomerge.jobs.steps.identity import open_and_identify
+from evomerge.jobs.steps.open_space import experts_of, search_space
+from evomerge.jobs.steps.open_workers import worker_spec
+from evomerge.recipes.space import SearchSpace
+from evomerge.recipes.space_settings import ModelsSettings
 from evomerge.search.loop import begin_run
 from evomerge.search.store import Store
 
@@ -38,84 +41,84 @@ def write_database(file: Path, value: int) -> None:
 
 
 @pytest.fixture
-def config(tmp_path: Path, pico_model, pico_adapter) -> Config:
+def settings(tmp_path: Path, pico_model, pico_adapter) -> Settings:
     shutil.copytree(pico_model(), tmp_path / "base")
     shutil.copytree(pico_adapter(1), tmp_path / "expert")
     (tmp_path / "rows.jsonl").write_text(ROWS)
     write_database(tmp_path / "db.sqlite", 1)
-    return Config(
-        models=ModelsConfig(str(tmp_path / "base"), {"sql": str(tmp_path / "expert")}),
+    return Settings(
+        models=ModelsSettings(str(tmp_path / "base"), {"sql": str(tmp_path / "expert")}),
         tasks={"sql": {"task": "sql", "expert": "sql", "data": str(tmp_path / "rows.jsonl")}},
     )
 
 
-def identity_of(config: Config) -> dict[str, object]:
-    base, experts = config.models.base, experts_of(config)
-    spec = worker_spec(config, base, experts)
-    with Judge(spec.sandbox) as judge:
-        space = search_space(config, base, experts, merger_for(base, experts))
-        return identity(config, spec, space, open_tasks(spec, judge))
+def space_of(settings: Settings) -> SearchSpace:
+    base, experts = settings.models.base, experts_of(settings.models)
+    return search_space(settings.space, base, experts, merger_for(base, experts))
 
 
-def differs(config: Config, before: dict[str, object]) -> set[str]:
-    after = identity_of(config)
+def identity_of(settings: Settings) -> dict[str, object]:
+    spec = worker_spec(settings, settings.models.base, experts_of(settings.models))
+    return open_and_identify(settings.tasks, settings.search.runaway, spec, space_of(settings))[0]
+
+
+def differs(settings: Settings, before: dict[str, object]) -> set[str]:
+    after = identity_of(settings)
     assert after.keys() == before.keys()
     json.dumps(after)
     return {key for key in after if after[key] != before[key]}
 
 
-def test_files_count_by_what_they_contain(config: Config, tmp_path: Path, pico_model, pico_adapter) -> None:
-    before = identity_of(config)
+def test_files_count_by_what_they_contain(settings: Settings, tmp_path: Path, pico_model, pico_adapter) -> None:
+    before = identity_of(settings)
     (tmp_path / "expert" / "README.md").write_text("a card")
     (tmp_path / "expert" / "trainer_state.json").write_text("{}")
-    assert differs(config, before) == set()
+    assert differs(settings, before) == set()
 
     shutil.copytree(pico_adapter(2), tmp_path / "expert", dirs_exist_ok=True)  # trained again
-    assert differs(config, before) == {"contents of models.experts.sql"}
+    assert differs(settings, before) == {"contents of models.experts.sql"}
     shutil.copytree(pico_adapter(1), tmp_path / "expert", dirs_exist_ok=True)
 
     (tmp_path / "rows.jsonl").write_text(ROWS.replace("a > 7", "a >= 7"))
-    assert differs(config, before) == {"items of tasks.sql"}
+    assert differs(settings, before) == {"items of tasks.sql"}
     (tmp_path / "rows.jsonl").write_text(ROWS.replace('"id": "0"', '"note": "unread", "id": "0"'))
-    assert differs(config, before) == set()
+    assert differs(settings, before) == set()
 
     write_database(tmp_path / "db.sqlite", 1)  # again
-    assert differs(config, before) == set()
+    assert differs(settings, before) == set()
     write_database(tmp_path / "db.sqlite", 2)
-    assert differs(config, before) == {"items of tasks.sql"}
+    assert differs(settings, before) == {"items of tasks.sql"}
     write_database(tmp_path / "db.sqlite", 1)
 
     (tmp_path / "base" / "chat_template.jinja").write_text("{{ messages }}")
-    assert differs(config, before) == {"contents of models.base"}
+    assert differs(settings, before) == {"contents of models.base"}
 
 
-def test_settings_count(config: Config) -> None:
-    before = identity_of(config)
-    config.space.seed = 1
-    config.space.methods = ["ties"]
-    config.tasks["sql"]["limit"] = 2
-    config.cluster.timeout = 7
-    config.search.budget = 99
-    assert differs(config, before) == {"space.seed", "space.methods", "tasks.sql", "items of tasks.sql"}
+def test_settings_count(settings: Settings) -> None:
+    before = identity_of(settings)
+    changed = replace(
+        settings,
+        space=replace(settings.space, seed=1, methods=["ties"]),
+        tasks={"sql": {**settings.tasks["sql"], "limit": 2}},
+        cluster=replace(settings.cluster, timeout=7),
+        search=replace(settings.search, budget=99),
+    )
+    assert differs(changed, before) == {"space.seed", "space.methods", "tasks.sql", "items of tasks.sql"}
 
 
-def test_the_setting_that_changed_is_named(config: Config, tmp_path: Path) -> None:
-    def begin() -> None:
-        base, experts = config.models.base, experts_of(config)
-        space = search_space(config, base, experts, merger_for(base, experts))
+def test_the_setting_that_changed_is_named(settings: Settings, tmp_path: Path) -> None:
+    def begin(groups: int) -> None:
+        asked = replace(settings, space=replace(settings.space, layer_groups=groups))
         store = Store(tmp_path / "run")
         try:
-            begin_run(store, space, objectives_of(config), "random", identity_of(config))
+            begin_run(store, space_of(asked), objectives_of(asked.tasks), "random", identity_of(asked))
         finally:
             store.close()
 
-    config.space.layer_groups = 2
-    begin()
-    config.space.layer_groups = 1
+    begin(2)
     with pytest.raises(UserError, match=r"other space\.layer_groups \(there 2, now 1\): choose another name="):
-        begin()
-    config.space.layer_groups = 2
-    begin()
+        begin(1)
+    begin(2)
 
 
 def test_long_files_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from evomerge.command_line.composition import compose
-from evomerge.config import Config, to_config
+from evomerge.command_line.compose import compose
+from evomerge.command_line.schema import job_settings
 from evomerge.engine.load_merger import merger_for
 from evomerge.errors import UserError
 from evomerge.evaluation.worker_memory import worker_memory
 from evomerge.inference.device import default_dtype
 from evomerge.jobs import search
-from evomerge.jobs.steps.open_workers import dtype_of_run, experts_of, open_pool, search_space, worker_spec
+from evomerge.jobs.steps.open_space import experts_of, search_space
+from evomerge.jobs.steps.open_workers import dtype_of_run, open_pool, worker_spec
+from evomerge.recipes.space import SearchSpace
 from evomerge.weights.checkpoint import Checkpoint
 
 
-def configured(pico_model: Callable[..., Path], pico_adapter: Callable[..., Path], *overrides: str) -> Config:
+def configured(pico_model: Callable[..., Path], pico_adapter: Callable[..., Path], *overrides: str) -> search.Settings:
     models = (f"models.base={pico_model()}", "models=own", f"++models.experts.sql={pico_adapter()}", "tasks=[sql]")
-    return to_config(compose((*models, "++tasks.sql.limit=2", *overrides)))
+    return job_settings(compose((*models, "++tasks.sql.limit=2", *overrides)))
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,11 @@ def test_refused_before_a_folder_is_written(
 
 
 def test_a_worker_takes_more_than_its_model(pico_model, pico_adapter) -> None:
-    config = configured(pico_model, pico_adapter)
-    spec = replace(worker_spec(config, config.models.base, experts_of(config)), dtype="bfloat16")
-    narrow, wide = worker_memory(spec), worker_memory(replace(spec, dtype="float32"))
+    settings = configured(pico_model, pico_adapter)
+    base, experts = settings.models.base, experts_of(settings.models)
+    narrow, wide = (
+        worker_memory(worker_spec(settings, base, experts, dtype=dtype)) for dtype in ("bfloat16", "float32")
+    )
     parameters = sum(tensor.numel() for tensor in Checkpoint(pico_model()).values())
     cached = 2 * 2 * 2 * 8 * 65536  # keys and values, layers, heads of keys, their size, tokens
     assert wide - narrow == 2 * (2 * parameters + cached)
@@ -65,19 +68,33 @@ def test_a_worker_takes_more_than_its_model(pico_model, pico_adapter) -> None:
 def test_one_task_has_one_worker_with_all_cores(pico_model, pico_adapter) -> None:
     from evomerge.cluster.machine import cores
 
-    config = configured(pico_model, pico_adapter)
-    spec = worker_spec(config, config.models.base, ())
+    settings = configured(pico_model, pico_adapter)
+    spec = worker_spec(settings, settings.models.base, ())
     assert spec.threads is None
-    pool = open_pool(config, spec, works=1)
+    pool = open_pool(settings.cluster, spec, works=1)
     try:
         assert (pool.size, pool.threads) == (1, cores())
     finally:
         pool.close()
 
 
-def dtype_of_recipes(config: Config) -> str:
-    base, experts = config.models.base, experts_of(config)
-    return search_space(config, base, experts, merger_for(base, experts)).dtype
+def space_of(settings: search.Settings) -> SearchSpace:
+    base, experts = settings.models.base, experts_of(settings.models)
+    return search_space(settings.space, base, experts, merger_for(base, experts))
+
+
+def test_layer_groups_are_four_or_one_a_layer_or_as_asked(pico_model, pico_adapter):
+    assert space_of(configured(pico_model, pico_adapter)).layer_groups == 2
+    deep = pico_model(num_hidden_layers=6)
+    models = (f"models.base={deep}", f"++models.experts.sql={pico_adapter(base=deep)}")
+    assert space_of(configured(pico_model, pico_adapter, *models)).layer_groups == 4
+    assert space_of(configured(pico_model, pico_adapter, "space.layer_groups=1")).layer_groups == 1
+    with pytest.raises(UserError, match=r"space\.layer_groups must be at most 2, the layers of .*, got 99"):
+        space_of(configured(pico_model, pico_adapter, "space.layer_groups=99"))
+
+
+def dtype_of_recipes(settings: search.Settings) -> str:
+    return space_of(settings).dtype
 
 
 @pytest.mark.parametrize("stored", ["bfloat16", "float16", "float32"])
@@ -93,8 +110,10 @@ def test_a_base_in_a_dtype_that_models_are_not_merged_to_gives_bfloat16(pico_mod
 
 
 def test_a_model_computes_as_asked_or_as_its_search_began_or_as_the_device_is_fast(pico_model, pico_adapter):
-    config = configured(pico_model, pico_adapter, "backend.device=cpu")
-    asked = configured(pico_model, pico_adapter, "backend.dtype=float16")
+    settings = configured(pico_model, pico_adapter, "backend.device=cpu")
+    asked = configured(pico_model, pico_adapter, "backend.dtype=float16").backend
     assert dtype_of_run(asked, {"dtype": "bfloat16"}) == "float16"
-    assert {dtype_of_run(config, {"dtype": dtype}) for dtype in ("bfloat16", "float32")} == {"bfloat16", "float32"}
-    assert dtype_of_run(config, {}) == default_dtype("cpu") == worker_spec(config, config.models.base, ()).dtype
+    begun = {dtype_of_run(settings.backend, {"dtype": dtype}) for dtype in ("bfloat16", "float32")}
+    assert begun == {"bfloat16", "float32"}
+    spec = worker_spec(settings, settings.models.base, ())
+    assert dtype_of_run(settings.backend, {}) == default_dtype("cpu") == spec.dtype

@@ -12,8 +12,8 @@ from toy_space import ToySpace
 from toy_worker import ToySpec, ToyWorker
 
 from evomerge.cluster.serial import SerialPool
-from evomerge.config import Config, HubConfig
 from evomerge.errors import UserError
+from evomerge.hub.settings import HubSettings
 from evomerge.jobs.steps.push_winner import push
 from evomerge.recipes.recipe_yaml import dump
 from evomerge.search.loop import run_search
@@ -32,7 +32,7 @@ UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_none", "HF_H
         (["push_to_hub=org/name"], {"HF_TOKEN": "hf_none"}, "HF_HUB_OFFLINE is set: unset it"),
         (["push_to_hub=org/name"], UNREACHABLE, "the hub is out of reach or refuses"),
         (["push_to_hub=org/name", "hub.kind=lorra"], {}, "unknown hub.kind 'lorra': did you mean 'lora'?"),
-        (["push_to_hub=org/name", "job=merge"], {}, "push_to_hub goes with job=search and job=report"),
+        (["push_to_hub=org/name", "job=merge"], {}, "push_to_hub belongs to job=report and job=search, got job=merge"),
         (["push_to_hub=org/name", "job=report", "run=nowhere"], {}, "needs a token"),
         (["push_to_hub=org/name", "job=report", "run=[a,b]"], {}, "push_to_hub takes one run, got 2"),
     ],
@@ -40,8 +40,10 @@ UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_none", "HF_H
 def test_refused_in_one_line(arguments: list[str], environment: dict[str, str], said: str, tmp_path: Path) -> None:
     # an empty home: the token of whoever runs the tests is not theirs to use
     clean = {key: value for key, value in ENVIRONMENT.items() if key not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
+    models = ("models.base=no-such-folder", "models.experts.sql=adapter", "tasks=[sql]")
+    searches = not any(argument.startswith("job=") for argument in arguments)
     result = subprocess.run(
-        command(*arguments, "models.base=no-such-folder", "models.experts.sql=adapter", "tasks=[sql]"),
+        command(*arguments, *(models if searches else ())),
         cwd=tmp_path,
         env={**clean, "HF_HOME": str(tmp_path / "home"), **environment},
         capture_output=True,
@@ -69,27 +71,23 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(kind: str = "model") -> Config:
-    return Config(job="report", push_to_hub="org/name", hub=HubConfig(kind=kind))
-
-
 def test_a_push_that_fails_at_the_end_is_one_line(run: Path) -> None:
     before = sorted(run.rglob("*"))
     with pytest.raises(UserError, match="push_to_hub needs the hub, and HF_HUB_OFFLINE is set"):
-        push(asked(), run)
+        push("org/name", HubSettings(), run)
     assert sorted(run.rglob("*")) == before
 
 
 def test_an_adapter_on_a_local_base_is_not_pushed(run: Path) -> None:
     with pytest.raises(UserError, match=r"that of .*best/lora is the folder '/models/base'.*hub.kind=model"):
-        push(asked("lora"), run)
+        push("org/name", HubSettings("lora"), run)
 
 
 def test_without_a_winner_there_is_nothing_to_push(run: Path) -> None:
     (run / "best" / "recipe.yaml").unlink()
     with pytest.raises(UserError, match="has no best/model to push: let the search finish"):
-        push(asked(), run)
+        push("org/name", HubSettings(), run)
 
 
 def test_never_by_default(run: Path) -> None:
-    push(Config(job="report"), run)
+    push(None, HubSettings(), run)

@@ -11,13 +11,14 @@ from toy_worker import ToySpec, ToyWorker
 
 from evomerge.cluster.serial import SerialPool
 from evomerge.errors import RunFailed, UserError
-from evomerge.jobs.search import FINALISTS, Phases, select
-from evomerge.jobs.steps.scored_once import evaluate, recipe_row
+from evomerge.jobs.steps.choose_winner import FINALISTS, select
+from evomerge.jobs.steps.phases import Phases
+from evomerge.jobs.steps.scored_once import Measurement, recipe_request
 from evomerge.search.base import Silence
 from evomerge.search.choose import finalists
 from evomerge.search.loop import run_search
 from evomerge.search.store import Store
-from evomerge.types import Done, Objective, Recipe, Trial, Work
+from evomerge.types import Done, Objective, Pool, Recipe, Trial, Work
 
 SPACE = ToySpace()
 OBJECTIVES = (Objective("a", "a"), Objective("b", "b"))
@@ -52,8 +53,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
+def measurement(store: Store, pool: Pool) -> Measurement:
+    return Measurement(pool, store, OBJECTIVES, dict(SPACE.anchors()), Silence())
+
+
 def chosen(store: Store, worker: Failing) -> Trial:
-    return select(SerialPool(worker), store, OBJECTIVES, store.trials(), dict(SPACE.anchors()), Silence())
+    return select(measurement(store, SerialPool(worker)), store.trials())
 
 
 def test_the_next_best_takes_the_place_of_a_finalist_that_fails(store: Store) -> None:
@@ -71,19 +76,20 @@ def test_the_next_best_takes_the_place_of_a_finalist_that_fails(store: Store) ->
 
 def test_a_specialist_or_all_finalists_failing_is_one_line(store: Store) -> None:
     everything = [trial.recipe for trial in store.trials()]
-    with pytest.raises(RunFailed, match=r"expert:a on the selection items of a: ValueError: out of time; .*goes on"):
+    with pytest.raises(RunFailed, match=r"expert:a on the selection items of a: ValueError: out of time; .*to resume"):
         chosen(store, Failing(everything))
     with pytest.raises(RunFailed, match="no candidate could be scored on the selection items"):
         chosen(store, Failing(everything, but=(("expert:a", "a"), ("expert:b", "b"))))
 
 
 def test_what_the_results_need_is_tried_again(store: Store) -> None:
-    needed, other = (recipe_row(name, SPACE.recipe(w, 0.1), ("a", "b")) for name, w in (("best", 0.2), ("base", 0.3)))
+    named = (("best", 0.2), ("base", 0.3))
+    needed, other = (recipe_request(name, SPACE.recipe(weight, 0.1), ("a", "b")) for name, weight in named)
     failing = Failing([needed.subject, other.subject], "test")
     with pytest.raises(RunFailed, match="best on the test items of a: ValueError: out of time; best on the test"):
-        evaluate(SerialPool(failing), store, "test", [needed], Silence(), [other])
+        measurement(store, SerialPool(failing)).score([needed], "test", [other])
     healthy = Failing([])
-    assert evaluate(SerialPool(healthy), store, "test", [needed], Silence(), [other]) == [other]
+    assert measurement(store, SerialPool(healthy)).score([needed], "test", [other]) == [other]
     assert [fingerprint for fingerprint, _ in healthy.seen] == [needed.key] * 2
     assert store.evaluation(needed.key, "test", ("a", "b")) is not None
 
@@ -101,9 +107,9 @@ def test_an_interrupt_keeps_what_is_finished(store: Store) -> None:
                 raise KeyboardInterrupt
             return [*self._pool.wait(), *self._pool.wait()]
 
-    row = recipe_row("x", SPACE.recipe(0.2, 0.1), ("a", "b"))
+    row = recipe_request("x", SPACE.recipe(0.2, 0.1), ("a", "b"))
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Interrupted(SerialPool(Failing([]))), store, "test", [row], Silence())
+        measurement(store, Interrupted(SerialPool(Failing([])))).score([row], "test")
     assert Store(store.folder).evaluation(row.key, "test", ("a", "b")) is not None
 
 

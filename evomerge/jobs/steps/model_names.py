@@ -1,14 +1,11 @@
-"""Settings that every job reads; light, so that a job that needs no workers does not load what they need."""
+"""Model names on the command line."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from evomerge.config import Config
-from evomerge.errors import UserError
 from evomerge.files.package_data import data_dir
 
 
@@ -22,12 +19,3 @@ def model_source(name: str) -> str:
         assert isinstance(base, str)
         return base
     return name
-
-
-def required(config: Config, *keys: str) -> list[Any]:
-    """Values of settings that a job cannot do without."""
-    values = [getattr(config, key) for key in keys]
-    for key, value in zip(keys, values, strict=True):
-        if value is None:
-            raise UserError(f"job={config.job} needs {key}=...")
-    return values
