@@ -99,7 +99,7 @@ def test_names_of_lm_evals_tasks_stand_beside_our_own() -> None:
 def test_a_task_file_is_never_taken_for_the_choice_of_its_name(tmp_path: Path) -> None:
     file = tmp_path / "sql.yaml"
     file.write_text("task: sql\n")
-    config = typed("job=evaluate", f"tasks=[{file},json]", "tasks.sql.limit=3")
+    config = typed("job=evaluate", "model=m", f"tasks=[{file},json]", "tasks.sql.limit=3")
     assert {name: (task["task"], task["limit"]) for name, task in config.tasks.items()} == {
         "sql": (str(file), 3),
         "json": ("json", None),
