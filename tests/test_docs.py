@@ -53,9 +53,9 @@ def test_functions_that_the_architecture_names_exist():
 def test_a_package_lists_its_modules(package: Path):
     if package == PACKAGE:
         return
-    listed = set(re.findall(r"``(\w+/?)``", ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""))
+    listed = set(re.findall(r"``(\w+)/?``", ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""))
     modules = {path.stem for path in package.glob("*.py") if path.stem != "__init__"}
-    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
     missing = sorted((modules | folders) - listed)
     assert not missing, f"{package.name}/__init__.py does not list {', '.join(missing)}"
 

@@ -2,6 +2,7 @@
 
 In reading order:
 
+- ``settings``: what a user sets.
 - ``base``: a worker's exception becomes a recorded failure.
 - ``serial``: the pool of one.
 - ``machine``: cores and memory of this process.

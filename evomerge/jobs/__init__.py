@@ -1,6 +1,15 @@
-"""Jobs: one module each, with the settings it reads (:mod:`evomerge.jobs.registry` says what a job is).
+"""Jobs: one module each, with the settings that it reads.
 
-search: search for a merge and deliver the winner; merge: one recipe; evaluate: score a model; extract_lora: an adapter
-of a model; latency: measure speed and memory; report: rebuild reports; methods: list the merge methods. ``steps`` holds
-what they are made of.
+In reading order:
+
+- ``registry``: how a job is declared.
+- ``search``: search for a merge, and deliver the winner.
+- ``merge``: merge by one recipe or mergekit file.
+- ``evaluate``: score a model.
+- ``extract_lora``: extract an adapter from a model.
+- ``latency``: measure speed and memory.
+- ``report``: rebuild reports, compare runs.
+- ``methods``: list the merge methods.
+- ``checked_tasks``: check the settings of tasks.
+- ``steps/``: what jobs are made of.
 """

@@ -2,6 +2,7 @@
 
 In reading order:
 
+- ``settings``: what a user sets.
 - ``base``: protocols of space and listener.
 - ``loop``: the search loop.
 - ``samplers/``: the samplers; a new one is a new file there.
