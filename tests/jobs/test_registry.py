@@ -66,7 +66,7 @@ def test_a_planted_job(arguments: list[str], said: str, tmp_path: Path) -> None:
 def test_every_job_has_frozen_settings_and_usage() -> None:
     for name in JOBS:
         settings = JOBS[name].settings
-        assert settings.__dataclass_params__.frozen and f"job={name}" in JOBS[name].usage or name == "search"
+        assert (settings.__dataclass_params__.frozen and f"job={name}" in JOBS[name].usage) or name == "search"
         for key, form in setting_types(settings).items():
             assert not is_dataclass(form) or form.__dataclass_params__.frozen, f"{name}: {key}"
             assert key in all_settings().__dataclass_fields__
