@@ -1,9 +1,7 @@
-"""LoRA experts merged through their factors.
+"""Merge LoRA experts without forming their matrices.
 
-In reading order:
-
-- ``core_space``: experts as small matrices in one shared basis.
-- ``compress``: compress the experts, then merge.
-- ``combine_adapters``: PEFT's combination types.
-- ``adapter_matrices``: their matrices, merged entry by entry.
+- ``core_space``: experts as small matrices in one basis per parameter, and merges there.
+- ``compress``: subspaces of a smaller rank that all experts fit into.
+- ``combine_adapters``: adapters into one adapter, by PEFT's combination types.
+- ``adapter_matrices``: the entrywise part of these types, a block of rows at a time.
 """

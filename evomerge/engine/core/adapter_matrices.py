@@ -1,4 +1,4 @@
-"""Matrices of several adapters merged into one, entry by entry, a block of rows at a time."""
+"""Merge matrices of several adapters into one, entry by entry, a block of rows at a time."""
 
 from __future__ import annotations
 

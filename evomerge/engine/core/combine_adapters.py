@@ -1,4 +1,4 @@
-"""LoRA adapters -> one LoRA adapter, by PEFT's combination types (peft's ``add_weighted_adapter``).
+"""Combine LoRA adapters into one, by PEFT's combination types (peft's ``add_weighted_adapter``).
 
 The types differ in what they merge:
 

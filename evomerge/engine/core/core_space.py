@@ -1,4 +1,5 @@
-"""Core space: LoRA experts as small matrices in one shared basis per parameter (arXiv:2509.17786)."""
+"""Core space: write LoRA experts as small matrices in one common basis per parameter, and merge there (arXiv:2509.17786).
+"""
 
 from __future__ import annotations
 

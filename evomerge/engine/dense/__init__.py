@@ -1,8 +1,6 @@
-"""Parameters merged in blocks of rows, with bounded memory.
+"""Merge parameters block by block, in memory that does not grow with the model.
 
-In reading order:
-
-- ``merge_tensor``: one output parameter, block by block.
-- ``stream``: several parameters at once, on threads.
-- ``write_tensors``: into a folder or a file.
+- ``merge_tensor``: one output parameter as a stream of merged blocks.
+- ``stream``: several parameters at once, on several threads.
+- ``write_tensors``: the blocks into a model folder or a file.
 """

@@ -1,4 +1,4 @@
-"""One output parameter: how the matrices it is read from become the merged rows. Block by block.
+"""Merge one parameter block by block, from the lazy matrices of the base and the experts.
 
 Nothing here holds a whole parameter: a block is about 128 thousand entries, so that its temporaries stay in a core's
 cache and the memory of a merge does not depend on the size of the model or the number of experts.

@@ -1,4 +1,4 @@
-"""Merged parameters computed by several threads and handed on block by block."""
+"""Compute merged parameters on several threads and hand them on block by block."""
 
 from __future__ import annotations
 

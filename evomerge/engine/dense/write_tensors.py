@@ -1,4 +1,4 @@
-"""Merged parameters streamed into a model folder or a raw file of weights."""
+"""Stream merged parameters into a model folder or a raw file of weights."""
 
 from __future__ import annotations
 

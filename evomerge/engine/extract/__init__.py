@@ -1,14 +1,11 @@
-"""A LoRA adapter extracted from a model's difference to its base.
+"""Extract an adapter from a fine-tuned model or a merge.
 
-In reading order:
-
-- ``settings``: what a user sets.
-- ``deltas``: the difference, parameter by parameter.
-- ``merge_into_deltas``: the difference that a merge makes.
-- ``plan``: what becomes of each parameter.
+- ``extract``: the pass over all parameters that writes the adapter.
+- ``plan``: options, and which parameter goes where in the adapter.
+- ``deltas``: the difference to the base of a checkpoint or an adapter.
+- ``merge_into_deltas``: the difference to the base of a merge.
+- ``rank_selection``: which singular triplets the options ask for.
+- ``rank_budget``: ranks by energy, or from a common budget of parameters.
 - ``low_rank``: truncated singular value decompositions.
-- ``rank_budget``: ranks by energy or by a budget.
-- ``rank_selection``: the singular triplets to keep.
-- ``extract``: the extraction itself.
-- ``result``: errors and energies.
+- ``result``: errors and energies of an extraction.
 """

@@ -1,4 +1,4 @@
-"""What an adapter is extracted from: the difference to the base, one parameter after another."""
+"""Read a model as its difference to a base, one parameter after another: what an adapter is extracted from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's difference to its base as a PEFT adapter: a matrix a thread in memory, written as it goes."""
+"""Extract a PEFT adapter from a model's difference to its base; each thread has one matrix in memory."""
 
 from __future__ import annotations
 

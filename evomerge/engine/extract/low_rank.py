@@ -1,4 +1,4 @@
-"""Truncated singular value decompositions: randomised, exact from factors, and full. Functions on arrays."""
+"""Compute truncated singular value decompositions: randomised, exact from factors, and full."""
 
 from __future__ import annotations
 

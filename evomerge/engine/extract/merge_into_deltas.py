@@ -1,4 +1,4 @@
-"""A merge as its difference to the base, for extraction.
+"""Read a merge as its difference to the base, for extraction.
 
 Apart from :mod:`evomerge.engine.extract.deltas`, for extracting from a checkpoint needs no merge method.
 """

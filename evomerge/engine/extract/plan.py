@@ -1,4 +1,4 @@
-"""What is asked of an extraction, and what becomes of each parameter."""
+"""Options of an extraction, and where each parameter goes in the adapter."""
 
 from __future__ import annotations
 

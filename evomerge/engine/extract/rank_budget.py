@@ -1,4 +1,4 @@
-"""How many singular directions each matrix keeps: by energy, or where a shared budget of parameters buys most."""
+"""Choose the rank of each matrix: by energy, or from a common budget of parameters, where it gains most."""
 
 from __future__ import annotations
 

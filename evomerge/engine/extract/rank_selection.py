@@ -1,4 +1,4 @@
-"""Which singular triplets the options ask for: of one matrix, or of all under a shared budget."""
+"""Select the singular triplets that the options ask for: of one matrix, or of all under a common budget."""
 
 from __future__ import annotations
 

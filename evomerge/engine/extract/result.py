@@ -1,4 +1,4 @@
-"""What an extraction gave: errors and energies, of each parameter and of all."""
+"""Errors and energies of an extraction, of each parameter and of all."""
 
 from __future__ import annotations
 
