@@ -1,5 +1,4 @@
-"""Core space: write LoRA experts as small matrices in one common basis per parameter, and merge there (arXiv:2509.17786).
-"""
+"""Core space: merge LoRA experts as small matrices in one common basis per parameter (arXiv:2509.17786)."""
 
 from __future__ import annotations
 
