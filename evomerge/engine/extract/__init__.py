@@ -1,5 +1,6 @@
 """Extract an adapter from a fine-tuned model or a merge.
 
+- ``settings``: what a user sets.
 - ``extract``: the pass over all parameters that writes the adapter.
 - ``plan``: options, and which parameter goes where in the adapter.
 - ``deltas``: the difference to the base of a checkpoint or an adapter.
