@@ -16,18 +16,8 @@ from evomerge.evaluation.scorers.code import data
 from evomerge.evaluation.scorers.code.processes import judge_code
 
 
-@scorer(metrics=("pass@1",))
-class Code(Scorer):
-    """HumanEval's form: the answer goes on where the prompt ends, or is a message with a program in a fence."""
-
-    example: ClassVar[Mapping[str, Any]] = {
-        "task_id": "double",
-        "prompt": "def double(x):",
-        "canonical_solution": "    return 2 * x",
-        "test": "def check(candidate):\n    assert candidate(3) == 6",
-        "entry_point": "double",
-    }
-    endless = "\n    while True: pass"
+class TestedCode(Scorer):
+    """What scorers of code share: everything but the form of their rows."""
 
     @dataclass(frozen=True)
     class Options:
@@ -57,9 +47,6 @@ class Code(Scorer):
             if self.samples > 1 and self.temperature <= 0:
                 raise UserError(f"temperature must be above 0 for samples, got {self.temperature}")
 
-    def read(self, row: Row, options: Options) -> Document:
-        return data.read_code(row, options.style)
-
     def judge_many(self, bench: Workbench, items: Sequence[tuple[Item, str]]) -> list[Verdict]:
         return judge_code(bench.zygote, bench.walls, items)
 
@@ -83,7 +70,24 @@ class Code(Scorer):
 
 
 @scorer(metrics=("pass@1",))
-class Program(Code):
+class Code(TestedCode):
+    """HumanEval's form: the answer goes on where the prompt ends, or is a message with a program in a fence."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "task_id": "double",
+        "prompt": "def double(x):",
+        "canonical_solution": "    return 2 * x",
+        "test": "def check(candidate):\n    assert candidate(3) == 6",
+        "entry_point": "double",
+    }
+    endless = "\n    while True: pass"
+
+    def read(self, row: Row, options: TestedCode.Options) -> Document:
+        return data.read_code(row, options.style)
+
+
+@scorer(metrics=("pass@1",))
+class Program(TestedCode):
     """MBPP's form: a sentence and asserts; the answer is the whole program."""
 
     example: ClassVar[Mapping[str, Any]] = {
@@ -93,7 +97,7 @@ class Program(Code):
     }
     endless = "\ndef double(x):\n    while True: pass\n"
 
-    def read(self, row: Row, options: Code.Options) -> Document:
+    def read(self, row: Row, options: TestedCode.Options) -> Document:
         return data.read_program(row, options.style)
 
 

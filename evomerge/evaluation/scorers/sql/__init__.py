@@ -1,12 +1,14 @@
 """SQL answers, judged by their rows on SQLite.
 
-``scorer``          the plug-in
-``data``            reads rows: our own form, Spider's and BIRD's
-``wikisql``         reads WikiSQL's rows, whose queries are numbers
-``database_files``  finds, stamps and reads SQLite files
-``queries``         runs gold and answer; in the judge
-``query_text``      finds the query in an answer; in the judge
-``compare_rows``    four definitions of when results agree; in the judge
+In reading order:
+
+- ``scorer``: the plug-in.
+- ``data``: read rows: our own form, Spider's and BIRD's.
+- ``wikisql``: read WikiSQL's rows, whose queries are numbers.
+- ``database_files``: find, stamp and read SQLite files.
+- ``queries``: run gold and answer; in the judge.
+- ``query_text``: find the query in an answer; in the judge.
+- ``compare_rows``: four definitions of when results agree; in the judge.
 """
 
 from evomerge.evaluation.scorers.sql.scorer import SQL as SQL
