@@ -1,8 +1,8 @@
-"""Finding lm-eval's tasks by name, and loading them without its offline traps.
+"""Find lm-eval's tasks by name, and load them without its waits for the hub.
 
 lm-eval reads all its 14,000 YAML files to know any name (7 s), imports metrics from the hub while a YAML is read, and
-retries an unreachable hub for 23 s per data set. Here only the folder that defines the name is read, the hub's metrics
-are refused, and an unreachable hub is found out once.
+retries an unreachable hub for 23 s per data set. This module reads only the folder that defines the name, refuses the
+hub's metrics, and tests once whether the hub can be reached.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def load_leaves(name: str, own: list[str]) -> dict[str, ConfigurableTask]:
         own: names of evomerge's tasks, for the error text.
 
     Raises:
-        UserError: no such task, its data is not to be had, or it needs what evomerge does not load.
+        UserError: no such task, its data cannot be loaded, or it needs something that evomerge does not load.
     """
     if name.endswith((".yaml", ".yml")):
         path = Path(name).expanduser()
@@ -69,7 +69,7 @@ def is_harness_name(name: str) -> bool:
 
 @contextlib.contextmanager
 def quiet_harness() -> Iterator[None]:
-    """Without lm-eval's remarks on every task it reads."""
+    """Silence lm-eval's remarks on every task it reads."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -140,7 +140,7 @@ def _no_metrics_from_the_hub(name: str) -> Iterator[None]:
 
 
 def _be_offline_if_unreachable() -> None:
-    """Without a way to the hub, ask its libraries not to look for one: each look-up is retried five times."""
+    """If the hub cannot be reached, set its libraries offline: they retry each look-up five times."""
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         datasets.config.HF_HUB_OFFLINE = True
         return

@@ -1,4 +1,4 @@
-"""Any task or group of lm-evaluation-harness: choices, log-likelihoods and generations, with per-item outcomes.
+"""Score any task or group of lm-evaluation-harness item by item: choices, log-likelihoods, generations.
 
 Contexts, few-shot examples, filters and metrics are lm-eval's own, in its order and with its few-shot seed, so that
 test scores equal what ``simple_evaluate`` gives.
@@ -97,7 +97,7 @@ class HarnessTask:
         return [self._score(item, answer) for item, answer in zip(items, answers, strict=True)]
 
     def begin(self, item: Item, answer: str) -> None:
-        """Nothing: lm-eval's metrics take no time, and its filters may look at all answers of a task."""
+        """Do nothing: lm-eval's metrics take no time, and its filters may look at all answers of a task."""
 
     def _score(self, item: Item, answer: Answer | str) -> ItemScore:
         task, instances = self._instances[item.id]
@@ -210,7 +210,7 @@ def _documents(
 
 @contextmanager
 def _as_test_split(task: ConfigurableTask, split: str | None) -> Iterator[None]:
-    """Let lm-eval think that it scores ``split``: then an item is never among its own few-shot examples."""
+    """Declare ``split`` the scored one to lm-eval, so that an item is never among its own few-shot examples."""
     scored = task.config.test_split
     if split is not None and split == task.fewshot_cfg.split:
         task.config.test_split = split

@@ -1,4 +1,4 @@
-"""Judged tasks: lm-eval tasks whose YAML file names a scorer, which judges their answers in the sandbox.
+"""Score judged tasks: lm-eval tasks whose YAML file names a scorer, which judges their answers in the sandbox.
 
 Prompts, stops and filters are lm-eval's own, so that a score equals what its ``simple_evaluate`` gives; only messages
 of chats are not cut by stops.
@@ -68,7 +68,7 @@ class JudgedTask:
         return self._items[split]
 
     def score(self, items: Sequence[Item], answers: Sequence[Answer | str]) -> list[ItemScore]:
-        """Judged together."""
+        """Outcomes of answers; the judge gets them in one batch."""
         samples = [[answer] if isinstance(answer, str) else [str(text) for text in answer] for answer in answers]
         verdicts = iter(
             self._judge.judge(
@@ -88,7 +88,7 @@ class JudgedTask:
         return scores
 
     def begin(self, item: Item, answer: str) -> None:
-        """The judge begins while the model goes on."""
+        """Let the judge begin while the model generates the next answers."""
         self._judge.begin(self._scorer.name, [(item.document["item"], self._filtered(item, answer))])
 
     def _item(self, document: dict[str, Any]) -> Item:
@@ -121,7 +121,7 @@ class JudgedTask:
         return instance
 
     def _filtered(self, item: Item, answer: str) -> str:
-        """The answer after the task's filters; they look at nothing but the answer, so the prompt is not made anew."""
+        """The answer after the task's filters, which look at the answer alone."""
         instance = Instance("generate_until", item.document, (item.prompt, {}), 0, metadata=(self.spec.task, 0, 1))
         instance.resps = [answer]
         for ensemble in self._task._filters:

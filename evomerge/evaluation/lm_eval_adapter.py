@@ -1,4 +1,4 @@
-"""lm-evaluation-harness on our backend: any of its tasks runs on the model the backend holds."""
+"""Run lm-evaluation-harness on the model that a backend of evomerge holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the YAML files of judged tasks call by ``!function``: their items, and scoring for who runs lm-eval itself.
+"""Functions that the YAML files of judged tasks name by ``!function``: items, and scoring for the ``lm_eval`` command.
 
 lm-eval passes :func:`dataset` the YAML's ``metadata``, so ``lm_eval --metadata '{"data": "FILE.jsonl"}'`` works as
 ``tasks.sql.data=FILE.jsonl`` does, and so do the options of the task's scorer. In ``metadata`` a YAML file has

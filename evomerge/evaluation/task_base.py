@@ -1,4 +1,4 @@
-"""What a task is: its items per split, and the scoring of answers."""
+"""Define what a task is, its items per split and the scoring of answers; ask a backend for answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker: holds base, experts and tasks, and scores one recipe or model folder after another."""
+"""Score one recipe or model folder after another: the worker, which holds base, experts and tasks."""
 
 from __future__ import annotations
 

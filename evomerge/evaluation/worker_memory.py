@@ -1,4 +1,4 @@
-"""How much memory a worker takes, before there is one."""
+"""Estimate the memory that a worker will take."""
 
 from __future__ import annotations
 

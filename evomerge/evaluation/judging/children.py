@@ -1,4 +1,4 @@
-"""Judge many cheap answers in one child of the judge's process, behind the sandbox's walls."""
+"""Judge many cheap answers in one sandboxed child of the judge's process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Metrics = dict[str, float]
 Verdict = dict[str, Any]
 """Metrics of one answer, or ``{"error": text}`` where the item or the judge is at fault."""
 
-MAX_ATTEMPTS = 3  # to start a process that stands behind the walls
+MAX_ATTEMPTS = 3  # to start a confined process
 NOT_STARTED = "the sandbox could not start a process for it"
-_READY = b"ready"  # what a child says once it is behind the walls
+_READY = b"ready"  # what a child says once it is confined
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Job:
 
 
 def run_in_children(jobs: Sequence[Job], walls: Walls) -> list[Verdict]:
-    """Verdicts in order. An answer that kills the child is wrong, and a new child goes on; a child that cannot put
-    itself behind the walls says nothing about an answer."""
+    """Verdicts in order. An answer that kills the child is wrong, and a new child judges the rest. A child that cannot
+    confine itself says nothing about an answer."""
     verdicts: list[Verdict] = []
     memory = walls.settings.memory + max((job.memory for job in jobs), default=0)
     failed = 0
@@ -85,7 +85,7 @@ def _run(jobs: Sequence[Job], writer: int, memory: int, walls: Walls) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         try:
             walls.confine_examiner([writer], hard if hard != resource.RLIM_INFINITY else 1 << 30, memory)
-        except Exception as error:  # whatever it is, it is told
+        except Exception as error:  # the judge reports it
             framed_messages.send(writer, f"{type(error).__name__}: {error}".encode())
             return
         framed_messages.send(writer, _READY)

@@ -1,4 +1,4 @@
-"""Messages on a pipe or socket: eight bytes of length, then the bytes."""
+"""Send and receive messages on a pipe or socket: eight bytes of length, then the bytes."""
 
 from __future__ import annotations
 

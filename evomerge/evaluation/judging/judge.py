@@ -1,4 +1,4 @@
-"""Client of the judge: hands answers over while others are still being generated, and keeps verdicts."""
+"""Client of the judge: hand answers over while the model generates others, and keep the verdicts."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from evomerge.evaluation.judging.sandbox import SandboxSettings
 
 __all__ = ["Judge", "JudgeFailed"]
 
-# Answers that wait before the judge is woken for them: each batch costs a sandboxed child, a tenth of a second of CPU
-# for single answers would be taken from the model that generates the next.
+# Answers that make a batch. Each batch costs a sandboxed child, 0.1 s of CPU: single answers would take that time from
+# the model, which generates meanwhile.
 _BATCH = 16
-_CLOSE_SECONDS = 5.0  # for a batch to end once nobody wants its verdicts
+_CLOSE_SECONDS = 5.0  # that ``close`` waits for the running batch
 
 
 class Judge:
     """Verdicts on answers, from a warm sandboxed process. A context manager; ``close`` ends the process, for good.
 
-    The first use starts it (0.3 s). Verdicts are kept: candidates often give equal answers to an item, and those
-    are judged once. One thread of this object talks to the process, and while it waits for verdicts the caller
-    generates: :meth:`begin` hands an answer over, :meth:`judge` waits for what is not known by then.
+    The first use starts it (0.3 s). Verdicts are kept, so equal answers of several candidates are judged once. One
+    thread of this object talks to the process while the caller generates: :meth:`begin` hands an answer over,
+    :meth:`judge` waits for the verdicts that are still missing.
 
     Args:
         settings: limits, and whether a weak sandbox is acceptable.
@@ -35,7 +35,7 @@ class Judge:
 
     def __init__(self, settings: SandboxSettings | None = None) -> None:
         self._process = JudgeProcess(settings or SandboxSettings())
-        # A pool's thread lives as long as the judge, which the process needs: it dies with the thread that started it.
+        # A pool's thread lives as long as the judge. The process dies with the thread that started it.
         self._thread = ThreadPoolExecutor(1, "judge")
         self._sending: Future[None] | None = None
         self._lock = threading.Lock()  # guards what follows
@@ -53,7 +53,7 @@ class Judge:
         return self._thread.submit(self._process.level).result()
 
     def begin(self, scorer: str, answers: Sequence[tuple[str, str]]) -> None:
-        """Let the judge begin on answers that :meth:`judge` will be asked about, and that tries again what fails."""
+        """Start judging answers that :meth:`judge` will be asked about later; that call tries failed ones again."""
         with self._lock:
             for item, answer in answers:
                 key = _key(scorer, item, answer)
@@ -79,7 +79,7 @@ class Judge:
         self.begin(scorer, answers)
         keys = [_key(scorer, item, answer) for item, answer in answers]
         if any(self._verdicts.get(key) is None for key in keys):
-            self._thread.submit(self._send, 1).result()  # by then the thread has also done what it was sent before
+            self._thread.submit(self._send, 1).result()  # the thread finishes earlier batches first
         found = []
         for key in keys:
             if key in self._failures:
@@ -90,7 +90,7 @@ class Judge:
         return found
 
     def close(self) -> None:
-        """End the judge's process and all that belongs to it; what it was still asked is given up."""
+        """End the judge's process and its children; answers that still wait are dropped."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._sending is not None and concurrent.futures.wait([self._sending], _CLOSE_SECONDS).not_done:
             self._process.kill()
@@ -106,7 +106,7 @@ class Judge:
         self.close()
 
     def _send(self, least: int) -> None:
-        """In the thread: judge what waits, again and again while at least so many do."""
+        """In the thread: judge waiting answers in batches, while at least ``least`` wait."""
         while True:
             with self._lock:
                 if len(self._waiting) < least:
@@ -116,7 +116,7 @@ class Judge:
                 part = {key: (item, answer) for key, (own, item, answer) in batch.items() if own == scorer}
                 try:
                     verdicts = self._ask(scorer, part)
-                except Exception as error:  # of the batch; :meth:`judge` raises it
+                except Exception as error:  # fails the whole batch; :meth:`judge` raises it
                     verdicts = dict.fromkeys(part, error)
                 with self._lock:
                     for key, verdict in verdicts.items():

@@ -1,4 +1,4 @@
-"""The judge's process as its client sees it: started at the strongest level that works, asked, started again, ended."""
+"""Start the judge's process at the strongest level that works, ask it, restart it when it dies, and end it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from evomerge.evaluation.judging import framed_messages
 from evomerge.evaluation.judging.sandbox import LEVELS, SandboxSettings, bubblewrap
 from evomerge.evaluation.scorers.base import SCORERS
 
-_START_SECONDS = 120.0  # an interpreter's start and its imports, on a machine at its limit
-_END_SECONDS = 5.0  # for the process to end by itself once nobody asks
+_START_SECONDS = 120.0  # to start and import, on an overloaded machine
+_END_SECONDS = 5.0  # for the process to end by itself
 
 _START = "import json, sys; a = json.loads(sys.argv[1]); sys.path[:0] = a['path']; \
 from evomerge.evaluation.judging import judge_server; judge_server.main(sys.argv[1])"
@@ -32,7 +32,7 @@ class JudgeFailed(Exception):
 
 
 class JudgeProcess:
-    """One process at a time, started when it is needed. Everything but :meth:`kill` belongs to a single thread.
+    """One process at a time, started on first use. Only :meth:`kill` may be called from another thread.
 
     Args:
         settings: limits, and whether a weak sandbox is acceptable.
@@ -57,7 +57,7 @@ class JudgeProcess:
         return self._level
 
     def stop(self) -> None:
-        """End the process and all that belongs to it."""
+        """End the process, and remove its folder and log."""
         if self._process is not None:
             assert self._process.stdin and self._process.stdout
             self._process.stdin.close()
@@ -77,7 +77,7 @@ class JudgeProcess:
             self._folder = None
 
     def kill(self) -> None:
-        """From another thread: let whoever waits for a reply fail at once, and start no process again."""
+        """From another thread: kill the process, so that a waiting :meth:`ask` fails, and start none again."""
         self._killed = True
         if (process := self._process) is not None:
             process.kill()
@@ -105,7 +105,7 @@ class JudgeProcess:
         raise JudgeFailed(f"the judge's process died twice on one batch: {reason}")
 
     def _send_files(self, request: dict[str, Any]) -> None:
-        """Bytes of the files that items name, once per process: the sandbox sees no file of ours."""
+        """Send the files that items name, once per process: the sandbox cannot read them."""
         assert self._process and self._process.stdin
         scorer = SCORERS[request["scorer"]]
         for item, _ in request["items"]:
@@ -136,7 +136,7 @@ class JudgeProcess:
         )
 
     def _start_at(self, level: str) -> str | None:
-        """Start the process at ``level``; None, or why it cannot be."""
+        """Start the process at ``level``. Returns None, or why that failed."""
         if self._killed:
             raise JudgeFailed("the judge was closed")
         self._folder = tempfile.mkdtemp(prefix="evomerge-judge-")
@@ -180,8 +180,8 @@ class JudgeProcess:
         return None
 
     def _first_reply(self) -> bytes | None:
-        """What the new process says first; None if it dies or says nothing for long. Whoever inherited its output and
-        lives on (a bubblewrap that was cut short leaves a child) is not waited for."""
+        """The first message of the new process; None if it dies or stays silent. A child that inherited its output and
+        outlives it (as of a killed bubblewrap) is not waited for."""
         assert self._process and self._process.stdout
         deadline = time.monotonic() + _START_SECONDS
         over = False
@@ -189,12 +189,12 @@ class JudgeProcess:
             if over:
                 self._process.kill()
                 return None
-            # Looked at before the next look for a reply: a process may say something and die.
+            # Checked before the next look for a reply: a process may send one and then die.
             over = self._process.poll() is not None or time.monotonic() > deadline
         return framed_messages.receive(self._process.stdout.fileno())
 
     def _last_words(self) -> str:
-        """The last line of what the process said to its error stream."""
+        """The last line that the process wrote to stderr."""
         assert self._log
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()

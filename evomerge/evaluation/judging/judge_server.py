@@ -1,4 +1,4 @@
-"""The judge's own process: a clean interpreter in the sandbox that takes batches of answers and gives verdicts.
+"""Serve verdicts: the judge's process, a clean interpreter in the sandbox that judges batches of answers.
 
 This process, the server, reads requests from standard input, holds what scorers prepare and runs trusted code alone.
 A scorer says how its answers are judged (:meth:`evomerge.evaluation.scorers.base.Scorer.judge_many`).
@@ -20,11 +20,11 @@ from evomerge.evaluation.scorers.base import SCORERS, Workbench
 
 
 def main(arguments: str) -> None:
-    """Enter the sandbox, say so, then serve until standard input ends."""
+    """Enter the sandbox, report the level, then serve requests until standard input ends."""
     options = json.loads(arguments)
     settings = SandboxSettings(**options["settings"])
     scorers.__path__[:] = options["scorers"]
-    # Whatever is imported late must be imported now: the sandbox's file system holds the standard library alone.
+    # Late imports have to happen now: the sandbox's file system holds only the standard library.
     for name in SCORERS:
         SCORERS[name].load()
     replies = os.dup(1)

@@ -63,7 +63,7 @@ def _serve(control: socket.socket, walls: Walls) -> None:
     # Modules that answers import most: imported once here instead of once per answer.
     import collections, heapq, itertools, math, random, re, string, typing  # noqa: E401, F401, I001
 
-    # Neither our own modules nor anything installed is there for answers to import.
+    # Answers can import only the standard library.
     sys.path[:] = [path for path in sys.path if path in readable_folders.paths_of_python()]
     sys.argv[:] = [""]
     running: dict[int, tuple[int, str | None]] = {}

@@ -1,4 +1,4 @@
-"""What a scorer is. A scorer is one file or folder beside this one, and nothing else has to know of it.
+"""Define what a scorer is. A scorer is one file or folder beside this one, and nothing else has to know of it.
 
 A class decorated by :func:`scorer` reads rows of a data file (:meth:`Scorer.read`) and judges answers
 (:meth:`Scorer.judge`). A task's YAML file names it by ``metadata.scorer``: the class's name in lower case. What else

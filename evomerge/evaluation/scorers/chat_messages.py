@@ -1,4 +1,4 @@
-"""Where the answer stands in a message that a model wrote: behind its reasoning, in a Markdown fence, in prose.
+"""Find the answer in a message that a model wrote: behind its reasoning, in a Markdown fence, in prose.
 
 The one parser of fences for SQL, code and JSON answers. Standard library only: this runs in the judge.
 """

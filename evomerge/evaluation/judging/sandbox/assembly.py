@@ -1,4 +1,4 @@
-"""A level put together: what stands around each process that handles a model's answer, tried out before it is used."""
+"""Assemble the mechanisms of a sandbox level, and test that they hold before the level is used."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from evomerge.evaluation.judging.sandbox import landlock, limits, namespaces, re
 from evomerge.evaluation.judging.sandbox.remove_tree import remove_tree
 from evomerge.evaluation.judging.sandbox.settings import SandboxSettings, SandboxUnavailable
 
-# User ids of one judge: so many for answers, then as many for the processes that examine them.
+# User ids of one judge: this many for answers, then as many for the processes that run their tests.
 _USERS = 10_000
 
 
 @dataclass(frozen=True)
 class Walls:
-    """What this system offers at a level.
+    """The mechanisms that confine processes at a level, as far as this system has them.
 
     Attributes:
         settings: limits of one answer.
@@ -38,7 +38,7 @@ class Walls:
     first_user: int | None = None
 
     def confine_examiner(self, keep: Iterable[int], cpu_seconds: int, memory: int) -> None:
-        """Put this process, which runs trusted code on a model's values or queries, behind the walls, for good.
+        """Confine this process for good; it runs trusted code on a model's values or queries.
 
         Args:
             keep: its descriptors, above 2.
@@ -63,10 +63,10 @@ class Walls:
             seccomp.install(seccomp.refused_numbers())
 
     def fork_answer(self, number: int, fd: int, body: Callable[[], object]) -> tuple[int, str | None]:
-        """Start a process that runs ``body`` behind the walls with descriptor ``fd``, in a folder of its own.
+        """Start a confined process that runs ``body`` with descriptor ``fd``, in a folder of its own.
 
         Returns:
-            its pid, and the folder to remove after it, if it is not gone with it.
+            its pid, and the folder to remove afterwards; None if the folder vanishes with the process.
         """
         folder = None if self.nested else os.path.abspath(tempfile.mkdtemp(prefix="answer", dir="."))
         pid = namespaces.fork_nested() if self.nested else os.fork()
@@ -87,13 +87,13 @@ class Walls:
 
 
 def build(level: str, folder: str, settings: SandboxSettings) -> Walls:
-    """Enter ``level`` (in bubblewrap the process already is) and find out what its answers can be given.
+    """Enter ``level`` (bubblewrap has been entered before) and find out which mechanisms work.
 
     Args:
-        folder: an empty folder of ours; the working folder afterwards, where no namespace gives another.
+        folder: an empty folder; it becomes the working folder, unless a namespace provides another.
 
     Raises:
-        SandboxUnavailable: not to be had here.
+        SandboxUnavailable: this system does not offer the level.
     """
     walls = Walls(settings)
     if level == "namespaces":
@@ -128,8 +128,8 @@ def build(level: str, folder: str, settings: SandboxSettings) -> Walls:
 
 
 def _first_users() -> tuple[int | None, ...]:
-    """Where the judge may choose (root): ids beyond any real user's, another range for each judge; else ids that
-    containers map; else none, which leaves the answer its judge's id."""
+    """First user ids to try. Root takes ids beyond all users', another range for each judge; then ids that containers
+    map; then None: answers run as the judge's user."""
     if os.geteuid() != 0:
         return (None,)
     return 1_000_000_000 + 2 * _USERS * int.from_bytes(os.urandom(2), "big"), 40_000, None
@@ -146,14 +146,14 @@ def _try_seccomp() -> None:
 
 
 def _try_answer(walls: Walls) -> str | None:
-    """Start a process as an answer is; None, or what it could not do though it must, or could though it must not."""
+    """Test the mechanisms on a process like an answer's. Returns None, or what it could not do, or wrongly could."""
     reader, writer = os.pipe()
     outside = os.path.abspath(__file__)
 
     def body() -> None:
         message = ""
         try:
-            for name in ("this.py", "antigravity.py"):  # its imports
+            for name in ("this.py", "antigravity.py"):  # any module of the library
                 with open(os.path.join(sysconfig.get_path("stdlib"), name), "rb") as module:
                     module.read()
             with tempfile.TemporaryFile() as file:
@@ -182,7 +182,7 @@ def _try_answer(walls: Walls) -> str | None:
 
 
 def _failure(action: Callable[[], None]) -> str | None:
-    """Why ``action`` cannot be done, found out by doing it in a child."""
+    """Why ``action`` fails, found by running it in a child; None if it works."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -1,4 +1,4 @@
-"""System calls that Python does not wrap. Standard library only, like all of this package but the client."""
+"""System calls that Python does not wrap. Standard library only: this runs in the judge."""
 
 from __future__ import annotations
 

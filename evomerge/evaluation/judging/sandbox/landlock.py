@@ -1,4 +1,4 @@
-"""Landlock: this process and its children open only the named folders, whoever they are.
+"""Restrict this process and its children to named folders, by Landlock, whatever their user.
 
 Source: docs.kernel.org/userspace-api/landlock.html. The kernel's version decides how much more than opening is
 denied: renaming across folders (2), truncating (3), TCP (4), ioctl on devices (5), abstract sockets and signals (6).

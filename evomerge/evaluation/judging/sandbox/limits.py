@@ -1,4 +1,4 @@
-"""What every level has: limits of resources, no descriptors, no privileges."""
+"""Limit resources, close descriptors and drop privileges: what every level does."""
 
 from __future__ import annotations
 

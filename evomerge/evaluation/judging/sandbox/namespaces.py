@@ -1,4 +1,4 @@
-"""Namespaces: a process tree with a file system, a network and process numbers of its own, and an answer's own in it.
+"""Enter namespaces: a process tree with its own file system, network and process numbers; each answer gets more.
 
 Source of the calls: man 7 namespaces, user_namespaces; man 2 mount_setattr, pivot_root, clone.
 """

@@ -1,4 +1,4 @@
-"""Where Python's own library lies: all that an answer may read."""
+"""Find the folders of Python's library: the only ones that an answer may read."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ def paths_of_python() -> set[str]:
 
 
 def installed_packages() -> list[str]:
-    """Folders inside :func:`folders` that hold what was installed: large, perhaps models, and none of an answer's
-    business."""
+    """Folders inside :func:`folders` that hold installed packages, which answers may not read."""
     inside = {f"{path}/{name}" for path in (*paths_of_python(), f"{sys.base_prefix}/lib") for name in _PACKAGES}
     return sorted(path for path in inside if os.path.isdir(path))
 
 
 def readable() -> list[str]:
-    """The same as paths that together leave the installed packages out, for rules that can only allow."""
+    """Paths that cover :func:`folders` without the installed packages, for rules that can only allow."""
     hidden = {os.path.realpath(path) for path in installed_packages()}
     paths: list[str] = []
     waiting = folders()

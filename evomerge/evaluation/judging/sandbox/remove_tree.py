@@ -1,4 +1,4 @@
-"""Removing a folder that an enemy filled."""
+"""Remove a folder that hostile code filled."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A seccomp filter: the system calls that computing an answer needs, minus those that reach out of the process.
+"""Refuse system calls that reach out of an answer's process, by a seccomp filter.
 
-A list of what is refused rather than of what is allowed: Python's library uses some 150 calls and every new libc
-others, and a right answer must not fail on one. Calls newer than this table do not exist for the answer.
+The list names what is refused, not what is allowed: Python's library uses some 150 calls, every new libc adds others,
+and a right answer must not fail on one. Calls newer than this table do not exist for the answer.
 Source: man 2 seccomp; numbers: the kernel's syscall_64.tbl and asm-generic/unistd.h.
 """
 
@@ -57,7 +57,7 @@ _REFUSED: dict[str, tuple[int, int] | int] = {
     "personality": (135, 92), "seccomp": (317, 277), "vhangup": (153, 58),
 }  # fmt: skip
 _NEWEST = 470
-_NOTHING = 0xFFFFFFFF  # the number of no call
+_NOTHING = 0xFFFFFFFF  # no call has this number
 _CLONE3 = 435
 _PRLIMIT, _PRCTL, _SECCOMP = (302, 261), (157, 167), (317, 277)
 _PR_SET_PDEATHSIG = 1

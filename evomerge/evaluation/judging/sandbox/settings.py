@@ -1,8 +1,8 @@
-"""The levels of the sandbox, its limits, and the error of a level that this system does not offer.
+"""Settings of the sandbox: its levels, and the limits of one answer.
 
-Levels, strongest first. What they share: a process per answer with a session of its own, no descriptor but the one
-it answers on, an empty environment, a private folder for temporary files, no capability, and limits of CPU and wall
-time, memory, file size, processes and output.
+Levels, strongest first. All of them give each answer a process with its own session, one descriptor to answer on, an
+empty environment, a private folder for temporary files and no capability. All limit CPU and wall time, memory, file
+size, processes and output.
 
 ``bubblewrap``        namespaces made by bubblewrap, then all of the next level inside them.
 ``namespaces``        own mount, network, pid, ipc and uts namespaces (plus a user namespace when not root): a new root
@@ -62,7 +62,7 @@ class SandboxSettings:
 
     @property
     def limits(self) -> dict[str, float]:
-        """What decides verdicts."""
+        """The limits that decide verdicts."""
         return {key: getattr(self, key) for key in ("code_seconds", "code_wall", "sql_seconds", "memory")}
 
 

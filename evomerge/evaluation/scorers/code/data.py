@@ -1,4 +1,4 @@
-"""Rows of code tasks, by two readers because their answers end at different stop strings.
+"""Read rows of code tasks. There are two readers, since their answers end at different stop strings.
 
 Code that goes on, HumanEval's form, also the own one: ``prompt`` (code up to where the answer starts), ``entry_point``,
 ``test`` (defines ``check(candidate)``), ``canonical_solution`` (the gold).

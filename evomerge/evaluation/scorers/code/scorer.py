@@ -1,4 +1,4 @@
-"""Code answers: programs that are judged by running tests on them."""
+"""Score code answers: programs that are judged by running tests on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON answers: strict RFC 8259, then the item's JSON Schema (draft 2020-12) and its value. Runs in the judge."""
+"""Check JSON answers: strict RFC 8259, then the item's JSON Schema (draft 2020-12) and its value. Runs in the judge."""
 
 from __future__ import annotations
 

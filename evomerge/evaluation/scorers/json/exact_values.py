@@ -1,4 +1,4 @@
-"""Whether a JSON value is the expected one, with several accepted values as function-calling benchmarks have them.
+"""Compare JSON values with the accepted ones, in the form of function-calling benchmarks.
 
 Runs in the judge; standard library only.
 """

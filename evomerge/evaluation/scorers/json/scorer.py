@@ -1,4 +1,4 @@
-"""JSON answers: one JSON text that conforms to the item's schema.
+"""Score JSON answers: one JSON text that conforms to the item's schema.
 
 A row has ``instruction`` and ``schema`` (JSON Schema, draft 2020-12). ``instance`` is the gold value. Besides it, right
 by ``json_exact`` are the values of the list ``accepted``, or the calls of ``instance["name"]`` whose arguments are in

@@ -1,4 +1,4 @@
-"""When two results of queries agree: four definitions, as pure functions on rows.
+"""Decide whether two results of queries agree: four definitions, as pure functions on rows.
 
 =========  ========================================  =============================  ==================================
 mode       rows                                      columns                        values
@@ -116,9 +116,9 @@ def _columns(result: Result) -> list[Column]:
 
 
 def _column_orders(gold: Sequence[Column], columns: Sequence[Column], ordered: bool) -> Iterator[tuple[int, ...]]:
-    """Every way to put ``columns`` in the places of the gold's that makes the rows the same, as lists or multisets. Of
-    equal columns one stands for all. A column is looked at once per place: what tells it from others is the pairs of
-    its cells with the number of the row's beginning, whose length does not count."""
+    """Every order of ``columns`` that makes the rows equal the gold's, as lists or multisets. Of equal columns
+    only one is tried. Row prefixes that agree so far have one number, so a column is compared by pairs (prefix number,
+    cell), in time that does not grow with the prefix's length."""
     sign = hash if ordered else lambda column: hash(frozenset(Counter(column).items()))
     signs = [sign(column) for column in columns]
     partners = [[n for n, other in enumerate(signs) if other == sign(column)] for column in gold]

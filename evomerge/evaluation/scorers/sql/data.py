@@ -1,4 +1,4 @@
-"""Rows of SQL tasks, and Spider's and BIRD's layouts.
+"""Read rows of SQL tasks, and Spider's and BIRD's layouts.
 
 Own form: ``question``, ``schema`` (shown to the model), ``sql`` (gold query, or a list of alternatives) and the
 database: ``database`` (an SQL script with DDL and INSERTs or a SQLite file, relative to the data file; or a list of

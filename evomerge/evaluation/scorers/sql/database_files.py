@@ -1,4 +1,4 @@
-"""SQLite files that items name: found, stamped, and read for the judge, whose sandbox sees no file of ours."""
+"""Find, stamp and read the SQLite files that items name; the judge's sandbox cannot read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQL answers: run on SQLite and compared with the gold query's rows (execution accuracy).
+"""Run SQL answers on SQLite, and compare their rows with the gold query's (execution accuracy).
 
 An item, as plain JSON: ``{"sql": [gold, alternative, ...], "databases": [database, ...], "compare": "bag"}``. An answer
 is right if it agrees with one of the golds on every database. A database is ``{"script": DDL and INSERTs}``,
@@ -25,7 +25,7 @@ MAX_ROWS = 100_000
 _MAX_CELL = 1 << 20  # bytes of one text or blob, and of a query
 _MAX_RESULT = 128 << 20  # bytes of all texts and blobs of a result
 _GOLD_SECONDS = 60.0
-_SLOWER_THAN_GOLD = 4  # a query may be so much slower than the gold, however long that takes
+_SLOWER_THAN_GOLD = 4  # a query may take this many times the gold's time
 _CELL_SECONDS = 5e-5  # of a comparison, on a slow machine
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 

@@ -1,4 +1,4 @@
-"""Queries as text: finding the query in a model's answer, and what the comparison modes read off a query.
+"""Find the query in a model's answer, and read off a query what the comparison modes need.
 
 Standard library only: this runs in the judge.
 """
@@ -71,7 +71,7 @@ def is_sql(query: str) -> bool:
 
 
 def _from_query(text: str) -> Iterator[str]:
-    """The text from each place on where a query may start, likeliest first."""
+    """The rest of the text from each possible start of a query, likeliest first."""
     bare = _OPAQUE.sub(lambda found: "\0" * len(found.group()), text)
     start = len(bare) - len(bare.lstrip(" \t\r\n\0"))
     if _QUERY.match(bare, start):

@@ -1,4 +1,4 @@
-"""SQL answers: a query whose rows, on the item's databases, agree with the gold query's (execution accuracy)."""
+"""Score SQL answers: queries whose rows agree with the gold query's (execution accuracy)."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class SQL(Scorer):
     def prepare(self, item: Item, bench: Workbench) -> Prepared:
         judging: queries.Judging = bench.kept.setdefault("judging", queries.Judging(bench.files))
         prepared = judging.prepare(item, bench.walls.settings.sql_seconds)
-        # The child's own limit is above the query's: it is for what SQLite cannot interrupt. The databases are there
-        # already, and one is copied.
+        # The child's own limit is above the query's, for what SQLite cannot interrupt. Its memory holds the databases
+        # already, and a query copies one.
         return Prepared(prepared, prepared.longest + 1, 2 * judging.nbytes)
 
     def judge(self, item: queries.Prepared, answer: str) -> dict[str, float]:

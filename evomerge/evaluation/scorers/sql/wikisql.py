@@ -1,4 +1,4 @@
-"""WikiSQL's own files (arXiv:1709.00103): a query is numbers, its table lies in a second file.
+"""Read WikiSQL's files (arXiv:1709.00103), whose queries are numbers and whose tables lie in a second file.
 
 ``dev.jsonl`` holds ``{"question": ..., "table_id": ID, "sql": {"sel": 3, "agg": 0, "conds": [[0, 0, "x"]]}}`` and
 ``dev.tables.jsonl`` beside it ``{"id": ID, "header": [...], "types": ["text" or "real", ...], "rows": [...]}``.
@@ -54,7 +54,7 @@ def read(row: Row) -> tuple[str, str, dict[str, Any]]:
 
 
 class _Table:
-    """A table as SQLite shall have it: ``columns`` are names ready for a query."""
+    """A table for SQLite; ``columns`` are names as a query writes them."""
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.name = f"table_{entry['id'].replace('-', '_')}"

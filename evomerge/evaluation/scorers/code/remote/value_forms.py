@@ -1,4 +1,4 @@
-"""The types whose values cross between the tests' process and the answer's, one entry each in :data:`FORMS`."""
+"""List the types whose values cross between the tests' process and the answer's, one entry each in :data:`FORMS`."""
 
 from __future__ import annotations
 

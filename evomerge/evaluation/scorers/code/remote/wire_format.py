@@ -1,4 +1,4 @@
-"""Python values as text, for the channel between the tests' process and the answer's.
+"""Write and read Python values as text, for the channel between the tests' process and the answer's.
 
 What comes from the answer is hostile, so it is decoded by hand into built-in types: no pickle, no marshal, no object
 whose ``__eq__`` the answer wrote. A value of a subclass crosses as the built-in type that it extends. Containers that
