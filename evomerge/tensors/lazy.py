@@ -194,7 +194,7 @@ class Difference(LazyMatrix):
         if not fp8 and torch.promote_types(left.dtype, right.dtype).itemsize >= out.dtype.itemsize:
             torch.sub(left, right, out=out)  # one pass, in the wider dtype of the two
         else:
-            out.copy_(left).sub_(right.to(out))
+            out.copy_(left).sub_(right.to(out) if fp8 else right)
 
 
 class LastBlock(LazyMatrix):
