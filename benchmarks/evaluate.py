@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evomerge.jobs.steps.arguments import model_source
 from kept_results import keep
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
@@ -29,6 +28,7 @@ from evomerge.engine.export import export_model
 from evomerge.engine.merger import Merger
 from evomerge.evaluation.lm_eval_adapter import BackendLM
 from evomerge.inference.backends.hf import HFBackend
+from evomerge.jobs.steps.model_names import model_source
 from evomerge.types import Artefact, Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import resolve

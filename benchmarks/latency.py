@@ -17,7 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from evomerge.jobs.steps.arguments import model_source
 from kept_results import keep
 
 from evomerge.engine.export import export_model
@@ -26,6 +25,7 @@ from evomerge.inference.serving.latency import LatencyRow, measure
 from evomerge.inference.serving.latency_settings import LatencySettings
 from evomerge.inference.serving.model_size import peak_memory, size_of
 from evomerge.inference.serving.served_model import ALONE, SWITCHING, Serving
+from evomerge.jobs.steps.model_names import model_source
 from evomerge.recipes.recipe_yaml import load
 from evomerge.types import Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint

@@ -104,7 +104,7 @@ class Run:
             from evomerge.engine.materialize import materialize
 
             return materialize(own, device)
-        from evomerge.engine.dense.stream import cores
+        from evomerge.cluster.machine import cores
         from evomerge.engine.export import export_model
         from evomerge.engine.load_merger import recipe_merger
 

@@ -2,7 +2,7 @@
 
 In reading order:
 
-- ``settings``: what a user sets.
+- ``settings``: what a user sets of a pool.
 - ``base``: a worker's exception becomes a recorded failure.
 - ``serial``: the pool of one.
 - ``machine``: cores and memory of this process.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def free_memory(root: Path = Path("/")) -> int | None:
     free += [_left(folder) for folder in _cgroups("memory", root)]
     known = [amount for amount in free if amount is not None]
     return max(0, min(known)) if known else None
+
+
+def total_memory() -> int:
+    """Bytes of memory of the whole machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def processor(root: Path = Path("/")) -> str:
+    """The processor's name."""
+    names = [line.partition(":")[2].strip() for line in _lines(root / "proc/cpuinfo") if line.startswith("model name")]
+    return next(iter(names), platform.processor() or "unknown")
 
 
 def _cgroups(controller: str, root: Path) -> Iterator[Path]:

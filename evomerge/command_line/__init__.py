@@ -2,12 +2,12 @@
 
 In reading order:
 
-- ``main``: run the command; the only place that exits.
+- ``main``: run the job that the words ask for; the only place that exits.
 - ``options``: words that begin with a dash.
-- ``overrides``: settings as Hydra's overrides.
-- ``choices``: groups and names in ``conf/``.
-- ``schema``: all settings of all jobs.
-- ``compose``: let Hydra compose them.
+- ``overrides``: settings as typed, turned into Hydra's overrides.
+- ``choices``: what ``conf/`` offers.
+- ``schema``: all settings of all jobs, and those of one job.
+- ``compose``: Hydra.
 - ``messages``: Hydra's errors in one line.
 - ``help``: the text of ``--help``.
 """

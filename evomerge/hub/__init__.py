@@ -2,7 +2,7 @@
 
 In reading order:
 
-- ``settings``: what a user sets.
+- ``settings``: what ``push_to_hub`` uploads.
 - ``model_card_facts``: licence, language and hub id of base and experts.
 - ``upload``: upload a model or an adapter.
 """

@@ -3,7 +3,7 @@
 In reading order:
 
 - ``backend``: the protocol that evaluation uses.
-- ``backend_settings``: what a user sets.
+- ``backend_settings``: what a user sets of it.
 - ``backends/``: the backends; a new one is a new file there.
 - ``device``: default device and dtype.
 - ``chat``: chat templates.

@@ -2,14 +2,14 @@
 
 In reading order:
 
-- ``registry``: how a job is declared.
-- ``search``: search for a merge, and deliver the winner.
-- ``merge``: merge by one recipe or mergekit file.
-- ``evaluate``: score a model.
-- ``extract_lora``: extract an adapter from a model.
+- ``registry``: what a job is.
+- ``search``: search for a merge, choose the winner, deliver it.
+- ``merge``: merge by one recipe.
+- ``evaluate``: score a model on tasks.
+- ``extract_lora``: write a LoRA adapter of a model.
 - ``latency``: measure speed and memory.
 - ``report``: rebuild reports, compare runs.
 - ``methods``: list the merge methods.
-- ``checked_tasks``: check the settings of tasks.
-- ``steps/``: what jobs are made of.
+- ``checked_tasks``: check the settings of a job's tasks.
+- ``steps/``: what jobs are made of; loaded when a job runs.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from evomerge.jobs.registry import job
 
@@ -21,17 +22,21 @@ class Settings:
     Settings,
     """\
 python -m evomerge job=methods                                         list the merge methods
-    [write=FILE.md]: to a file""",
+    [write=FILE.md]: writes the page docs/methods.md instead""",
 )
 def run(settings: Settings) -> None:
-    """Print the table, or write it to a file."""
+    """Print the table, or write the page of documentation to a file."""
     # late: all methods, and torch with them
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from evomerge.merging.describe import method_rows, modifier_rows
+    from evomerge.files.small_files import write_text
+    from evomerge.merging.describe import method_rows, methods_page, modifier_rows
 
+    if settings.write is not None:
+        write_text(Path(settings.write), methods_page())
+        return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)
     for name, ratio in (("idea", 3), ("parameters", 3), ("experts", None), ("base", None), ("works on", None)):

@@ -2,7 +2,7 @@
 
 In reading order:
 
-- ``settings``: what a user sets.
+- ``settings``: what a user sets of a search.
 - ``base``: protocols of space and listener.
 - ``loop``: the search loop.
 - ``samplers/``: the samplers; a new one is a new file there.

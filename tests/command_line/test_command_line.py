@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from run_evomerge import ENVIRONMENT, command, evomerge, heed_interrupts
 
+from evomerge.merging.describe import methods_page
 from evomerge.search.samplers import SAMPLERS
 
 RECIPE = """\
@@ -164,6 +165,12 @@ def test_methods_are_listed(tmp_path: Path) -> None:
     result = evomerge("job=methods", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "ties" in result.stdout and "core_tsv" in result.stdout
+
+
+def test_methods_are_written_as_the_page_of_documentation(tmp_path: Path) -> None:
+    result = evomerge("job=methods", "write=docs/methods.md", folder=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (tmp_path / "docs" / "methods.md").read_text() == methods_page()
 
 
 LEAVING = """

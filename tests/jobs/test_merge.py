@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from evomerge.cluster import machine
+from evomerge.engine.dense import write_tensors
+from evomerge.engine.dense.stream import stream
 from evomerge.errors import UserError
 from evomerge.jobs import merge
+from evomerge.jobs.steps.environment import environment
 from evomerge.weights.adapters.adapter import Adapter
 from evomerge.weights.checkpoint import Checkpoint
 
@@ -119,3 +124,28 @@ def test_what_cannot_be_a_mergekit_file(tmp_path, recipe):
         run(tmp_path, recipe, out=None, mergekit=str(tmp_path / "recipe.yaml"))
     with pytest.raises(UserError, match=r"takes a recipe of evomerge, .*recipe\.yaml is none"):
         run(tmp_path, {"merge_method": "linear", "models": []}, mergekit=str(tmp_path / "m.yaml"))
+
+
+def test_a_merge_uses_the_cores_of_its_container(tmp_path, recipe, pico_model, monkeypatch):
+    """One core's time, whatever the machine has."""
+    (tmp_path / "root/proc/self").mkdir(parents=True)
+    (tmp_path / "root/sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "root/proc/self/cgroup").write_text("0::/\n")
+    (tmp_path / "root/proc/self/mountinfo").write_text("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
+    (tmp_path / "root/sys/fs/cgroup/cpu.max").write_text("100000 100000\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.setattr(machine.cores, "__defaults__", (tmp_path / "root",))
+    assert environment()["cores"] == 1
+    used = []
+
+    def spy(*given, **named):
+        used.append(named["threads"])
+        return stream(*given, **named)
+
+    monkeypatch.setattr(write_tensors, "stream", spy)
+    run(tmp_path, recipe)
+    file = tmp_path / "merge.yaml"
+    models = [{"model": str(pico_model(seed=seed)), "parameters": {"weight": 0.5}} for seed in (0, 1)]
+    file.write_text(yaml.safe_dump({"merge_method": "linear", "models": models, "dtype": "float32"}))
+    merge.run(merge.Settings(recipe=str(file), out=str(tmp_path / "linear")))
+    assert used == [1, 1]

@@ -1,25 +1,25 @@
-"""Steps of jobs, each loaded by the jobs that need it, when they run.
+"""Steps that jobs are made of; a job loads them when it runs.
 
 In reading order:
 
-- ``model_names``: model names on the command line.
+- ``model_names``: model names as typed.
+- ``open_workers``: workers from a job's settings.
 - ``open_space``: the search space from its settings.
-- ``open_workers``: the workers from their settings.
-- ``identity``: what makes scores of a run folder comparable.
-- ``terminal_view``: what a person sees during a search.
-- ``scored_once``: score outside the search loop, once.
-- ``choose_winner``: choose the winner on the selection items.
-- ``export_winner``: write the winner.
-- ``score_on_test_items``: score it and the anchors on the test items.
-- ``phases``: seconds of each phase.
+- ``identity``: what makes scores of a run comparable.
+- ``terminal_view``: progress of a search.
+- ``scored_once``: score models, each once, and keep the scores.
+- ``choose_winner``: the winner, and the better of two adapters.
+- ``export_winner``: best/model and best/lora.
+- ``score_on_test_items``: the final table.
+- ``phases``: seconds of each phase of a run.
 - ``environment``: versions and machine.
-- ``push_winner``: upload the winner.
-- ``merge_models``: merge by a recipe or mergekit file.
-- ``merge_card``: the model card of a merge.
-- ``combine_adapters``: combine adapters into one.
-- ``bytes_progress``: progress over bytes written.
-- ``extraction_origin``: what an adapter is extracted from.
-- ``extract_adapter``: write one adapter.
+- ``measure_latency``: times and sizes, as tables and JSON.
+- ``push_winner``: upload to the hub.
+- ``merge_models``: merge by a recipe or a mergekit file.
+- ``merge_card``: model card of a merge.
+- ``combine_adapters``: LoRA adapters into one adapter.
+- ``bytes_progress``: progress of bytes written.
+- ``extraction_origin``: base and model of an extraction.
+- ``extract_adapter``: write one adapter, print a summary.
 - ``rank_curve``: an adapter of each rank, scored.
-- ``measure_latency``: speed and memory of a model.
 """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evomerge.engine.dense.stream import cores
+from evomerge.cluster.machine import cores
 from evomerge.engine.export import export_model
 from evomerge.engine.load_merger import recipe_merger
 from evomerge.engine.merger import Merger
