@@ -8,7 +8,8 @@ from hydra.errors import OverrideParseException
 def one_line(error: Exception) -> str:
     """The first line of the error and of its first cause; for a value that Hydra cannot read, the cure."""
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override}: text with special characters goes in quotes, KEY=['...','...']"
+        word = error.override.lstrip("+")
+        return f"cannot read {word}: text with special characters goes in quotes, KEY=['...','...']"
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

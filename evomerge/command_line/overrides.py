@@ -27,6 +27,7 @@ _CHOICE = object()  # of a group: the name of a file in conf/GROUP
 _WORD = re.compile(r"(?P<mark>\+\+|\+|~|)(?P<key>[^=]*)(?:=(?P<value>.*))?", re.DOTALL)
 _QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
 _SEVERAL = re.compile(r"[^\[{'\"]*,.*|(choice|range|interval|glob)\(.*\)|\[.*\],.*|'[^']*',.*", re.DOTALL)  # for -m
+_SWEPT = re.compile(r"(choice|range|interval|glob)\(.*\)|.*\$\{.*", re.DOTALL)
 _REFERENCE = re.compile(r"(?<!\\)\$\{([\w.]+)\}")
 _SCALARS = {
     int: re.compile(r"[+-]?\d+(_\d+)*"),
@@ -72,8 +73,13 @@ def _override(word: str, sweep: bool) -> str:
         form: Any = list[str] if value.startswith("[") or (several and key == "tasks") else _CHOICE
         _check_choices(key, value)
     else:
-        owner, form = _declared(key)
-        mark = "" if is_dataclass(owner) else "++"  # an expert of any name
+        owner, declared = _declared(key)
+        form = without_none(declared)
+        mark = "" if is_dataclass(owner) and typing.get_origin(form) is not dict else "++"  # an expert of any name
+        if form is Any and not is_dataclass(owner):  # an option of any type, of a sampler
+            form = next((kind for kind, pattern in _SCALARS.items() if pattern.fullmatch(value)), Any)
+        if value == "null" and form is declared and form is not Any:
+            raise UserError(f"{key} takes {_kind(key)}, got {key}=null")
     return f"{mark}{key}={value if sweep and several else _value(key, form, value, several)}"
 
 
@@ -82,10 +88,13 @@ def _is_hydras(key: str) -> bool:
 
 
 def _check_choices(group: str, value: str) -> None:
-    """Names of a group that are plainly written; Hydra reads the others."""
-    for name in re.split(r"\s*,\s*", value.strip("[] ")):
-        known = [*choices(group), *(ConfigStore.instance().repo.get(group) or ())]
-        if re.fullmatch(r"[\w.@-]+", name) and name not in known and f"{name}.yaml" not in known:
+    """
+    Raises:
+        UserError: ``value`` names something that ``conf/GROUP`` does not have.
+    """
+    known = [*choices(group), *(Path(file).stem for file in ConfigStore.instance().repo.get(group) or ())]
+    for name in [] if _SWEPT.fullmatch(value) else re.split(r"\s*,\s*", value.strip("[] ")):
+        if name.strip("'\"") not in known:
             raise UserError(f"unknown {group} '{name}': {nearest(name, choices(group))}")
 
 
@@ -128,14 +137,14 @@ def _kind(key: str) -> str:
     """What a setting takes, for error texts."""
     if key in groups():
         return "a list of names" if key == "tasks" else f"one of {', '.join(choices(key))}"
-    form = _declared(key)[1]
+    form = without_none(_declared(key)[1])
     if is_dataclass(form):
         return f"settings of its own ({', '.join(f'{key}.{name}' for name in form.__dataclass_fields__)})"
     return KINDS.get(form, f"names and values ({key}.NAME=VALUE)")
 
 
 def _declared(key: str) -> tuple[Any, Any]:
-    """Types of what a setting belongs to (a dataclass or a mapping) and of the setting itself, None left out.
+    """Types of what a setting belongs to (a dataclass or a mapping) and of the setting itself.
 
     Raises:
         UserError: there is no such setting.
@@ -144,7 +153,7 @@ def _declared(key: str) -> tuple[Any, Any]:
     form: Any = all_settings()
     path = key.split(".")
     for place, name in enumerate(path):
-        owner = form
+        owner = without_none(form)
         if is_dataclass(owner):
             known = setting_types(typing.cast(type[Any], owner))
             if name not in known:
@@ -162,7 +171,6 @@ def _declared(key: str) -> tuple[Any, Any]:
             form = known[name]
         else:
             raise UserError(f"unknown setting '{key}': {'.'.join(path[:place])} has no parts")
-        form = without_none(form)
     return owner, form
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typing
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from evomerge.command_line.compose import compose
 from evomerge.command_line.messages import one_line
 from evomerge.command_line.overrides import read
-from evomerge.command_line.schema import job_settings
+from evomerge.command_line.schema import all_settings, job_settings
 from evomerge.errors import UserError
+from evomerge.settings import setting_types
 
 
 def composed(*arguments: str) -> Any:
@@ -74,6 +78,13 @@ def test_values_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_plus_is_needed_and_one_too_many_does_no_harm() -> None:
     assert typed("experiment=sql_code_json").name == typed("+experiment=sql_code_json").name == "sql_code_json"
     assert typed("+search.budget=3").search.budget == typed("++search.budget=3").search.budget == 3
+
+
+def test_options_of_a_sampler_have_the_type_that_they_look_like() -> None:
+    given = ("population=32", "rate=0.5", "on=true", "x=a b")
+    options = typed(*(f"search.options.{one}" for one in given)).search.options
+    assert options == {"population": 32, "rate": 0.5, "on": True, "x": "a b"}
+    assert typed("search.options={population: 32}").search.options == {"population": 32}
 
 
 def test_a_base_of_ones_own_has_the_experts_that_are_named() -> None:
@@ -165,3 +176,26 @@ def test_options_stand_anywhere_and_m_takes_several_values() -> None:
 def test_one_line_with_the_cure(arguments: list[str], said: str) -> None:
     message = refused(*arguments)
     assert said in message and "\n" not in message and "hydra" not in message.lower()
+
+
+def keys(settings: type[Any], above: str = "") -> Iterator[str]:
+    """Every setting, sections among them."""
+    for name, form in setting_types(settings).items():
+        yield above + name
+        if is_dataclass(form):
+            yield from keys(form, f"{above}{name}.")
+        elif typing.get_origin(form) is dict:
+            yield f"{above}{name}.sql"
+            yield f"{above}{name}.sql.x"
+
+
+@pytest.mark.parametrize("value", ["many", "[[]", "{a: b}", "${x}", "null"])
+def test_no_message_has_more_than_one_line(value: str) -> None:
+    for key in [*keys(all_settings()), "tasks.sql.k", "search.options.x", "models", "experiment", "hydra.x", "x"]:
+        try:
+            typed(f"{key}={value}")
+        except UserError as error:
+            assert "\n" not in str(error) and "hydra" not in str(error).lower(), (key, str(error))
+        except (HydraException, OmegaConfBaseException) as error:
+            message = one_line(error)
+            assert message and "\n" not in message, (key, message)
