@@ -1,4 +1,4 @@
-"""Which experts changed an entry (RAM, arXiv:2601.13572)."""
+"""Count which experts changed an entry (RAM, arXiv:2601.13572)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evomerge.merging.block import Parameter
 from evomerge.merging.parameters import Range
 
 Negligible = Annotated[float, Range(1e-8, 1e-3, log=True, at_least=0.0, searched=False)]
-"""An entry counts as changed where |delta| is greater than this, in the parameter's own units."""
+"""An entry counts as changed where |delta| is greater than this, in the units of the parameter."""
 
 
 def changes(deltas: Tensor, weights: Tensor, epsilon: float) -> Iterator[tuple[int, float, Tensor]]:

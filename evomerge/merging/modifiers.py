@@ -1,4 +1,4 @@
-"""What can be done to the result of any merge method: LiNeS and SVC."""
+"""Modify the result of any merge method: LiNeS and SVC."""
 
 from __future__ import annotations
 
@@ -91,13 +91,13 @@ def svc(
         Shape (*N, m, n).
     """
     left, values, _ = torch.linalg.svd(merged, full_matrices=False)
-    own = left.mT[..., None, :, :] @ experts  # (*N, T, r, n)
+    projected = left.mT[..., None, :, :] @ experts  # (*N, T, r, n)
     rows = left.mT @ merged
-    energy = own.square().sum(-1)
+    energy = projected.square().sum(-1)
     wants = present[..., None] & (energy > 1e-10 * energy.amax((-1, -2), keepdim=True))
-    share = (own * rows[..., None, :, :]).sum(-1) / torch.where(wants, energy, 1.0)
-    counted = torch.where(wants, share.clamp_min(alpha), 0.0).sum(-2)
+    ratio = (projected * rows[..., None, :, :]).sum(-1) / torch.where(wants, energy, 1.0)
+    counted = torch.where(wants, ratio.clamp_min(alpha), 0.0).sum(-2)
     gains = torch.where(counted > 0, wants.sum(-2) / torch.where(counted > 0, counted, 1.0), 1.0)
-    real = values > 1e-6 * values[..., :1]
-    calibrated: Tensor = merged + (left * torch.where(real, gains - 1.0, 0.0)[..., None, :]) @ rows
+    directions = values > 1e-6 * values[..., :1]
+    calibrated: Tensor = merged + (left * torch.where(directions, gains - 1.0, 0.0)[..., None, :]) @ rows
     return calibrated

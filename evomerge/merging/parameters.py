@@ -1,4 +1,4 @@
-"""Parameters of merge methods: what values are valid, and which the search draws from."""
+"""Describe parameters of merge methods: which values are valid, and which a search draws from."""
 
 from __future__ import annotations
 

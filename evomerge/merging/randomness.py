@@ -1,4 +1,4 @@
-"""Random masks that depend on names only."""
+"""Draw random masks that depend on names only."""
 
 from __future__ import annotations
 

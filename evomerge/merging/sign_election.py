@@ -1,4 +1,4 @@
-"""Sign election among experts (TIES, arXiv:2306.01708, sec. 3)."""
+"""Elect a sign per entry among the experts (TIES, arXiv:2306.01708, sec. 3)."""
 
 from __future__ import annotations
 

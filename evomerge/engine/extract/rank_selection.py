@@ -26,7 +26,7 @@ def threads_for(options: ExtractOptions) -> int:
 
 
 def decompose(matrix: torch.Tensor | LowRank, options: ExtractOptions, rank: int | None) -> Truncated:
-    """The triplets that the options ask for; ``rank``: what the shared budget gives this matrix."""
+    """The triplets that the options ask for; ``rank``: what the common budget gives this matrix."""
     if isinstance(matrix, LowRank):
         found = factored_svd(matrix)
     elif options.svd == "full":
@@ -45,7 +45,7 @@ def decompose(matrix: torch.Tensor | LowRank, options: ExtractOptions, rank: int
 
 
 def _up_to_energy(matrix: torch.Tensor, share: float, most: int | None) -> Truncated:
-    """Triplets that hold this share of the energy, and perhaps some more."""
+    """Triplets that hold this fraction of the energy, and perhaps some more."""
     rank, limit = _FIRST_RANK, min(*matrix.shape, most or min(matrix.shape))
     while True:
         found = randomized_svd(matrix, min(rank, limit))

@@ -1,4 +1,4 @@
-"""DARE on core matrices: another operator than DARE on the parameters, and one that keeps the merge a LoRA."""
+"""DARE on core matrices: not the same as DARE on the parameters, but the merge stays a LoRA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evomerge.merging.registry import core_method
 
 @core_method(paper="arXiv:2311.03099; core space: arXiv:2509.17786", draws=True)
 def core_dare(cores: Tensor, weights: Tensor, *, uniform: Tensor | None = None, density: Density = 1.0) -> Tensor:
-    """DARE in the shared singular basis: drop random entries, rescale the rest by 1 / density, add up.
+    """DARE in the common singular basis: drop random entries, rescale the rest by 1 / density, add up.
 
     Args:
         cores: shape (*N, T, R, R).

@@ -1,4 +1,4 @@
-"""TIES on core matrices: another operator than TIES on the parameters, and one that keeps the merge a LoRA."""
+"""TIES on core matrices: not the same as TIES on the parameters, but the merge stays a LoRA."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def prepare(cores: Tensor) -> Ranked:
 
 @core_method(paper="arXiv:2306.01708; core space: arXiv:2509.17786", prepare=prepare)
 def core_ties(state: Ranked, weights: Tensor, *, density: Density = 1.0) -> Tensor:
-    """TIES in the shared singular basis: keep the largest entries, elect a sign, average the experts that carry it.
+    """TIES in the common singular basis: keep the largest entries, elect a sign, average the experts that carry it.
 
     Experts of weight 0 and entries that are 0 neither vote nor count.
 
