@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -14,14 +13,7 @@ import yaml
 from evomerge.errors import UserError, nearest
 from evomerge.evaluation.scorers.base import SCORERS, Scorer
 from evomerge.evaluation.task_files import find_task
-
-_KINDS: dict[Any, str] = {
-    str: "one value",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    tuple[int, ...]: "a list of whole numbers",
-}
+from evomerge.settings import KINDS, setting_types, without_none
 
 
 @dataclass(frozen=True)
@@ -88,7 +80,7 @@ class TaskSpec:
 
 def _declared(kind: type) -> dict[str, tuple[Any, Any]]:
     """Type and default of each setting that a dataclass declares."""
-    forms = typing.get_type_hints(kind)
+    forms = setting_types(kind)
     return {one.name: (forms[one.name], None if one.default is MISSING else one.default) for one in fields(kind)}
 
 
@@ -164,7 +156,7 @@ def setting_forms() -> dict[str, Any]:
     A setting that two scorers declare with different types is ``Any``: :func:`task_settings` reads its text."""
     forms: dict[str, Any] = {}
     for kind in (TaskSpec, *(SCORERS[name].Options for name in SCORERS)):
-        for key, (form, _) in _declared(kind).items():
+        for key, form in setting_types(kind).items():
             form = str if typing.get_origin(form) is Literal else list[int] if form == tuple[int, ...] else form
             forms[key] = form if forms.get(key, form) == form else Any
     return {key: form for key, form in forms.items() if key not in ("name", "options")}
@@ -176,10 +168,9 @@ def typed(key: str, form: Any, value: Any) -> Any:
     Raises:
         UserError: it cannot be; names the key, what was wanted and what came.
     """
-    if isinstance(form, types.UnionType):
-        if value is None:
-            return None
-        form = typing.get_args(form)[0]
+    if value is None and without_none(form) is not form:
+        return None
+    form = without_none(form)
     if typing.get_origin(form) is Literal:
         known = typing.get_args(form)
         if value not in known:
@@ -194,7 +185,7 @@ def typed(key: str, form: Any, value: Any) -> Any:
         return float(read)
     if type(read) is form:
         return read
-    raise UserError(f"{key} takes {_KINDS.get(form, form)}, got {key}={value}")
+    raise UserError(f"{key} takes {KINDS[list[int] if form == tuple[int, ...] else form]}, got {key}={value}")
 
 
 def _of_text(text: str) -> Any:
