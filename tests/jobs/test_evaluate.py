@@ -40,3 +40,14 @@ def test_a_sandbox_is_named_only_where_it_judged(tmp_path: Path, pico_model) -> 
     result = evomerge("job=evaluate", f"model={pico_model()}", "tasks=[plain.yaml]", "cluster=serial", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "plain" in result.stdout and "sandbox" not in result.stdout + result.stderr
+
+
+def test_verdicts_that_an_answer_could_forge_are_counted(tmp_path: Path, pico_model) -> None:
+    code = "class Node:\n    x = 1\ndef f{0}():\n    return Node()"
+    rows = [{"text": "Go.", "code": code.format(n), "test_list": [f"assert f{n}().x == 1"]} for n in range(5)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tasks = ["tasks=[mbpp]", "tasks.mbpp.data=rows.jsonl", "tasks.mbpp.max_new_tokens=4", "cluster=serial"]
+    result = evomerge("job=evaluate", f"model={pico_model()}", *tasks, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    said = " ".join(result.stdout.split())
+    assert "mbpp: 2 of 2 answers were judged in one process with their tests, which trusts them not to forge" in said

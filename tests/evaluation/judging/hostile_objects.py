@@ -101,7 +101,7 @@ ANSWERS = {
     "patched helpers": (
         "assert f(1) == 41956",
         "import builtins, sys\nfor m in list(sys.modules.values()):\n"
-        "  for n in ('refer', 'dumps', 'loads', 'exception', 'StandIns'):\n"
+        "  for n in ('dumps', 'loads', 'raised', 'key', 'function', 'Channel'):\n"
         "    try: setattr(m, n, lambda *a, **k: True)\n    except Exception: pass\n" + _ONLY,
     ),
     "frames of an object": ("assert f(1) == 41956", _FRAMES + PRELUDE + _reply('["O", "Pair", 7]')),
