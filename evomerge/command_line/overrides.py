@@ -44,7 +44,9 @@ def read(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     dashed, words = options.split(arguments)
     sweep = not {"-m", "--multirun"}.isdisjoint(dashed)
-    return dashed, [_override(word, sweep) for word in _with_harness_tasks(_with_own_base(words))]
+    elsewhere = any(option.startswith(("--config-", "-cd", "-cp")) for option in dashed)  # more choices than conf/ has
+    words = _with_harness_tasks(_with_own_base(words))
+    return dashed, [_override(word, sweep, elsewhere) for word in words]
 
 
 def typed_settings(arguments: Sequence[str]) -> list[str]:
@@ -54,7 +56,7 @@ def typed_settings(arguments: Sequence[str]) -> list[str]:
     return [key for key in keys if not _is_hydras(key) and key not in ("job", "experiment")]
 
 
-def _override(word: str, sweep: bool) -> str:
+def _override(word: str, sweep: bool, elsewhere: bool) -> str:
     match = _WORD.fullmatch(word)
     assert match is not None
     mark, key, value = match["mark"], match["key"], match["value"]
@@ -71,7 +73,8 @@ def _override(word: str, sweep: bool) -> str:
     if key in groups():
         mark = "+" if key == "experiment" else ""  # none is chosen by default
         form: Any = list[str] if value.startswith("[") or (several and key == "tasks") else _CHOICE
-        _check_choices(key, value)
+        if not elsewhere:
+            _check_choices(key, value)
     else:
         owner, declared = _declared(key)
         form = without_none(declared)

@@ -91,6 +91,15 @@ def test_version(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (0, f"evomerge {version('evomerge')}\n")
 
 
+def test_experiments_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "first.yaml").write_text("# @package _global_\nsearch: {budget: 7}\nrank: 3\n")
+    chosen = ("--config-dir", "mine", "+experiment=first")
+    result = evomerge(*chosen, "--cfg", "job", "--package", "search", folder=tmp_path)
+    assert result.returncode == 0 and "budget: 7" in result.stdout, result.stderr
+    assert evomerge(*chosen, "job=methods", folder=tmp_path).returncode == 0, "a job may leave settings unread"
+
+
 def test_several_runs_leave_their_note_in_outputs(tmp_path: Path) -> None:
     result = evomerge("-m", "job=methods", "write=null,null", "outputs=runs", folder=tmp_path)
     assert result.returncode == 0 and result.stdout.count("core_tsv") == 2, result.stderr

@@ -126,6 +126,11 @@ def test_options_stand_anywhere_and_m_takes_several_values() -> None:
     assert read(["--cfg", "job", "job=methods"]) == (["--cfg", "job"], ["job='methods'"])
 
 
+def test_choices_lie_in_a_folder_of_ones_own_too() -> None:
+    assert read(["--config-dir=mine", "+experiment=first", "search=gpp"])[1] == ["+experiment='first'", "search='gpp'"]
+    assert "unknown search 'gpp': did you mean 'gp'?" in refused("search=gpp")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
