@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evomerge.evaluation.scorers.code.remote.value_forms import BY_TAG, FORMS, MAX_CHARACTERS, NotPlain
+from evomerge.evaluation.scorers.code.remote.value_forms import BY_TAG, FORMS, MAX_CHARACTERS, Form, NotPlain
 
 _MAX_DEPTH = 200
 # What JSON keeps, also infinities, but for long integers.
@@ -127,6 +127,7 @@ class _Writer:
         self.crossing = crossing
         self._known = known
         self._numbers = {id(container): number for number, container in enumerate(known)}
+        self._forms: dict[type, Form] = {}
         self._depth = 0
 
     def write(self, value: Any) -> Any:
@@ -135,9 +136,7 @@ class _Writer:
             return value
         if self._depth > _MAX_DEPTH:
             raise NotPlain("nested too deeply")
-        form = next((form for form in FORMS if form.takes(value)), None)
-        if form is None:
-            raise NotPlain(f"a value of type {type(value).__name__} cannot be judged")
+        form = self._form(value)
         if isinstance(value, _CHANGING):
             if id(value) in self._numbers:
                 return ["@", self._numbers[id(value)]]
@@ -148,6 +147,16 @@ class _Writer:
             return [form.tag, *form.write(self, value)]
         finally:
             self._depth -= 1
+
+    def _form(self, value: Any) -> Form:
+        if (found := self._forms.get(type(value))) is not None:
+            return found
+        for form in FORMS:
+            if form.takes(value):
+                if not isinstance(value, type):  # of types, the value itself decides
+                    self._forms[type(value)] = form
+                return form
+        raise NotPlain(f"a value of type {type(value).__name__} cannot be judged")
 
     def all(self, values: Iterable[Any]) -> list[Any]:
         return [self.write(value) for value in values]
