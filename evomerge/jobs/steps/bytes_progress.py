@@ -1,4 +1,4 @@
-"""A progress bar over bytes written; without a terminal, a line every now and then."""
+"""Show a progress bar of bytes written; without a terminal, print a line every 20 seconds."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-# Seconds between two lines where there is no terminal.
+# Seconds between two lines without a terminal.
 _EVERY = 20.0
 
 
 @contextlib.contextmanager
 def bytes_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function that takes the bytes written so far and those of the whole; any thread may call it.
+    """A context that gives a function of the bytes written so far and of all bytes; any thread may call it.
 
     Args:
         what: what is going on, shown before the bar.

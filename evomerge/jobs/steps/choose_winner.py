@@ -11,8 +11,8 @@ from evomerge.jobs.steps.scored_once import Measurement, Request, recipe_request
 from evomerge.search.choose import choose, finalists
 from evomerge.types import Artefact, Objective, Trial
 
-FINALISTS = 8  # candidates that get the selection items,
-ANCHORS = 2  # and the best anchors with them: unlike the searched, the search items do not overrate them
+FINALISTS = 8  # candidates that are scored on the selection items,
+ANCHORS = 2  # and this number of the best anchors: the search has not fitted anchors to the search items
 
 
 def select(measurement: Measurement, trials: Sequence[Trial]) -> Trial:

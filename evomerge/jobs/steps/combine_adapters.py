@@ -1,4 +1,4 @@
-"""LoRA adapters in, one LoRA adapter out (``job=merge`` with a ``combine`` recipe)."""
+"""Combine LoRA adapters into one (``job=merge`` with a ``combine`` recipe)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evomerge.weights.sources import loadable, resolve
 
 
 def run(recipe_file: str, out: str, seed: int | None = None) -> None:
-    """Read the recipe, combine, write the adapter folder ``out``. ``seed`` takes the place of the recipe's."""
+    """Read the recipe, combine, write the adapter folder ``out``. ``seed``: instead of the recipe's."""
     recipe = load(recipe_file)
     target = output_path(out, [recipe.base, *recipe.combination.models])
     adapters = {model: Adapter(resolve(model)) for model in recipe.combination.models}
@@ -45,7 +45,7 @@ def run(recipe_file: str, out: str, seed: int | None = None) -> None:
 
 
 def _refuse_more_than_factors(adapter: Adapter, base: Checkpoint | None) -> None:
-    """Combination types are defined on LoRA factors; an adapter must hold nothing else that changes the base."""
+    """Refuse an adapter with more than LoRA factors: combination types are defined on these alone."""
     cure = "merge it with full models instead (a recipe with 'method')"
     if base is not None:
         more = [name for name, update in updates_on(adapter, base).items() if update.low_rank is None]
@@ -61,7 +61,7 @@ def _refuse_more_than_factors(adapter: Adapter, base: Checkpoint | None) -> None
 
 
 def _named_base(adapters: tuple[Adapter, ...]) -> str:
-    """The base that the adapters name."""
+    """The base that all adapters name; refuse adapters of different bases."""
     named = {str(adapter.config.get("base_model_name_or_path") or ""): adapter for adapter in adapters}
     if len(named) == 1:
         return next(iter(named))

@@ -1,4 +1,4 @@
-"""What a run was made with: versions and machine, without names of people or machines."""
+"""Describe versions and machine of a run, without names of people or machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``best/model`` and ``best/lora``: the winner as others load it."""
+"""Write the winner as a model folder and as a LoRA adapter: ``best/model`` and ``best/lora``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ Better = Callable[[Mapping[str, Artefact]], str]
 def export_winner(
     merger: Merger, recipe: Recipe, folder: Path, rank: int | None, better: Better
 ) -> tuple[Artefact, Artefact]:
-    """Write both, and ``lora.json`` about the adapter; again only when the recipe or the rank changed.
+    """Write both, and ``lora.json`` about the adapter. A resumed run writes them again only if recipe or rank changed.
 
     Args:
-        rank: of the LoRA; default: exact where experts are adapters, else that of an extraction.
-        better: which of several adapters scores best, by name. Asked where adapters get less than the exact rank: the
-            truncated merge is the nearest to the whole one, but compressing the experts first may keep more skill.
+        rank: of the LoRA; None: exact if all experts are adapters, else the default of an extraction.
+        better: chooses the best of several adapters, and gives its name. It is called for a rank below the exact one:
+            truncating the merge gives the nearest adapter, but compressing the experts first may keep more skill.
+
+    Returns:
+        The model and the adapter.
     """
     text, asked = dump(recipe), {"asked": rank}
     model, lora, written, about = (folder / n for n in ("model", "lora", "recipe.yaml", "lora.json"))
@@ -39,12 +42,12 @@ def export_winner(
         export_model(merger, recipe, model)
         export = _export_lora(merger, recipe, lora, rank, better)
         write_text(about, json.dumps(asdict(export) | asked | {"folder": lora.name}, indent=2))
-        write_text(written, text)  # last: it stands for the whole folder
+        write_text(written, text)  # last: where it is, the other files are complete
     return Artefact(str(model.resolve())), _adapter(merger, lora)
 
 
 def _export_lora(merger: Merger, recipe: Recipe, folder: Path, rank: int | None, better: Better) -> LoraExport:
-    # Scored under names of their own: a worker takes a folder that it has loaded for what it was then.
+    # Each is scored in a folder of its own: a worker does not read a folder again that it has loaded.
     places = {how: folder.with_name(f"{folder.name}-{how}") for how in ("truncated", "compressed")}
     for place in places.values():  # a killed run may have left them
         shutil.rmtree(place, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The base and the model, adapter or recipe that an adapter is extracted from."""
+"""Open the base and the model, adapter or recipe that an adapter is extracted from."""
 
 from __future__ import annotations
 

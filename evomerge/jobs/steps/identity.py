@@ -1,4 +1,4 @@
-"""What makes the scores of a run folder comparable: a search resumes only where all of it is unchanged."""
+"""List the values that make scores comparable: a search resumes in a folder only if all of them are unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from evomerge.weights.sources import resolve, resolve_weights
 def open_and_identify(
     settings: Mapping[str, Mapping[str, Any]], runaway: float | None, spec: WorkerSpec, space: SearchSpace
 ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """Open the tasks in this process, before any work: what is wrong with a data file or the sandbox shows here.
+    """Open the tasks in this process, before any work, so that a bad data file or a missing sandbox is refused at once.
 
     Returns:
         :func:`identity`, and task -> item -> prompt of the test items.
@@ -86,7 +86,7 @@ def identity(
 
 
 def _is_editable(task: str) -> bool:
-    """Of lm-eval's own tasks some shuffle their documents anew in each process."""
+    """Whether a user can edit the task's data. Of lm-eval's own tasks some shuffle their documents in each process."""
     return find_task(task) is not None
 
 
@@ -94,7 +94,7 @@ def _digest_items(items: Mapping[str, tuple[Item, ...]]) -> str:
     contents = cache(lambda file: digest_files([Path(file)]))
 
     def by_contents(values: dict[str, Any]) -> dict[str, Any]:
-        """Database files are named with their size and time."""
+        """Replace a database file's stamp, its size and time, by a digest of its contents."""
         return {**values, "stamp": contents(values["file"])} if {"file", "stamp"} <= values.keys() else values
 
     digest = hashlib.sha256()

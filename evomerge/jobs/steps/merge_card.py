@@ -1,4 +1,4 @@
-"""The model card of ``job=merge``: recipe and parents, without scores, for nothing was measured."""
+"""Write the model card of ``job=merge``: recipe and parents. Nothing was measured, so it has no scores."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def write_card(text: str, out: Path) -> None:
 
 
 def recipe_card(recipe: Recipe, out: str) -> str:
-    """Of a recipe of evomerge's own."""
+    """Card of a merge by a recipe of evomerge."""
     base, experts = read_parents(recipe.base, recipe.experts)
     return _card(out, base, experts, recipe.method, public_recipe(recipe, base, experts))
 
 
 def mergekit_card(documents: Sequence[MergeConfig], file: str, out: str) -> str:
-    """Of a mergekit file; parents are the models of all its documents, adapters on them among these."""
+    """Card of a merge by a mergekit file. Parents are the models and adapters of all its documents."""
     last = documents[-1]
     base_model = None if last.base_model is None or last.base_model.step else last.base_model
     models = [model for document in documents for model in document.models if not model.step]

@@ -69,7 +69,7 @@ def input_models(documents: Sequence[MergeConfig]) -> list[str | None]:
 def merge_documents(
     documents: Sequence[MergeConfig], out: Path, seed: int, max_shard_bytes: int = MAX_SHARD_BYTES
 ) -> None:
-    """Merge the documents of a mergekit file, one after another; the last one's result is ``out``.
+    """Merge the documents of a mergekit file, one after another; ``out`` gets the last result.
 
     The others' results lie in a temporary folder beside it, where there is room for models.
     """

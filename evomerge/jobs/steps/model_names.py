@@ -1,4 +1,4 @@
-"""Model names on the command line."""
+"""Read model names of the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evomerge.files.package_data import data_dir
 
 
 def model_source(name: str) -> str:
-    """A set-up of conf/models stands for its base; a folder is named by its whole path, so that any worker finds it."""
+    """The base of a set-up in conf/models; the whole path of a folder, so that any worker finds it; else ``name``."""
     setup = data_dir("conf") / "models" / f"{name}.yaml"
     if Path(name).expanduser().is_dir():
         return str(Path(name).expanduser().resolve())

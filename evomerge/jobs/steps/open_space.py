@@ -1,4 +1,4 @@
-"""The space that a search explores, from its settings and the models that it merges."""
+"""Make the search space, from its settings and the models to merge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score the shipped models and the anchors on the test items: the rows of the final table."""
+"""Score best/model, best/lora and the anchors on the test items, for the final table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees while the search runs: a live view in a terminal, log lines elsewhere."""
+"""Show a search's progress: a live table in a terminal, one line per trial elsewhere."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from evomerge.types import Candidate, Objective, Trial
 
 
 def listener(console: Console | None = None) -> Listener:
-    """The live view when the console is a terminal, else one line per finished trial."""
+    """Live table if the console is a terminal, else one line per finished trial."""
     console = console or Console(highlight=False)
     return LiveView(console) if console.is_terminal else LogLines(console)
 
 
 class _Record:
-    """What both views remember of a run."""
+    """State that both views need."""
 
     def __init__(self) -> None:
         self.objectives: Sequence[Objective] = ()
         self.budget = 0
         self.workers = 1
         self.trials: list[Trial] = []
-        self.earlier = 0  # trials finished by earlier runs: they took none of this run's time
+        self.earlier = 0  # trials of earlier runs, which took none of this run's time
         self.began = time.monotonic()
         self.in_flight: dict[int, tuple[Candidate, float]] = {}
         self.note = ""
@@ -114,7 +114,7 @@ def name_of(candidate: Trial | Candidate) -> str:
 
 
 class LiveView:
-    """A table that stays in place; the trials' lines are not printed."""
+    """A table that is redrawn in place, instead of lines."""
 
     def __init__(self, console: Console) -> None:
         self._record = _Record()
