@@ -23,12 +23,13 @@ from evomerge.search.progress import progress
 from evomerge.search.store import Store
 from evomerge.search.tracking.base import TRACKERS, TRIAL, Sink, TrackerKind, TrackingSetup
 from evomerge.search.tracking.listener import with_tracking
+from evomerge.search.tracking.settings import TrackingSettings
 
 SPACE = ToySpace(methods=("linear", "raises"))
 
 
 def search(folder: Path, kind: str, budget: int) -> list:
-    listener = with_tracking(Silence(), kind, TrackingSetup(folder, "toy"))
+    listener = with_tracking(Silence(), TrackingSettings(kind), folder, "toy")
     store = Store(folder)
     try:
         return run_search(SerialPool(Counting()), SPACE, store, objectives(SPACE), budget, "random", listener=listener)
