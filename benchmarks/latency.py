@@ -83,7 +83,7 @@ def main() -> None:
     if given.keep:
         about = {
             "threads": given.threads,
-            "settings": asdict(settings),
+            "settings": asdict(settings) | {"dtype": "bfloat16", "device": "cpu"},
             "rows": [asdict(row) for row in measured.rows],
             "left_out": measured.left_out,
             "sizes": {name: asdict(size) | {"peak_memory_bytes": memory[name]} for name, size in sizes.items()},

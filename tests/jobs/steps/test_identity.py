@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from evomerge.analysis.rescore import worker_spec_of
 from evomerge.engine.load_merger import merger_for
 from evomerge.errors import UserError
 from evomerge.files.digests import digest_files
+from evomerge.jobs import search
 from evomerge.jobs.checked_tasks import objectives_of
 from evomerge.jobs.search import Settings
 from evomerge.jobs.steps.identity import open_and_identify
@@ -140,3 +143,16 @@ def test_long_files_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with file.open("r+b") as stream:
         stream.truncate(size - 1)
     assert digest_files([file]) != plain
+
+
+def test_config_yaml_holds_what_was_asked_and_what_followed(settings: Settings, tmp_path: Path) -> None:
+    search._keep(settings, tmp_path, 2, "float32", {"sql": {"0": "?"}})
+    kept = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert kept.keys() == {
+        "job", "name", "outputs", "rank", "models", "space", "search", "tasks", "cluster", "backend", "sandbox",
+        "latency", "tracking", "push_to_hub", "hub",
+    }  # fmt: skip
+    assert (kept["space"]["layer_groups"], kept["backend"]["dtype"], kept["backend"]["device"]) == (2, "float32", None)
+    assert kept["tasks"] == settings.tasks
+    spec = worker_spec_of(kept, settings.models.base, ())
+    assert (spec.tasks, spec.dtype) == (worker_spec(settings, settings.models.base, ()).tasks, "float32")
