@@ -29,7 +29,7 @@ from evomerge.engine.merger import Merger
 from evomerge.evaluation.lm_eval_adapter import BackendLM
 from evomerge.inference.backends.hf import HFBackend
 from evomerge.jobs.steps.model_names import model_source
-from evomerge.types import Artefact, Expert, Recipe
+from evomerge.types import Artifact, Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.sources import resolve
 from evomerge.weights.task_vector import open_task_vector
@@ -89,7 +89,7 @@ def main() -> None:
         folder = write_model(Path(temporary) / "model")
         peer = HFLM(pretrained=str(folder), dtype="bfloat16", batch_size=given.batch, device="cpu")
         backend = HFBackend(str(folder), batch_size=given.batch)
-        backend.load(Artefact(str(folder)))
+        backend.load(Artifact(str(folder)))
         forward = Forward(backend._current.model)  # the one thing the backend has no reason to show
         ratios, shares, rates = [], [], []
         for pair in range(given.pairs):

@@ -78,7 +78,7 @@ def _rounded(value: float | str | bool) -> float | str | bool:
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Artifact:
     """A model as a folder on disk: a full model, or a base with a PEFT adapter on top."""
 
     model: str
@@ -162,7 +162,7 @@ class Work:
     """
 
     key: str
-    subject: Recipe | Artefact
+    subject: Recipe | Artifact
     split: str
     tasks: tuple[str, ...]
     allowance: Mapping[str, float] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from evomerge.inference.backend_settings import BackendSettings
 from evomerge.inference.chat import ChatTemplate
 from evomerge.inference.deadline import Ended
 from evomerge.inference.device import default_device, default_dtype
-from evomerge.types import Artefact, Done, Expert, ItemScore, Recipe, Work
+from evomerge.types import Artifact, Done, Expert, ItemScore, Recipe, Work
 from evomerge.weights.sources import resolve
 
 
@@ -73,7 +73,7 @@ class EvaluationWorker:
         self._tasks = tasks
         self._judge = judge
         self._seconds = seconds
-        self._subject: Recipe | Artefact | None = None  # what the backend holds
+        self._subject: Recipe | Artifact | None = None  # what the backend holds
 
     def evaluate(self, work: Work) -> Done:
         """Score ``work``. The items of all its tasks are generated in one call, so that batches stay full; answers are
@@ -120,7 +120,7 @@ class EvaluationWorker:
     ) -> None:
         self.close()
 
-    def _become(self, subject: Recipe | Artefact) -> None:
+    def _become(self, subject: Recipe | Artifact) -> None:
         """Load ``subject``, unless the last work left it loaded: a row of a table comes task by task."""
         if subject == self._subject:
             return

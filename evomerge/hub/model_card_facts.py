@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from evomerge.types import Expert
-from evomerge.weights.package_artifact import artefact_folder
+from evomerge.weights.package_artifact import artifact_folder
 from evomerge.weights.sources import HUB_ID, default_cache, resolve
 
 _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|\Z)", re.DOTALL)
@@ -116,7 +116,7 @@ def _file(source: str, name: str, cache: Path | None) -> Path | None:
         cached = try_to_load_from_cache(hub_id, name, revision=match["revision"])
         return Path(cached) if isinstance(cached, str) else None
     if source.startswith("pypi:"):
-        folder = artefact_folder(source, cache or default_cache())
+        folder = artifact_folder(source, cache or default_cache())
     else:
         folder = resolve(source) if source.startswith("evomerge:") else Path(source).expanduser()
     return folder / name if (folder / name).is_file() else None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from evomerge.inference.deadline import Watch
 from evomerge.registry import Registry
-from evomerge.types import Artefact, Recipe
+from evomerge.types import Artifact, Recipe
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Backend(Protocol):
         """Become the merged model of ``recipe``."""
         ...
 
-    def load(self, artefact: Artefact) -> None:
+    def load(self, artifact: Artifact) -> None:
         """Become the model of a folder, with its adapter if it has one."""
         ...
 

@@ -65,7 +65,7 @@ def run(settings: Settings) -> None:
     from evomerge.files.small_files import write_text
     from evomerge.jobs.steps.model_names import model_source
     from evomerge.jobs.steps.open_workers import open_pool, worker_spec
-    from evomerge.types import Artefact, Work, scores_by_task
+    from evomerge.types import Artifact, Work, scores_by_task
     from evomerge.weights.adapters.adapter import Adapter
     from evomerge.weights.adapters.updates import updates_on
     from evomerge.weights.checkpoint import Checkpoint
@@ -75,7 +75,7 @@ def run(settings: Settings) -> None:
     adapter = None if settings.adapter is None else resolve(model_source(settings.adapter))
     if adapter is not None:
         updates_on(Adapter(adapter), Checkpoint(folder))
-    subject = Artefact(str(folder.resolve()), None if adapter is None else str(adapter.resolve()))
+    subject = Artifact(str(folder.resolve()), None if adapter is None else str(adapter.resolve()))
     spec = worker_spec(settings, str(folder.resolve()), ())
     pool = open_pool(settings.cluster, spec, works=len(settings.tasks))
     try:

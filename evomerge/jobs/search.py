@@ -143,10 +143,10 @@ def run(settings: Settings) -> None:
             winner = select(measurement, scored(store.trials())).recipe
         with seconds("export"):
             better = better_lora(measurement, lora_key(winner, settings.rank))
-            artefacts = export_winner(merger, winner, folder / "best", settings.rank, better)
+            artifacts = export_winner(merger, winner, folder / "best", settings.rank, better)
         with seconds("test"):
             reported = {name: task["expert"] for name, task in tasks.items() if not task["objective"]}
-            score_on_test_items(measurement, winner, artefacts, settings.rank, reported, folder)
+            score_on_test_items(measurement, winner, artifacts, settings.rank, reported, folder)
     except BaseException:
         with suppress(OSError):
             write_tables(folder)

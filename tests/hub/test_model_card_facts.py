@@ -12,7 +12,7 @@ import pytest
 
 from evomerge.hub.model_card_facts import Licence, read_parents
 from evomerge.types import Expert
-from evomerge.weights.package_artifact import artefact_folder
+from evomerge.weights.package_artifact import artifact_folder
 
 SHIPPED = (Expert("sql", "evomerge:experts/sql"), Expert("json", "evomerge:experts/json"))
 PACKAGED = "pypi:some-model==1.0/some/model.gguf#sha256=" + "ab" * 32
@@ -29,7 +29,7 @@ def model(folder: Path, card: str | None, base: str | None = None) -> str:
 
 
 def test_shipped_experts_name_their_licence_and_the_bases_hub_id(tmp_path: Path) -> None:
-    folder = artefact_folder(PACKAGED, tmp_path)
+    folder = artifact_folder(PACKAGED, tmp_path)
     model(folder, "---\nlicense: apache-2.0\nlanguage:\n- en\n---\n")
     base, experts = read_parents(PACKAGED, SHIPPED, tmp_path)
     assert base.hub_id == "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -26,7 +26,7 @@ from evomerge.inference.deadline import Ended, OutOfTime, Watch
 from evomerge.inference.generation import GreedyDecoder
 from evomerge.inference.memory_limits import Limits
 from evomerge.inference.plain_generation import generate_plainly
-from evomerge.types import Artefact, Work
+from evomerge.types import Artifact, Work
 
 Generate = Callable[[list[GenerationRequest], Watch | None], list[str]]
 LONGEST = 40
@@ -108,7 +108,7 @@ def worker(pico_model: Callable[..., Path], judge: Judge) -> EvaluationWorker:
 
 
 def test_a_worker_records_what_answers_cost_and_what_was_cut(pico_model: Callable[..., Path], worker) -> None:
-    subject = Artefact(str(pico_model(dtype="float32", initializer_range=0.3)))
+    subject = Artifact(str(pico_model(dtype="float32", initializer_range=0.3)))
     whole = worker.evaluate(Work("k", subject, "test", ("json", "sql")))
     assert {item.metrics["tokens"] for item in whole.items if item.task == "sql"} <= set(range(1, 11))
     assert not any("cut" in item.metrics for item in whole.items)
@@ -124,7 +124,7 @@ def test_a_worker_records_what_answers_cost_and_what_was_cut(pico_model: Callabl
 def test_answers_go_to_the_judge_before_the_last_is_generated(pico_model: Callable[..., Path], worker, judge) -> None:
     begun: list[int] = []  # forward passes that were over when an answer was handed over
     forwards = [0]
-    subject = Artefact(str(pico_model(dtype="float32", initializer_range=0.3)))
+    subject = Artifact(str(pico_model(dtype="float32", initializer_range=0.3)))
     worker.evaluate(Work("k", subject, "test", ("sql",)))  # loads the model
     model = worker._backend._current.model
     handle = model.register_forward_hook(lambda *_: forwards.__setitem__(0, forwards[0] + 1))
@@ -143,4 +143,4 @@ def test_answers_go_to_the_judge_before_the_last_is_generated(pico_model: Callab
 def test_a_worker_out_of_time_says_so(pico_model: Callable[..., Path], worker, judge) -> None:
     hurried = EvaluationWorker(worker._backend, worker._tasks, judge, seconds=0.0)
     with pytest.raises(OutOfTime):
-        hurried.evaluate(Work("k", Artefact(str(pico_model(dtype="float32", initializer_range=0.3))), "test", ("sql",)))
+        hurried.evaluate(Work("k", Artifact(str(pico_model(dtype="float32", initializer_range=0.3))), "test", ("sql",)))

@@ -20,7 +20,7 @@ from evomerge.errors import UserError
 from evomerge.evaluation.lm_eval_adapter import BackendLM
 from evomerge.inference.backend import BACKENDS, GenerationRequest
 from evomerge.inference.backends.hf import HFBackend
-from evomerge.types import Artefact, Expert, Recipe
+from evomerge.types import Artifact, Expert, Recipe
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.task_vector import open_task_vector
 
@@ -213,7 +213,7 @@ def test_candidates_do_not_depend_on_those_before(base: Path, adapters: dict[str
 
 def test_restore_and_load(base: Path, adapters: dict[str, Path], backend: HFBackend) -> None:
     before = backend.generate(requests())
-    backend.load(Artefact(str(base), str(adapters["a"])))
+    backend.load(Artifact(str(base), str(adapters["a"])))
     loaded = backend.generate(requests())
     assert loaded != before
     backend.apply(recipe(base, adapters, 1.0, 0.0))
@@ -224,7 +224,7 @@ def test_restore_and_load(base: Path, adapters: dict[str, Path], backend: HFBack
 
 def test_errors_are_one_line(backend: HFBackend, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot load .*give the folder"):
-        backend.load(Artefact(str(tmp_path)))
+        backend.load(Artifact(str(tmp_path)))
     with pytest.raises(UserError, match="no room for a prompt"):
         backend.generate([GenerationRequest("x", (), 5000)])
     with pytest.raises(UserError, match="empty prompt"):

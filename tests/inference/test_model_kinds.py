@@ -25,7 +25,7 @@ from evomerge.errors import UserError
 from evomerge.inference.backend import GenerationRequest
 from evomerge.inference.backends.hf import HFBackend
 from evomerge.inference.probe_model import prepare
-from evomerge.types import Artefact
+from evomerge.types import Artifact
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -85,7 +85,7 @@ def backend_of(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> HF
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     backend = HFBackend(folder, dtype="float32", batch_size=4)
-    backend.load(Artefact(str(folder)))
+    backend.load(Artifact(str(folder)))
     return backend
 
 

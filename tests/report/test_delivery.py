@@ -29,7 +29,7 @@ def delivered(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_both_artefacts_get_a_card_with_their_own_scores(delivered: Path) -> None:
+def test_both_artifacts_get_a_card_with_their_own_scores(delivered: Path) -> None:
     run = RunData(delivered)
     assert write_cards(delivered) == [delivered / "best" / kind / "README.md" for kind in ("model", "lora")]
     for kind in ("model", "lora"):

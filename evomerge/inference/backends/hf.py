@@ -24,7 +24,7 @@ from evomerge.inference.log_likelihood import loglikelihoods, rolling_loglikelih
 from evomerge.inference.memory_limits import CACHE_BYTES, Limits
 from evomerge.inference.plain_generation import generate_plainly
 from evomerge.inference.probe_model import Abilities, prepare
-from evomerge.types import Artefact, Recipe
+from evomerge.types import Artifact, Recipe
 
 # Texts of torch's errors, on a GPU and on a CPU.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
@@ -80,21 +80,21 @@ class HFBackend:
         with self._memory("the merge"):
             self._live.apply(self._merger, recipe)
 
-    def load(self, artefact: Artefact) -> None:
+    def load(self, artifact: Artifact) -> None:
         """Read the folder's model; an adapter is merged into it."""
         self._loaded = None
         try:
-            model = AutoModelForCausalLM.from_pretrained(artefact.model, dtype=getattr(torch, self._dtype))
-            if artefact.adapter is not None:
-                model = PeftModel.from_pretrained(model, artefact.adapter).merge_and_unload()
-            tokenizer = AutoTokenizer.from_pretrained(artefact.model)
+            model = AutoModelForCausalLM.from_pretrained(artifact.model, dtype=getattr(torch, self._dtype))
+            if artifact.adapter is not None:
+                model = PeftModel.from_pretrained(model, artifact.adapter).merge_and_unload()
+            tokenizer = AutoTokenizer.from_pretrained(artifact.model)
         except (ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"cannot load {artefact.model}{f' with {artefact.adapter}' if artefact.adapter else ''} ({reason}): "
+                f"cannot load {artifact.model}{f' with {artifact.adapter}' if artifact.adapter else ''} ({reason}): "
                 "give the folder of a causal language model with its tokenizer, and of a PEFT adapter made for it"
             ) from error
-        with self._memory(artefact.model):
+        with self._memory(artifact.model):
             model.to(self._device).eval().requires_grad_(False)
             self._loaded = _ready(model, TextCodec(tokenizer))
 

@@ -9,7 +9,7 @@ from evomerge.errors import RunFailed
 from evomerge.jobs.steps.export_winner import Better
 from evomerge.jobs.steps.scored_once import Measurement, Request, recipe_request
 from evomerge.search.choose import choose, finalists
-from evomerge.types import Artefact, Objective, Trial
+from evomerge.types import Artifact, Objective, Trial
 
 FINALISTS = 8  # candidates that are scored on the selection items,
 ANCHORS = 2  # and this number of the best anchors: the search has not fitted anchors to the search items
@@ -51,7 +51,7 @@ def better_lora(measurement: Measurement, key: str) -> Better:
         key: of the adapter in the store; the way it was made is added to it.
     """
 
-    def better(adapters: Mapping[str, Artefact]) -> str:
+    def better(adapters: Mapping[str, Artifact]) -> str:
         requests = {
             how: Request(f"best/lora {how}", adapter, measurement.tasks, f"{key}-{how}")
             for how, adapter in adapters.items()

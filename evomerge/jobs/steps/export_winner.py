@@ -14,14 +14,14 @@ from evomerge.engine.merger import Merger
 from evomerge.files.overwrite_guard import output_path
 from evomerge.files.small_files import write_text
 from evomerge.recipes.recipe_yaml import dump
-from evomerge.types import Artefact, Recipe
+from evomerge.types import Artifact, Recipe
 
-Better = Callable[[Mapping[str, Artefact]], str]
+Better = Callable[[Mapping[str, Artifact]], str]
 
 
 def export_winner(
     merger: Merger, recipe: Recipe, folder: Path, rank: int | None, better: Better
-) -> tuple[Artefact, Artefact]:
+) -> tuple[Artifact, Artifact]:
     """Write both, and ``lora.json`` about the adapter. A resumed run writes them again only if recipe or rank changed.
 
     Args:
@@ -43,7 +43,7 @@ def export_winner(
         export = _export_lora(merger, recipe, lora, rank, better)
         write_text(about, json.dumps(asdict(export) | asked | {"folder": lora.name}, indent=2))
         write_text(written, text)  # last: where it is, the other files are complete
-    return Artefact(str(model.resolve())), _adapter(merger, lora)
+    return Artifact(str(model.resolve())), _adapter(merger, lora)
 
 
 def _export_lora(merger: Merger, recipe: Recipe, folder: Path, rank: int | None, better: Better) -> LoraExport:
@@ -66,5 +66,5 @@ def _export_lora(merger: Merger, recipe: Recipe, folder: Path, rank: int | None,
     return replace(export if best == export.how else other, folder=folder)
 
 
-def _adapter(merger: Merger, folder: Path) -> Artefact:
-    return Artefact(str(merger.base.folder.resolve()), str(folder.resolve()))
+def _adapter(merger: Merger, folder: Path) -> Artifact:
+    return Artifact(str(merger.base.folder.resolve()), str(folder.resolve()))

@@ -15,7 +15,7 @@ from evomerge.errors import RunFailed
 from evomerge.jobs.steps.extraction_origin import Origin, rank_name
 from evomerge.jobs.steps.open_workers import ScoringSettings, open_pool, worker_spec
 from evomerge.report.rank_curve import CurvePoint, curve_table, write_curve
-from evomerge.types import Artefact, Pool, Recipe, Score, Work, scores_by_task
+from evomerge.types import Artifact, Pool, Recipe, Score, Work, scores_by_task
 
 
 def rank_curve(
@@ -30,17 +30,17 @@ def rank_curve(
     pool = open_pool(settings.cluster, worker_spec(settings, *models), works=len(settings.tasks))
     console = Console(highlight=False)
 
-    def score(name: str, subject: Recipe | Artefact) -> Mapping[str, Score]:
+    def score(name: str, subject: Recipe | Artifact) -> Mapping[str, Score]:
         found = _scores(pool, name, subject, split, tuple(settings.tasks))
         console.print(f"{name}: {', '.join(f'{task} {one.mean:.3f}' for task, one in found.items())}")
         return found
 
     try:
         whole = score("model", _subject(origin, base))
-        points = [CurvePoint(0, "", 0, 0.0, 1.0, score("base", Artefact(base)))]
+        points = [CurvePoint(0, "", 0, 0.0, 1.0, score("base", Artifact(base)))]
         for rank in sorted(set(ranks)):
             points += [
-                CurvePoint(rank, how, *about, score(folder.name, Artefact(base, str(folder))))
+                CurvePoint(rank, how, *about, score(folder.name, Artifact(base, str(folder))))
                 for how, folder, about in _adapters(origin, replace(options, rank=rank), out)
             ]
         points.append(CurvePoint(None, "", 0, 0.0, 0.0, whole))
@@ -77,14 +77,14 @@ def _megabytes(folder: Path) -> float:
     return (folder / "adapter_model.safetensors").stat().st_size / 1e6
 
 
-def _subject(origin: Origin, base: str) -> Recipe | Artefact:
+def _subject(origin: Origin, base: str) -> Recipe | Artifact:
     if isinstance(origin.model, Recipe):
         return origin.model
     folder = str(origin.model.resolve())
-    return Artefact(base, folder) if (origin.model / "adapter_config.json").is_file() else Artefact(folder)
+    return Artifact(base, folder) if (origin.model / "adapter_config.json").is_file() else Artifact(folder)
 
 
-def _scores(pool: Pool, name: str, subject: Recipe | Artefact, split: str, tasks: Sequence[str]) -> Mapping[str, Score]:
+def _scores(pool: Pool, name: str, subject: Recipe | Artifact, split: str, tasks: Sequence[str]) -> Mapping[str, Score]:
     """A task is a unit of work, as in a search's final table, so that the same model gets the same numbers."""
     for task in tasks:
         pool.submit(Work(f"{name}:{task}", subject, split, (task,)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evomerge.files.small_files import write_text
 from evomerge.jobs.steps.scored_once import Measurement, Request, recipe_request
-from evomerge.types import Artefact, Recipe
+from evomerge.types import Artifact, Recipe
 
 
 def lora_key(winner: Recipe, rank: int | None) -> str:
@@ -20,7 +20,7 @@ def lora_key(winner: Recipe, rank: int | None) -> str:
 def score_on_test_items(
     measurement: Measurement,
     winner: Recipe,
-    artefacts: tuple[Artefact, Artefact],
+    artifacts: tuple[Artifact, Artifact],
     rank: int | None,
     reported: Mapping[str, str | None],
     folder: Path,
@@ -29,14 +29,14 @@ def score_on_test_items(
     so the winner's row of the table is best/model's.
 
     Args:
-        artefacts: best/model and best/lora.
+        artifacts: best/model and best/lora.
         rank: that was asked for best/lora.
         reported: tasks that are not searched for -> their experts; base, expert and winner are scored on them.
         folder: of the run.
     """
     tasks = measurement.tasks
-    model = Request("best/model", artefacts[0], (*tasks, *reported), winner.fingerprint)
-    lora = Request("best/lora", artefacts[1], tasks, lora_key(winner, rank))
+    model = Request("best/model", artifacts[0], (*tasks, *reported), winner.fingerprint)
+    lora = Request("best/lora", artifacts[1], tasks, lora_key(winner, rank))
     others = []
     for label, recipe in measurement.anchors.items():
         extra = tuple(task for task, expert in reported.items() if label in ("base", f"expert:{expert}"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from evomerge.errors import RunFailed
 from evomerge.search.base import Listener
 from evomerge.search.store import Store
-from evomerge.types import Artefact, Done, Objective, Pool, Recipe, Score, Work, scores_by_task
+from evomerge.types import Artifact, Done, Objective, Pool, Recipe, Score, Work, scores_by_task
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Request:
     """
 
     name: str
-    subject: Recipe | Artefact
+    subject: Recipe | Artifact
     tasks: tuple[str, ...]
     key: str
 

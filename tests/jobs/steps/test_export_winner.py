@@ -14,7 +14,7 @@ from run_evomerge import evomerge
 from evomerge.engine.load_merger import recipe_merger
 from evomerge.errors import UserError
 from evomerge.jobs.steps.export_winner import export_winner
-from evomerge.types import Artefact, Expert, Recipe
+from evomerge.types import Artifact, Expert, Recipe
 from evomerge.weights.adapters.adapter import Adapter
 
 RANK = 3
@@ -28,11 +28,11 @@ def recipe(pico_model, pico_adapter) -> Recipe:
     )
 
 
-def choosing(how: str, asked: list[Mapping[str, Artefact]]) -> Callable[[Mapping[str, Artefact]], str]:
-    def better(adapters: Mapping[str, Artefact]) -> str:
-        for artefact in adapters.values():
-            assert artefact.adapter is not None
-            assert {factor.rank for factor in Adapter(artefact.adapter).factors.values()} == {RANK}
+def choosing(how: str, asked: list[Mapping[str, Artifact]]) -> Callable[[Mapping[str, Artifact]], str]:
+    def better(adapters: Mapping[str, Artifact]) -> str:
+        for artifact in adapters.values():
+            assert artifact.adapter is not None
+            assert {factor.rank for factor in Adapter(artifact.adapter).factors.values()} == {RANK}
         asked.append(adapters)
         return how
 
@@ -62,7 +62,7 @@ def test_the_better_one_stays(recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_written_again_for_another_rank_only(recipe: Recipe, tmp_path: Path) -> None:
-    asked: list[Mapping[str, Artefact]] = []
+    asked: list[Mapping[str, Artifact]] = []
     merger, better = recipe_merger(recipe), choosing("truncated", asked)
     export_winner(merger, recipe, tmp_path / "best", None, better)
     assert about(tmp_path / "best")["how"] == "exact" and asked == []
@@ -74,7 +74,7 @@ def test_written_again_for_another_rank_only(recipe: Recipe, tmp_path: Path) -> 
 
 
 def test_a_failure_leaves_no_recipe_that_stands_for_the_folder(recipe: Recipe, tmp_path: Path) -> None:
-    def fails(adapters: Mapping[str, Artefact]) -> str:
+    def fails(adapters: Mapping[str, Artifact]) -> str:
         raise UserError("no score")
 
     with pytest.raises(UserError):
