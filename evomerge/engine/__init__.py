@@ -2,17 +2,17 @@
 
 In reading order:
 
-- ``merger``: plan a recipe; how each parameter is merged.
-- ``dense/``: parameters merged block by block.
-- ``core/``: LoRA experts merged as small matrices in a common basis, or combined as PEFT does.
-- ``extract/``: a difference to the base as an adapter.
-- ``method_arguments``: a recipe's numbers as its method takes them.
+- ``merger``: plan how to merge each parameter of a recipe.
+- ``dense/``: merge parameters block by block.
+- ``core/``: merge LoRA experts as small matrices in a common basis, or combine them as PEFT does.
+- ``extract/``: write a difference to the base as an adapter.
+- ``method_arguments``: turn a recipe's numbers into its method's arguments.
 - ``layer_groups``: the layer group of a parameter.
-- ``modify``: LiNeS and SVC on merged deltas.
-- ``check_finite``: the errors for NaN and infinity.
-- ``load_merger``: a merger over the models that a recipe names.
-- ``export``: a recipe as a model folder or an adapter.
-- ``materialize``: a recipe as a model in memory.
-- ``live_model``: one model in memory whose weights become those of recipe after recipe.
-- ``threads``: work for several threads that each compute on one.
+- ``modify``: apply LiNeS and SVC to merged deltas.
+- ``check_finite``: refuse NaN and infinity.
+- ``load_merger``: load the models that a recipe names, for merging.
+- ``export``: write a recipe's model as a model folder or an adapter.
+- ``materialize``: make a recipe's model in memory.
+- ``live_model``: apply one recipe after another to a model in memory.
+- ``threads``: run small computations side by side, each on one thread.
 """

@@ -21,14 +21,15 @@ from evomerge.weights.stream_writer import MAX_SHARD_BYTES, companions, with_dty
 
 @dataclass(frozen=True)
 class LoraExport:
-    """What was written.
+    """A written adapter and its error.
 
     Attributes:
-        folder: the adapter.
-        rank: its largest rank.
-        relative_error: Frobenius norm of what the adapter lacks over that of the whole update; 0 when exact. The
-            rounding of the factors to their dtype is not in it.
-        left_out: changed parameters that a LoRA on linear layers cannot hold (norms, embeddings); part of the error.
+        folder: folder of the adapter.
+        rank: largest rank of its modules.
+        relative_error: Frobenius norm of the adapter's error over that of the whole update; 0 if exact. It excludes the
+            rounding of the factors to their dtype.
+        left_out: changed parameters that a LoRA on linear layers cannot hold (norms, embeddings); the error includes
+            them.
         how: ``exact``; ``truncated``, the nearest adapter of its rank to the merge; or ``compressed``, the experts
             compressed to shared subspaces and merged there.
     """
@@ -72,17 +73,17 @@ def export_lora(
     """Write the merge as a PEFT adapter on the base.
 
     Args:
-        merger: holds the recipe's experts.
-        recipe: of any method. Where the merge stays in the LoRAs' factors (task arithmetic, linear, core space) the
-            adapter is exact at the sum of the experts' ranks; otherwise it is a truncated SVD of the merged delta.
-        folder: replaced when it exists.
-        rank: of the adapter; default: the sum of the experts' ranks.
-        dtype: of the stored factors.
-        compressed: where a merge in factors gets a smaller rank, compress the experts and merge them then. A truncation
-            of the merge is the nearest to it (Eckart and Young 1936), but not always the best in what it can do.
+        merger: merger that holds the recipe's experts.
+        recipe: recipe of any method. If the merge stays in the LoRAs' factors (task arithmetic, linear, core space),
+            the adapter is exact at the sum of the experts' ranks; otherwise it is a truncated SVD of the merged delta.
+        folder: output folder; an existing one is replaced.
+        rank: rank of the adapter; default: the sum of the experts' ranks.
+        dtype: dtype of the stored factors.
+        compressed: whether a merge in factors reaches a smaller rank by compressing the experts before the merge. A
+            truncation of the merge is nearest to it (Eckart and Young 1936), but does not always score best.
 
     Raises:
-        UserError: no rank is given and no expert is an adapter that would suggest one.
+        UserError: ``rank`` is None and no expert is an adapter with a rank.
     """
     base_name = loadable(recipe.base, merger.base.folder)
     if not merger.is_low_rank(recipe):

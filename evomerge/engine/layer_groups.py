@@ -13,7 +13,7 @@ def layer_count(names: Iterable[str]) -> int:
 
 
 def layer_group(name: str, groups: int, layers: int) -> int:
-    """Index of the group that ``name`` is in when ``layers`` layers are cut into ``groups`` equal runs.
+    """Index of a parameter's group, for ``layers`` layers cut into ``groups`` equal runs.
 
     Embeddings go with the first layer, the final norm and the output head with the last.
 

@@ -1,4 +1,4 @@
-"""Live model: one transformers model in memory that becomes one recipe after another, in place."""
+"""Apply one recipe after another, in place, to one transformers model in memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from evomerge.weights.checkpoint import Checkpoint, find_name
 
 
 class LiveModel:
-    """A loaded base model that recipes are applied to in place, always from the pristine base on disk.
+    """A base model in memory that recipes change in place, always from the pristine base on disk.
 
     Args:
         base_folder: model folder.
-        dtype: torch dtype name the model runs in.
+        dtype: torch dtype name of the model in memory.
         device: torch device.
 
     Attributes:
@@ -35,7 +35,7 @@ class LiveModel:
         self.dtype = dtype
         self.device = torch.device(device)
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+            with contextlib.redirect_stderr(io.StringIO()):  # no progress bars
                 self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                     base_folder, dtype=getattr(torch, dtype)
                 )
@@ -50,12 +50,13 @@ class LiveModel:
         self._touched: set[str] = set()
 
     def apply(self, merger: Merger, recipe: Recipe) -> None:
-        """Make the model that of ``recipe``: merged from the pristine base, whatever was applied before.
+        """Make the model that of ``recipe``, merged from the pristine base; earlier recipes leave no trace.
 
         Raises:
-            UserError: see :meth:`Merger.plan`. The base is restored then.
+            UserError: the method cannot merge these experts, refuses the recipe's numbers, or gives NaN or infinity, or
+                transformers has no parameter of that name. The base is restored before the error is raised.
         """
-        # a model that runs wider than the recipe's dtype needs every parameter rounded, as the saved model has them
+        # if the model's dtype is more precise than the recipe's, round every parameter, as in the saved model
         every = self.dtype != recipe.dtype
         stale = self._touched - set(merger.changed(recipe))
         self._write_base(stale)
@@ -69,7 +70,7 @@ class LiveModel:
             raise
 
     def restore(self) -> None:
-        """The base again, bit for bit."""
+        """Restore the base, bit for bit."""
         self._write_base(set(self._touched))
 
     def _write_base(self, names: set[str]) -> None:
@@ -87,7 +88,7 @@ class LiveModel:
             ) from None
 
     def _by_checkpoint_name(self) -> dict[str, torch.Tensor]:
-        # state_dict, not named_parameters: it also has the buffers that are saved
+        # state_dict, not named_parameters: it also holds saved buffers
         own = {name: tensor.detach() for name, tensor in self.model.state_dict(keep_vars=True).items()}
         found = {name: find_name(name, own) for name in self.base.names}
         return {name: own[match] for name, match in found.items() if match is not None}

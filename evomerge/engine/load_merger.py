@@ -12,13 +12,13 @@ from evomerge.weights.task_vector import TaskVector, open_task_vector
 
 
 def merger_for(base: str, experts: tuple[Expert, ...]) -> Merger:
-    """Opens base and experts, lazily: wrong folders and adapters of another base are found here, before any work."""
+    """Open base and experts lazily; wrong folders and adapters of another base raise an error before any work."""
     checkpoint = plain_checkpoint(resolve(base))
     return Merger(checkpoint, {expert.name: _opened(expert, checkpoint) for expert in experts})
 
 
 def recipe_merger(recipe: Recipe) -> Merger:
-    """Raises a UserError, too, for weights of more layer groups than the base has layers: some would never be used."""
+    """Open a recipe's models, and refuse more layer groups than layers, because some weights would have no effect."""
     merger = merger_for(recipe.base, recipe.experts)
     if len(recipe.weights) > merger.layers:
         raise UserError(

@@ -13,7 +13,7 @@ def materialize(recipe: Recipe, device: str = "cpu") -> tuple[PreTrainedModel, P
     """The merged transformers model in the recipe's dtype, in eval mode, and its tokenizer.
 
     Raises:
-        UserError: base or expert is missing, or the method cannot merge them.
+        UserError: the base or an expert is missing, or the method cannot merge them.
     """
     merger = recipe_merger(recipe)
     live = LiveModel(merger.base.folder, recipe.dtype, device)

@@ -1,4 +1,4 @@
-"""Merger: plan the merged parameters of a recipe over experts that stay loaded."""
+"""Plan the merged parameters of a recipe over experts that stay loaded."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from evomerge.weights.task_vector import TaskVector
 
 
 class Merger:
-    """Merges experts into their base, recipe after recipe. Holds what does not change between recipes of a run.
+    """Merge experts into their base, recipe after recipe, and keep the data that all recipes of a run share.
 
     Args:
-        base: the pristine base; read from its files for every recipe, never held a second time in memory.
-        experts: expert name -> task vector; a recipe may use some of them.
+        base: the pristine base; every recipe reads it from its files, so that memory holds no second copy.
+        experts: task vectors by name of the expert; a recipe may use some of them.
     """
 
     def __init__(self, base: Checkpoint, experts: Mapping[str, TaskVector]) -> None:
@@ -37,18 +37,18 @@ class Merger:
         self._core_spaces: dict[frozenset[str], CoreSpace] = {}
 
     def changed(self, recipe: Recipe) -> tuple[str, ...]:
-        """Parameters that some expert of the recipe changes, in the base's order."""
+        """Names of the parameters that some expert of the recipe changes, in the base's order."""
         check_experts(recipe, tuple(self.experts))
         touched = frozenset[str]().union(*(self._names_of(expert.name) for expert in recipe.experts))
         return tuple(name for name in self.base.names if name in touched)
 
     def plan(self, recipe: Recipe, every: bool = False, dtype: torch.dtype | None = None) -> list[OutputTensor]:
-        """The merged parameters, not yet computed, in the base's order.
+        """The merged parameters in the base's order, not yet computed.
 
         Args:
-            recipe: its experts must be among this merger's.
-            every: also the parameters that no expert changes.
-            dtype: of the parameters; default: the recipe's.
+            recipe: recipe whose experts this merger holds.
+            every: whether to include the parameters that no expert changes.
+            dtype: dtype of the parameters; default: the recipe's.
 
         Raises:
             UserError: the method cannot merge these experts, or refuses the recipe's numbers.
@@ -75,14 +75,15 @@ class Merger:
         yield from ((tensor.name, whole(tensor)) for tensor in self.plan(recipe, every, dtype))
 
     def is_low_rank(self, recipe: Recipe) -> bool:
-        """Whether the whole merged delta stays a LoRA: its experts are, and its method keeps to their factors."""
+        """Whether the whole merged delta is a LoRA: all experts are, and the method works on their factors."""
         keeps = linear_coefficients(recipe) is not None or METHODS[recipe.method].space == "core"
         return keeps and all(e.name in self.experts and self.experts[e.name].is_lora for e in recipe.experts)
 
     def core_space(self, recipe: Recipe) -> CoreSpace:
         """Core space of the recipe's LoRA experts, built on first use.
 
-        Not of all that this merger holds: element-wise methods depend on the basis, and a recipe is one model.
+        Other experts of this merger stay out: element-wise methods depend on the basis, and a recipe must give the same
+        model whatever else is loaded.
         """
         asked = {expert.name for expert in recipe.experts}
         adapters = {n: v for n, v in self.experts.items() if n in asked and v.is_lora}
@@ -92,7 +93,7 @@ class Merger:
         return self._core_spaces[key]
 
     def _factored(self, recipe: Recipe, groups: Mapping[str, int]) -> dict[str, LowRank]:
-        """Merged deltas that need no dense work, in factors."""
+        """Factors of the merged deltas that need no dense matrix."""
         if METHODS[recipe.method].space == "core":
             full = [e.name for e in recipe.experts if not self.experts[e.name].is_lora]
             if full:
@@ -104,12 +105,12 @@ class Merger:
         coefficients = linear_coefficients(recipe)
         if coefficients is None:
             return {}
-        if "svc" in recipe.modifiers:  # calibrated in the shared basis, or else densely
+        if "svc" in recipe.modifiers:  # SVC calibrates in the shared basis or on dense deltas
             return self.core_space(recipe).to_lora(recipe)[0] if self.is_low_rank(recipe) else {}
         factored = {}
         for name, group in groups.items():
             scales = (coefficients[group] * layer_scale(recipe, name, self.layers)).tolist()
-            # an expert that leaves this parameter alone adds nothing; one with a dense delta rules factors out
+            # skip experts that do not change this parameter; an expert with a dense delta rules factors out
             parts = [
                 (self.experts[expert.name].factors(name), c)
                 for expert, c in zip(recipe.experts, scales, strict=True)
@@ -149,7 +150,7 @@ class Merger:
         )
 
     def _expert(self, expert: str, base: Stored) -> LazyMatrix:
-        """The expert's parameter; the base's where the expert leaves it alone."""
+        """The expert's parameter; the base's if the expert does not change it."""
         return self.experts[expert].model(base.name) if base.name in self._names_of(expert) else base
 
     def _names_of(self, expert: str) -> frozenset[str]:

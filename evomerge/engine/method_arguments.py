@@ -27,17 +27,17 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def linear_coefficients(recipe: Recipe) -> list[torch.Tensor] | None:
-    """c of shape (T,) per layer group when the recipe's result is base + sum_t c_t delta_t, else None.
+    """c of shape (T,) per layer group if the recipe's result is base + sum_t c_t delta_t, else None.
 
-    Read off the method itself: applied to base 0 and unit deltas it gives its coefficients.
+    The method itself gives its coefficients: it is applied to base 0 and unit deltas.
 
     Raises:
-        UserError: weights the method refuses.
+        UserError: the method refuses the weights.
     """
     if recipe.method not in LINEAR_METHODS:
         return None
     if recipe.method == "linear" and recipe.parameters.get("average") == "sum":
-        return None  # the base comes in as often as the weights sum to
+        return None  # not linear in deltas: the sum holds (sum of the weights) x base
     experts = len(recipe.experts)
     method = METHODS[recipe.method]
     return [
@@ -47,7 +47,7 @@ def linear_coefficients(recipe: Recipe) -> list[torch.Tensor] | None:
 
 
 def check_experts(recipe: Recipe, known: Sequence[str]) -> None:
-    """Raises a UserError unless the method takes this many experts and all of them are loaded."""
+    """Raise a UserError unless the method takes this number of experts and all are loaded."""
     method = METHODS[recipe.method]
     if not method.takes(len(recipe.experts)):
         limits = (

@@ -17,7 +17,7 @@ from evomerge.weights.tensor_files import all_finite
 
 
 def layer_scale(recipe: Recipe, name: str, layers: int) -> float:
-    """Factor on the merged delta of a parameter: that of ``lines``, 1 without it."""
+    """Factor on the merged delta of a parameter: that of ``lines``, or 1 without it."""
     if "lines" not in recipe.modifiers:
         return 1.0
     index = layer_index(name)
@@ -37,7 +37,7 @@ def modified_cores(
     """Merged cores (N, R, R) of the parameters ``names``, changed as the recipe says.
 
     Args:
-        merged: of the method, for experts' cores (N, T, R, R) at weights (N, T).
+        merged: merged cores that the method gives for experts' cores (N, T, R, R) and weights (N, T).
     """
     if "svc" in recipe.modifiers:
         merged = MODIFIERS["svc"].function(merged, cores, weights != 0, **recipe.modifiers["svc"])
@@ -49,16 +49,16 @@ def modified_cores(
 
 @dataclass(frozen=True)
 class ModifiedTensor:
-    """A merged parameter whose delta to the base is changed afterwards.
+    """A merged parameter whose delta is changed after the merge.
 
     LiNeS works block by block. SVC needs the singular vectors of a whole matrix: it holds the merged matrix, its
     vectors and every expert's delta at once, (T + 6) x the matrix in float32, and is slow on large ones.
 
     Attributes:
-        under: the merge, in the dtype of the maths; it has a base.
+        under: merged parameter with a base, in the dtype of the maths.
         scale: factor on the delta.
-        svc: parameters of SVC, which matrices alone take; None: none.
-        dtype: of the output.
+        svc: parameters of SVC, which applies to matrices only; None: no SVC.
+        dtype: dtype of the output.
     """
 
     under: MergedTensor

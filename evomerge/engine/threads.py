@@ -16,25 +16,25 @@ _Result = TypeVar("_Result")
 
 @contextlib.contextmanager
 def pool_of(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool; an error inside the ``with`` cancels what has not begun and waits for what has."""
+    """A thread pool; an error inside the ``with`` cancels waiting tasks and waits for running ones."""
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             try:
                 yield pool
             except BaseException:
-                # the end of the with waits for those at work; waiting for the cancelled ones would never end
+                # wait=False: the end of the with waits for running tasks; waiting for cancelled ones would never end
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     finally:
-        torch.set_num_threads(before)  # the pool's threads set what later threads inherit
+        torch.set_num_threads(before)  # restore: the pool's threads change the number that later threads inherit
 
 
 def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[tuple[_Item, _Result]]:
-    """Each item with what ``work`` makes of it, in the order of ``items``; few more are begun than threads can take.
+    """Pairs of item and ``work(item)``, in the order of ``items``; at most ``threads + 1`` items wait for their turn.
 
     Raises:
-        The error of the first item that has one, in its turn.
+        The error of the first failing item, when its turn comes.
     """
     if threads <= 1:
         yield from ((item, work(item)) for item in items)

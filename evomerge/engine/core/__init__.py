@@ -1,7 +1,7 @@
 """Merge LoRA experts without forming their matrices.
 
-- ``core_space``: experts as small matrices in one basis per parameter, and merges there.
-- ``compress``: subspaces of a smaller rank that all experts fit into.
-- ``combine_adapters``: adapters into one adapter, by PEFT's combination types.
-- ``adapter_matrices``: the entrywise part of these types, a block of rows at a time.
+- ``core_space``: merge experts as small matrices in one basis per parameter.
+- ``compress``: find subspaces of a smaller rank that hold most of all experts.
+- ``combine_adapters``: combine adapters into one, by PEFT's combination types.
+- ``adapter_matrices``: the entrywise part of these types, one block of rows at a time.
 """

@@ -14,7 +14,7 @@ from evomerge.merging.sparsify import keep_largest, kept_count
 from evomerge.recipes.combine_yaml import Combination
 from evomerge.tensors.lazy import LazyMatrix
 
-# Entries of an update that are in memory at a time, for each adapter.
+# Entries of each adapter's update that are in memory at a time.
 _BLOCK = 1 << 21
 
 
@@ -24,7 +24,7 @@ def merge_matrices(
     """Weighted sum, or sign election and mean, of pruned matrices (m, n).
 
     Args:
-        matrices: of the adapters: factors, or updates that are never whole in memory.
+        matrices: each adapter's factor, or its update, which is never whole in memory.
     """
     cuts = [_cut(matrix, recipe) for matrix in matrices]
     out = torch.empty(matrices[0].shape)
@@ -50,7 +50,7 @@ def _pruned(delta: torch.Tensor, recipe: Combination, cut: Cut | None, random: R
 
 
 def _cut(matrix: LazyMatrix, recipe: Combination) -> Cut | None:
-    """What separates the largest entries of the whole matrix; None: all are kept."""
+    """The threshold between kept and dropped entries of the whole matrix; None keeps all entries."""
     entries = math.prod(matrix.shape)
     if recipe.prunes != "magnitude" or recipe.density is None or kept_count(recipe.density, entries) == entries:
         return None
@@ -59,16 +59,18 @@ def _cut(matrix: LazyMatrix, recipe: Combination) -> Cut | None:
 
 
 def _blocks(matrix: LazyMatrix) -> Iterator[torch.Tensor]:
-    """All rows in order; the same blocks as those that are merged, so that their entries are equal to the bit."""
+    """All rows in order, in the blocks that the merge reads too: the same blocks give bit-identical entries."""
     return (matrix.rows(start, stop) for start, stop in _spans(matrix.shape))
 
 
 def _agreeing_mean(
     deltas: Sequence[torch.Tensor], weights: Sequence[float], majority: Literal["total", "frequency"]
 ) -> torch.Tensor:
-    """Mean of w_t d_t over the adapters whose entry has the elected sign: that of the sum of the d_t, or of more d_t.
+    """Mean of w_t d_t over the adapters whose entry has the elected sign.
 
-    The weights have no vote, and a negative one does not change which entries agree.
+    The elected sign is that of the sum of the d_t, or that of more of the d_t.
+
+    Weights do not vote: a negative weight does not change which entries agree.
     """
     votes = sum(delta if majority == "total" else delta.sign() for delta in deltas)
     elected = torch.where(torch.as_tensor(votes) >= 0, 1.0, -1.0)

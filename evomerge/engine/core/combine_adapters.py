@@ -4,16 +4,16 @@ The types differ in what they merge:
 
 - ``cat`` and the ``*_svd`` types merge the updates s_t B_t A_t. ``cat`` is their exact weighted sum, at the sum of the
   ranks; ``svd`` is the best approximation of that sum at the wanted rank. Both come from the factors alone. The others
-  merge entries of the updates, so these are formed, a block of rows at a time, and what comes out is truncated.
+  merge entries of the updates: they form the updates one block of rows at a time and truncate the result.
 - ``linear``, ``ties``, ``dare_linear``, ``dare_ties`` and ``magnitude_prune`` merge all B_t into one and all A_t into
   one, each with the weight sqrt(|w_t s_t|), a negative sign on A's side. Their product is **not** the sum of the
   updates: ``linear`` gives (sum_t u_t B_t)(sum_t u_t A_t), which holds cross terms B_i A_j of different adapters. This
   is peft's definition, fast and rough; take ``cat`` or ``svd`` for the sum.
 
 As in peft, ``ties`` elects signs by the unweighted entries, where an exact tie goes to +, and divides by the number of
-agreeing adapters. Unlike peft, one adapter alone is combined like several (peft takes ``linear`` whatever was asked
-for), a density never keeps fewer than one entry, equal magnitudes are told apart by their position, and random masks
-depend on (seed, adapter, module) only.
+agreeing adapters. Unlike peft, a single adapter is combined by the recipe's type (peft then always takes ``linear``),
+every density keeps at least one entry, position breaks ties of magnitude, and random masks depend on (seed, adapter,
+module) only.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from evomerge.recipes.combine_yaml import Combination
 from evomerge.tensors.lazy import InMemory, LowRank
 from evomerge.weights.adapters.adapter import Adapter
 
-# Up to this smaller side, a truncated SVD is exact; beyond, eigenvectors take minutes a matrix and the randomised one
-# (error within 1 % of the best possible) seconds.
+# Up to this smaller side, a truncated SVD is exact. For a larger matrix, eigenvectors take minutes and the randomised
+# SVD (error within 1 % of the best possible) takes seconds.
 _EXACT_SIDE = 2048
 
 
 @dataclass(frozen=True)
 class Factors:
-    """One module's LoRA as it is stored; the update is ``scale * b @ a``.
+    """One module's LoRA in its stored form; the update is ``scale * b @ a``.
 
     Attributes:
-        b: (m, r) float32.
-        a: (r, n) float32.
+        b: factor (m, r), float32.
+        a: factor (r, n), float32.
         scale: alpha / r, or alpha / sqrt(r).
-        embedding: b and a are an embedding's (width, r) and (r, vocabulary).
+        embedding: whether b and a belong to an embedding; their shapes are then (width, r) and (r, vocabulary).
     """
 
     b: torch.Tensor
@@ -59,7 +59,7 @@ class Factors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, n), of the update."""
+        """Shape (m, n) of the update."""
         return self.b.shape[0], self.a.shape[1]
 
 
@@ -68,9 +68,9 @@ class Combined:
     """The combined adapter.
 
     Attributes:
-        factors: module path -> factors with scale 1.
-        embeddings: the modules among them that are embeddings; their factors are (width, r) and (r, vocabulary).
-        relative_error: Frobenius norm of what truncation left out over that of the merged updates; 0 where none is.
+        factors: factors with scale 1 by module path.
+        embeddings: paths of the modules that are embeddings; their factors are (width, r) and (r, vocabulary).
+        relative_error: Frobenius norm of the truncation error over that of the merged updates; 0 without truncation.
     """
 
     factors: dict[str, LowRank]
@@ -84,10 +84,10 @@ def combine(models: Mapping[str, Adapter], recipe: Combination, seed: int = 0) -
     Args:
         models: the recipe's models, by the names the recipe gives them.
         recipe: type, weights and options.
-        seed: of the random masks of the dare types.
+        seed: seed of the random masks of the dare types.
 
     Raises:
-        UserError: a module has different shapes, or different ranks where the type needs equal ones.
+        UserError: a module has different shapes, or different ranks though the type needs equal ones.
     """
     inputs: dict[str, Mapping[str, Factors]] = {}
     for entry in recipe.adapters:
@@ -103,7 +103,7 @@ def combine(models: Mapping[str, Adapter], recipe: Combination, seed: int = 0) -
 
 
 def stored_factors(adapter: Adapter) -> dict[str, Factors]:
-    """The factors of linear layers and embeddings as they are in the adapter's file, module path -> factors."""
+    """Stored factors of an adapter's linear layers and embeddings, by module path."""
     found = {}
     for module, factor in adapter.factors.items():
         scale = adapter.scale(module, factor.rank)
@@ -115,10 +115,12 @@ def stored_factors(adapter: Adapter) -> dict[str, Factors]:
 
 
 def combine_factors(adapters: Mapping[str, Mapping[str, Factors]], recipe: Combination, seed: int = 0) -> Combined:
-    """Combine module by module; a module that some adapters lack is combined from those that have it.
+    """Combine adapters module by module.
+
+    If some adapters lack a module, it is combined from the others.
 
     Args:
-        adapters: name -> module path -> factors, for each of the recipe's adapters.
+        adapters: factors by name of the adapter and by module path, for each of the recipe's adapters.
         recipe, seed: as in :func:`combine`.
     """
     rank = recipe.rank or max(factor.rank for factors in adapters.values() for factor in factors.values())
@@ -134,7 +136,7 @@ def combine_factors(adapters: Mapping[str, Mapping[str, Factors]], recipe: Combi
             merged[module] = _concatenated(factors, weights)
         elif recipe.truncates:
             svd = _update(factors, weights, recipe, random, rank)
-            # singular values on B's side, as peft has them: it matters when factors are merged again
+            # singular values go to B's side, as in peft: the side matters when the factors are merged again
             merged[module] = LowRank((svd.u * svd.values).float(), svd.v.mT.float().contiguous())
             lost, total = lost + svd.lost, total + svd.energy
         else:
@@ -153,7 +155,7 @@ def _concatenated(factors: Sequence[Factors], weights: Sequence[float]) -> LowRa
 def _merged_factors(
     factors: Sequence[Factors], weights: Sequence[float], recipe: Combination, random: Randomness
 ) -> LowRank:
-    """All A's into one and all B's into one."""
+    """Merge all A's into one and all B's into one."""
     scaled = [w * factor.scale for factor, w in zip(factors, weights, strict=True)]
     roots = [math.sqrt(abs(w)) for w in scaled]
     signed = [math.copysign(root, w) for root, w in zip(roots, scaled, strict=True)]
@@ -174,15 +176,15 @@ def _update(
 
 def _exact_sum(factors: Sequence[Factors], weights: Sequence[float]) -> LowRank:
     joined = _concatenated(factors, weights)
-    # float64: rank-deficient sums would otherwise leave noise where peft has zeros
+    # float64: in float32, rank-deficient sums would leave noise where peft has zeros
     return LowRank(joined.left.double(), joined.right.double())
 
 
 def truncated_svd(matrix: torch.Tensor, rank: int) -> Truncated:
     """The ``rank`` largest singular triplets of a dense matrix (m, n).
 
-    Exact when the smaller side is at most 2048, from the eigenvectors of the smaller Gram matrix in float64: five times
-    faster than a full decomposition at 1024 x 4096. Larger ones:
+    If the smaller side is at most 2048, the result is exact: it comes from the eigenvectors of the smaller Gram matrix
+    in float64, five times faster than a full decomposition at 1024 x 4096. Larger matrices go to
     :func:`evomerge.engine.extract.low_rank.randomized_svd`.
     """
     if matrix.shape[0] > matrix.shape[1]:
@@ -203,7 +205,7 @@ def truncated_svd(matrix: torch.Tensor, rank: int) -> Truncated:
 
 
 def _unscaled(factor: torch.Tensor, scale: float) -> torch.Tensor:
-    return factor / scale if scale else factor  # alpha = 0: the update is 0 whatever the factor was
+    return factor / scale if scale else factor  # alpha = 0: the update is 0 for any factor
 
 
 def _part(random: Randomness, name: str) -> Randomness:

@@ -1,4 +1,4 @@
-"""Compress, then merge (arXiv:2606.03723): a merge of LoRA experts inside shared subspaces of the rank wanted."""
+"""Compress, then merge (arXiv:2606.03723): merge LoRA experts inside shared subspaces of the wanted rank."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ def shared_subspaces(cores: torch.Tensor, weights: torch.Tensor, rank: int) -> t
     doi:10.1137/S0895479898346995), from the leading eigenvectors of sum_t w_t^2 M_t M_t^T.
 
     Args:
-        cores: (N, T, R, R) of N parameters and T experts.
-        weights: (N, T).
-        rank: columns of each subspace, at most R.
+        cores: core matrices (N, T, R, R) of N parameters and T experts.
+        weights: weights (N, T) of the experts.
+        rank: number of columns of each subspace, at most R.
 
     Returns:
-        U and V, (N, R, rank), orthonormal columns.
+        U and V of shape (N, R, rank), with orthonormal columns.
     """
     scaled = cores * weights[..., None, None]
-    wide = scaled.double()  # squares: float32 would blur the smaller directions
+    # float64: the Gram matrix squares singular values, and float32 would blur the smaller directions
+    wide = scaled.double()
     left = _leading(wide @ wide.mT, rank)
     right = _leading(wide.mT @ wide, rank)
     for _ in range(_SWEEPS):
@@ -34,7 +35,7 @@ def shared_subspaces(cores: torch.Tensor, weights: torch.Tensor, rank: int) -> t
 
 
 def compress(cores: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Cores (N, T, R, R) seen in the subspaces: (N, T, rank, rank)."""
+    """Project cores (N, T, R, R) onto the subspaces: (N, T, rank, rank)."""
     return left[:, None].mT @ cores @ right[:, None]
 
 

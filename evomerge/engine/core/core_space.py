@@ -24,8 +24,8 @@ class Basis:
     """Shared basis of one parameter's deltas: delta_t = u M_t v^T exactly.
 
     Attributes:
-        u: (m, R) left singular vectors of the stacked B; R is the sum of the experts' ranks there.
-        v: (n, R) right singular vectors of the stacked A. Where R exceeds m or n, the last columns are 0.
+        u: left singular vectors (m, R) of the stacked B; R is the sum of the experts' ranks for this parameter.
+        v: right singular vectors (n, R) of the stacked A. If R exceeds m or n, the last columns are 0.
     """
 
     u: torch.Tensor
@@ -34,17 +34,19 @@ class Basis:
 
 @dataclass(frozen=True)
 class _Stack:
-    """Parameters with one R: cores (N, T, R, R)."""
+    """Parameters with the same R: cores (N, T, R, R)."""
 
     names: tuple[str, ...]
     cores: torch.Tensor
 
 
 class CoreSpace:
-    """Bases and core matrices of T LoRA experts: computed once, after which a candidate is a few tiny products.
+    """Bases and core matrices of T LoRA experts.
+
+    They are computed once; each candidate then costs a few tiny matrix products.
 
     Args:
-        experts: name -> task vector.
+        experts: task vectors by name of the expert.
         layers: number of layers of the model.
     """
 
@@ -66,13 +68,13 @@ class CoreSpace:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Parameters that some expert changes."""
+        """Names of the parameters that some expert changes."""
         return tuple(sorted(self.bases))
 
     def merge(self, recipe: Recipe) -> dict[str, torch.Tensor]:
         """Merged core (R, R) of every parameter: the merged delta is u M v^T.
 
-        Takes the methods of core space and the linear ones of full space, which mean the same here.
+        Takes methods of core space, and linear methods of full space, which give the same result in core space.
         """
         method, weights, settings = self._numbers(recipe)
         merged: dict[str, torch.Tensor] = {}
@@ -82,14 +84,14 @@ class CoreSpace:
         return merged
 
     def to_lora(self, recipe: Recipe, rank: int | None = None) -> tuple[dict[str, LowRank], float]:
-        """The merged delta of every parameter in factors.
+        """Factors of every parameter's merged delta.
 
         Args:
-            recipe: of a method that :meth:`merge` takes.
-            rank: keep only the largest singular directions of each delta; default: all, exact.
+            recipe: recipe whose method :meth:`merge` takes.
+            rank: number of the largest singular directions to keep of each delta; default: all, which is exact.
 
         Returns:
-            Factors by parameter name, and the relative error in Frobenius norm over all parameters (0 when exact).
+            Factors by parameter name, and the relative error in Frobenius norm over all parameters (0 if exact).
         """
         factors: dict[str, LowRank] = {}
         lost = total = 0.0
@@ -105,11 +107,11 @@ class CoreSpace:
         return factors, (lost / total) ** 0.5 if total else 0.0
 
     def to_compressed_lora(self, recipe: Recipe, rank: int) -> tuple[dict[str, LowRank], float]:
-        """The experts compressed to shared subspaces of this rank, then merged there (arXiv:2606.03723).
+        """Compress the experts to shared subspaces of this rank, then merge them there (arXiv:2606.03723).
 
         Returns:
-            As :meth:`to_lora`; the error is against the whole merge. A truncation is the nearest adapter to the whole
-            merge, so its error is never larger; what compressing first keeps better is each expert.
+            As :meth:`to_lora`; the error is against the exact merge. Truncating the exact merge gives the nearest
+            adapter, so its error is never larger; compressing first preserves each single expert better.
         """
         method, weights, settings = self._numbers(recipe)
         factors: dict[str, LowRank] = {}
@@ -151,7 +153,7 @@ class CoreSpace:
         weights: torch.Tensor,
         cores: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Merged cores (N, R, R) of a stack, from its own cores or others (N, T, R, R) in their place."""
+        """Merged cores (N, R, R) of a stack, from its cores or from ``cores`` (N, T, R, R) in their place."""
         names = self._stacks[number].names
         state = self._state(method, number) if cores is None else method.prepare(cores)
         cores = self._stacks[number].cores if cores is None else cores
@@ -161,7 +163,7 @@ class CoreSpace:
         return modified_cores(recipe, merged, cores, weights, names, self.layers)
 
     def _uniform(self, seed: int, names: tuple[str, ...], size: int) -> torch.Tensor:
-        """Numbers in (0, 1) for each entry of the cores (N, T, R, R), kept from candidate to candidate."""
+        """Random numbers in (0, 1) for each entry of the cores (N, T, R, R), the same for every candidate."""
         key = (seed, names, size)
         if key not in self._uniforms:
             drawn = [Randomness(seed, self.experts, name) for name in names]
@@ -177,7 +179,8 @@ class CoreSpace:
         return self._states[key]
 
     def _settings(self, recipe: Recipe, method: MergeMethod, columns: Sequence[int]) -> dict[str, Any]:
-        """The method's arguments, per-expert ones in this space's order; experts outside the recipe get defaults."""
+        """The method's arguments, with per-expert ones in this space's order; experts outside the recipe get
+        defaults."""
         settings = settings_of(recipe)
         for name, (_, default) in method.expert_parameters.items():
             values = [default] * len(self.experts)
@@ -188,7 +191,7 @@ class CoreSpace:
 
 
 def _alike(vectors: Sequence[TaskVector]) -> list[list[str]]:
-    """Parameter names, together where shapes and ranks agree, so that they are worked on in one batch."""
+    """Group parameter names by shapes and ranks, so that one batch computes a group."""
     alike: dict[tuple[tuple[int, ...], ...], list[str]] = {}
     for name in sorted({name for vector in vectors for name in vector.names}):
         factors = [vector.factors(name) for vector in vectors]
@@ -200,8 +203,8 @@ def _alike(vectors: Sequence[TaskVector]) -> list[list[str]]:
 def _bases_and_cores(vectors: Sequence[TaskVector], names: Sequence[str]) -> tuple[list[Basis], torch.Tensor]:
     """Bases of N parameters of one shape and their cores (N, T, R, R).
 
-    The singular vectors come from a QR of the stacked factors and an SVD of its small triangle: exact, and no m x n
-    matrix is ever formed.
+    The singular vectors come from a QR of the stacked factors and an SVD of its small triangle. This is exact and forms
+    no m x n matrix.
     """
     parts = [[vector.factors(name) for vector in vectors] for name in names]
     stacked_b = torch.stack([torch.cat([f.left for f in row if f], dim=1) for row in parts])
@@ -220,7 +223,7 @@ def _bases_and_cores(vectors: Sequence[TaskVector], names: Sequence[str]) -> tup
 
 
 def _orthonormal(stacked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Left singular vectors Q (N, m, R) of ``stacked`` (N, m, R) and Q^T stacked (N, R, R); zero-padded when m < R."""
+    """Left singular vectors Q (N, m, R) of ``stacked`` (N, m, R) and Q^T stacked (N, R, R); zero-padded if m < R."""
     q, triangle = torch.linalg.qr(stacked)
     left, values, right = torch.linalg.svd(triangle, full_matrices=False)
     basis, projected = q @ left, values[..., :, None] * right

@@ -1,7 +1,7 @@
 """Merge one parameter block by block, from the lazy matrices of the base and the experts.
 
-Nothing here holds a whole parameter: a block is about 128 thousand entries, so that its temporaries stay in a core's
-cache and the memory of a merge does not depend on the size of the model or the number of experts.
+This module never holds a whole parameter. A block has about 128 thousand entries, so that its temporaries stay in a
+core's cache, and the memory of a merge depends neither on the size of the model nor on the number of experts.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ class OutputTensor(Protocol):
 
     @property
     def inputs(self) -> tuple[LazyMatrix, ...]:
-        """The matrices that it is read from."""
+        """Matrices that the parameter is read from."""
         ...
 
     def blocks(self, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
-        """First row and values of each block, in order, in ``dtype``. A block is valid until the next is asked for.
+        """First row and values of each block, in order, in ``dtype``. A block is valid until the caller takes the next.
 
         Raises:
-            UserError: a value is NaN or infinite; names parameter and model.
+            UserError: a value is NaN or infinite; the error names parameter and model.
         """
         ...
 
 
 @dataclass(frozen=True)
 class CopiedTensor:
-    """A parameter copied as it is, but for its dtype."""
+    """A parameter copied with no change but its dtype."""
 
     name: str
     source: LazyMatrix
@@ -72,7 +72,7 @@ class CopiedTensor:
             if not all_finite(copied):
                 if own.isnan().any():
                     raise damaged(self.source.origin, self.name)
-                if all_finite(own):  # infinities of its own may be meant: a mask
+                if all_finite(own):  # stored infinities stay: the tensor may be a mask
                     raise overflow(self.name, self.dtype)
             yield start, copied
 
@@ -109,18 +109,18 @@ class MergedTensor:
     """A parameter merged by a full-space method.
 
     Attributes:
-        name: of the output parameter; masks are drawn for it.
-        shape: of the output and of every input.
-        base: None for methods that need none.
-        experts: the parameter of T experts; a sum on ``base`` is merged by its delta.
-        expert_names: their names, which masks are drawn for.
-        weights: shape (T,), float64.
-        parameters: of the method.
-        seed: of random masks.
-        dtype: of the output; the maths is in float32, or float64 where ``work`` says so.
-        work: dtype of the maths.
-        known: the magnitudes of each expert's delta, kept from earlier candidates.
-        sources: what errors call the experts; default: their names.
+        name: name of the output parameter; random masks depend on it.
+        shape: shape of the output and of every input.
+        base: the base's parameter; None for methods that need none.
+        experts: the parameter of T experts; a sum of ``base`` and a delta is merged by the delta.
+        expert_names: names of the experts; random masks depend on them.
+        weights: weights of the experts, shape (T,), float64.
+        parameters: parameters of the method.
+        seed: seed of random masks.
+        dtype: dtype of the output.
+        work: dtype of the maths, float32 or float64.
+        known: magnitudes of each expert's delta, kept from earlier candidates.
+        sources: names of the experts in errors; default: ``expert_names``.
     """
 
     name: str
@@ -148,25 +148,25 @@ class MergedTensor:
         rounded = torch.empty(0, dtype=self.dtype, device=device)
         try:
             for (start, _), block in zip(row_ranges(self.shape, device), merged, strict=True):
-                if rounded.shape != block.shape:  # one buffer serves all blocks but the last
+                if rounded.shape != block.shape:  # only the last block needs another buffer
                     rounded = torch.empty(block.shape, dtype=self.dtype, device=device)
                 rounded.copy_(block)
                 if not all_finite(rounded):
                     raise overflow(self.name, self.dtype)
                 yield start, rounded
-        except UserError as error:  # the method's own, too: it may have met what it cannot name
+        except UserError as error:  # also the method's errors: it cannot name the model whose values are damaged
             raise parameter.damage() or error from None
 
 
 class _StreamedParameter:
-    """What the method reads: blocks of memory-mapped rows."""
+    """The method's view of a parameter: blocks of memory-mapped rows."""
 
     def __init__(self, tensor: MergedTensor, device: torch.device) -> None:
         self._tensor, self._device = tensor, device
         self._known = tensor.known or tuple(Magnitudes() for _ in tensor.experts)
         self._base: LastBlock | None = None
         self._models, self._deltas = tensor.experts, tensor.experts
-        if tensor.base is not None:  # the experts' sums and differences share one read of it
+        if tensor.base is not None:  # the experts' sums and differences share one read of the base
             base = self._base = LastBlock(tensor.base, tensor.work, device)
             self._models = tuple(rebased(expert, tensor.base, base) for expert in tensor.experts)
             self._deltas = tuple(difference(model, base) for model in self._models)
@@ -189,7 +189,7 @@ class _StreamedParameter:
         for start, stop in row_ranges(self.shape, self._device):
             base = None if self._base is None else self._base.rows(start, stop)
             shape = (stop - start, *self.shape[1:]) if self.shape else ()
-            if stack is None or stack.shape[1:] != shape:  # one buffer serves all blocks but the last
+            if stack is None or stack.shape[1:] != shape:  # only the last block needs another buffer
                 stack = torch.empty((self.experts, *shape), dtype=self._tensor.work, device=self._device)
             for row, expert in zip(stack, experts, strict=True):
                 expert.fill(row, start, stop)
@@ -201,13 +201,13 @@ class _StreamedParameter:
         return self._known[expert].cut(lambda: self._delta_blocks(expert), k)
 
     def damage(self) -> UserError | None:
-        """The error for the first input that is not finite, the base before the experts; None: all are."""
+        """The error for the first input with NaN or infinity, the base before the experts; None if all are finite."""
         tensor = self._tensor
         base, ranges = tensor.base, row_ranges(self.shape, self._device)
         if base is not None and not all(all_finite(base.rows(*rows)) for rows in ranges):
             return damaged(base.origin, tensor.name)
         called = tensor.sources or tuple(f"expert '{name}'" for name in tensor.expert_names)
-        # those of weight 0 last: few methods look at them
+        # experts of weight 0 last: few methods look at them
         for expert in sorted(range(self.experts), key=lambda expert: tensor.weights[expert] == 0.0):
             if not all(all_finite(delta) for delta in self._delta_blocks(expert)):
                 return damaged(called[expert], tensor.name)
@@ -232,7 +232,7 @@ def whole(tensor: OutputTensor, device: torch.device | None = None) -> torch.Ten
 
 
 def release(tensor: OutputTensor) -> None:
-    """Let the mapped pages that a finished tensor was read from leave this process's memory."""
+    """Release the mapped pages that a finished tensor was read from."""
     for matrix in tensor.inputs:
         matrix.release()
 

@@ -1,4 +1,4 @@
-"""Compute merged parameters on several threads and hand them on block by block."""
+"""Compute merged parameters on several threads and pass them on block by block."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def stream(
     threads: int | None = None,
     finished: Callable[[OutputTensor], None] = lambda tensor: None,
 ) -> None:
-    """Compute all tensors and write each block as soon as it is there.
+    """Compute all tensors and write each block as soon as it is computed.
 
     Args:
-        tensors: in any order; large ones are begun first.
-        write: must not keep the block.
-        device: where the maths runs.
-        threads: parameters merged at once; default: torch's number of threads. Each then computes on one thread: a
-            block is too small to be shared, and one parameter a thread scales better.
-        finished: called after a tensor's last block.
+        tensors: tensors in any order; large ones are begun first.
+        write: function that writes a block; it must not keep the block.
+        device: device of the maths.
+        threads: number of parameters merged at once; default: torch's number of threads. Each computes on one thread: a
+            block is too small for several threads, and one parameter per thread scales better.
+        finished: function called after a tensor's last block.
 
     Raises:
         The first error of any thread; the others stop after their block.

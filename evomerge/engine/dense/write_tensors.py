@@ -31,17 +31,17 @@ def write_tensors(
     """Compute and write all tensors; the output appears whole or not at all.
 
     Args:
-        tensors: in the order in which shards are filled.
+        tensors: tensors in the order of the shards.
         target: a folder, or a path ending in ``.safetensors`` for a raw file without configuration.
-        config: content of config.json.
-        files: copied beside it.
-        complete: called with the work folder before it appears, to put further files there.
-        progress: called after each block.
-        max_shard_bytes: a shard is closed before it would grow beyond this.
-        threads: see :func:`evomerge.engine.dense.stream.stream`.
+        config: content of ``config.json``.
+        files: files copied into the folder.
+        complete: function that adds further files; called with the work folder before the output appears.
+        progress: function called after each block.
+        max_shard_bytes: largest size of a shard in bytes.
+        threads: number of parameters merged at once, as in :func:`evomerge.engine.dense.stream.stream`.
 
     Raises:
-        UserError: raw weights into a folder, or a model into a file.
+        UserError: ``target`` is a folder for raw weights, or a file for a model.
     """
     raw = target.suffix == ".safetensors"
     if raw != (config is None):

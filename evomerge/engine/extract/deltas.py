@@ -1,4 +1,4 @@
-"""Read a model as its difference to a base, one parameter after another: what an adapter is extracted from."""
+"""Read a model as its difference to a base, one parameter after another, for extraction."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from evomerge.weights.checkpoint import Checkpoint, Stored
 from evomerge.weights.parameter_names import is_vocabulary
 from evomerge.weights.task_vector import TaskVector, check_parameters, other_base
 
-_SAMPLES = 4  # matrices that are compared to tell a wrong base,
-_ROWS = 64  # and about so many rows of each
-_RELATED = 0.1  # cosine; fine-tunes have more than 0.9, models trained apart about 0
+_SAMPLES = 4  # number of matrices compared to detect a wrong base
+_ROWS = 64  # approximate number of rows compared of each matrix
+_RELATED = 0.1  # cosine: above 0.9 for fine-tunes, about 0 for models trained apart
 
 
 @dataclass(frozen=True)
 class Deltas:
-    """A model as its difference to a base; can be read as often as needed.
+    """A model as its difference to a base; it can be read several times.
 
     Attributes:
         base: the base.
-        names: the base's parameters that may differ, in the order of :meth:`read`.
-        modules: parameter name -> PEFT's module path, where it is known.
-        changes: gives the changes of the parameters among these names, in order.
+        names: names of the base's parameters that may differ, in the order of :meth:`read`.
+        modules: PEFT's module path by parameter name, for the parameters of adapters.
+        changes: function that gives the changes of the parameters of these names, in order.
         longer: vocabulary matrices with more rows than the base's.
     """
 
@@ -49,13 +49,14 @@ class Deltas:
 
 
 class Buffers(threading.local):
-    """Each thread's memory for a matrix of each shape: fresh memory for every one costs more than the subtraction."""
+    """Each thread's memory for a matrix of each shape: allocating a new matrix costs more time than the subtraction."""
 
     def __init__(self) -> None:
         self._of: dict[tuple[int, ...], torch.Tensor] = {}
 
     def dense(self, change: LazyMatrix) -> torch.Tensor:
-        """The change in float32; may be written to. The thread's next one of this shape reuses the memory."""
+        """The change in float32. The caller may write to it; the thread's next matrix of this shape reuses the
+        memory."""
         if change.shape not in self._of:
             self._of[change.shape] = torch.empty(change.shape)
         return dense(change, self._of[change.shape])
@@ -74,8 +75,8 @@ def checkpoint_deltas(base: Checkpoint, model: Checkpoint) -> Deltas:
     """A full checkpoint minus its base. Vocabulary matrices may have more rows than the base's.
 
     Raises:
-        UserError: the checkpoint has other parameters or shapes than the base, or its weights have nothing in common
-            with the base's.
+        UserError: the checkpoint has other parameters or shapes than the base, or its weights do not correlate with the
+            base's.
     """
     check_parameters(base, model, may_be_longer=is_vocabulary)
     _check_related(base, model)
@@ -90,7 +91,7 @@ def checkpoint_deltas(base: Checkpoint, model: Checkpoint) -> Deltas:
 
 
 def factor_deltas(base: Checkpoint, factors: Mapping[str, LowRank], modules: Mapping[str, str]) -> Deltas:
-    """Differences that are known in factors: an adapter's, or those of a merge in core space."""
+    """Differences in factors: those of an adapter, or of a merge in core space."""
     ordered = dict(sorted(factors.items()))
     return Deltas(base, tuple(ordered), modules, lambda names: ((n, f) for n, f in ordered.items() if n in names))
 

@@ -28,13 +28,13 @@ def extract(
 
     Args:
         deltas: the model as its difference to the base.
-        folder: replaced when it exists; complete at the end or not there.
-        base_name: entered as the adapter's base.
-        options: ranks, policies, accuracy.
-        progress: called with parameters done and their number.
+        folder: output folder; it appears complete or not at all, and replaces an existing one.
+        base_name: model name that the adapter gets as its base.
+        options: ranks, policies and accuracy.
+        progress: function called with the number of finished parameters and of all.
 
     Raises:
-        UserError: nothing differs in any linear layer, the budget is too small, or a policy that PEFT cannot express.
+        UserError: nothing differs in any linear layer, the budget is too small, or PEFT cannot express a policy.
     """
     plan = Plan(deltas.base, deltas.modules, options)
     ranks = spread(deltas, plan, options, progress) if options.parameters is not None else None
@@ -55,8 +55,8 @@ def extract(
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found in a change before its turn: its energy, and the factors of one that the adapter may hold in them,
-    with what they leave of it."""
+    """Result of :meth:`_Run.look`: the energy of a change and, for a layer in low rank, its factors and their squared
+    error."""
 
     energy: float
     factor: LowRank | None = None
@@ -78,10 +78,10 @@ class _Run:
         self.added = 0
         self._deltas, self._plan, self._options, self._writer, self._ranks = deltas, plan, options, writer, ranks
         self._buffers = Buffers()
-        self._biases: dict[str, tuple[str, torch.Tensor]] = {}  # module -> parameter name and change
+        self._biases: dict[str, tuple[str, torch.Tensor]] = {}  # parameter name and change by module
 
     def look(self, named: tuple[str, LazyMatrix]) -> _Found | None:
-        """The costly part, which depends on this parameter alone; None where :meth:`take` needs the change itself."""
+        """Do the costly part, which depends on this parameter alone; None if :meth:`take` needs the change itself."""
         (name, change), options = named, self._options
         route = self._route(name)
         if route in ("linear", "embedding"):
@@ -96,7 +96,7 @@ class _Run:
         return _Found(_energy(change)) if isinstance(change, LowRank) or route == "skip" else None
 
     def take(self, name: str, change: LazyMatrix, found: _Found | None) -> None:
-        """Write what the adapter holds of it."""
+        """Write the adapter's part of a change, and record its error."""
         route, added = self._route(name), self._deltas.added_rows(name)
         if added is not None and route != "whole":
             self.added += len(added)
@@ -114,7 +114,7 @@ class _Run:
         return "whole" if full else self._plan.route(name)
 
     def finish_biases(self) -> None:
-        """Biases whose layers did not change otherwise."""
+        """Write changed biases of layers whose weights did not change."""
         for module, (name, _) in list(self._biases.items()):
             weight = f"{name.removesuffix('.bias')}.weight"
             shape = self._deltas.base.shape(weight)
@@ -154,7 +154,7 @@ class _Run:
         self._writer.linear(module, factor, bias, self._plan.transposed)
 
     def _whole(self, name: str, delta: torch.Tensor, added: torch.Tensor | None) -> None:
-        """The module's every parameter: PEFT keeps a second copy of the whole module."""
+        """Write all parameters of a module: PEFT stores a second copy of the whole module."""
         base, module, prefix = self._deltas.base, self._plan.module(name), name.rpartition(".")[0]
         own = [n for n in (f"{prefix}.weight", f"{prefix}.bias") if n in base]
         tensors = {n.rpartition(".")[2]: base[n].float() for n in own}
@@ -168,7 +168,7 @@ class _Run:
         before = self._writer.parameters
         self._writer.whole(module, tensors)
         if self._plan.tied and is_embedding(name):
-            self._writer.whole("lm_head", tensors)  # PEFT unties what it keeps a copy of
+            self._writer.whole("lm_head", tensors)  # PEFT unties modules that it stores a copy of
         self.parts.append(Part(name, "full", 0, self._writer.parameters - before, energy_of(delta), 0.0))
 
     def _leave(self, name: str, energy: float) -> None:

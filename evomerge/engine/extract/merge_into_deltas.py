@@ -1,6 +1,7 @@
 """Read a merge as its difference to the base, for extraction.
 
-Apart from :mod:`evomerge.engine.extract.deltas`, for extracting from a checkpoint needs no merge method.
+This module is separate from :mod:`evomerge.engine.extract.deltas`, because extraction from a checkpoint needs no merge
+method.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from evomerge.weights.checkpoint import Stored
 
 
 def deltas_of_merge(merger: Merger, recipe: Recipe) -> Deltas:
-    """Differences of a merge: in factors where the merge keeps to them, so that no dense matrix is formed."""
+    """Differences of a merge; in factors, without dense matrices, if the merge stays in its experts' factors."""
     if merger.is_low_rank(recipe):
         return factor_deltas(merger.base, merger.core_space(recipe).to_lora(recipe)[0], adapter_modules(merger))
     return dense_deltas_of_merge(merger, recipe)
 
 
 def dense_deltas_of_merge(merger: Merger, recipe: Recipe) -> Deltas:
-    """A recipe's merged parameters minus the base, merged anew at every reading."""
+    """A recipe's merged parameters minus the base; each reading merges them again."""
 
     def changes(names: Collection[str]) -> Iterator[tuple[str, LazyMatrix]]:
         for name, tensor in merger.tensors(recipe, dtype=torch.float32):
@@ -35,7 +36,7 @@ def dense_deltas_of_merge(merger: Merger, recipe: Recipe) -> Deltas:
 
 
 def adapter_modules(merger: Merger) -> dict[str, str]:
-    """Parameter name -> PEFT's module path, from all experts that are adapters."""
+    """PEFT's module path by parameter name, from all experts that are adapters."""
     modules: dict[str, str] = {}
     for vector in merger.experts.values():
         if vector.is_lora:

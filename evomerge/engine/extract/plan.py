@@ -1,4 +1,4 @@
-"""Options of an extraction, and where each parameter goes in the adapter."""
+"""Options of an extraction, and the way of each parameter into the adapter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evomerge.errors import UserError, nearest
 from evomerge.weights.checkpoint import Checkpoint
 from evomerge.weights.parameter_names import is_head, is_vocabulary
 
-# Their linear layers store weights as (in, out), and their files leave out the outer module's name.
+# Model types whose linear layers store weights as (in, out), and whose files omit the outer module's name.
 _CONV1D = {"gpt2": "transformer."}
 
 
@@ -23,13 +23,13 @@ class ExtractOptions:
     """How an adapter is extracted.
 
     Attributes:
-        rank: of every layer, where neither ``energy`` nor ``parameters`` decides.
-        energy: share of each layer's squared Frobenius norm to keep, in (0, 1].
-        parameters: of all factors together, spread over the layers where they keep most energy.
-        svd: ``randomized`` (error within 1.01 of the best possible) or ``full``.
-        settings: what the adapter holds.
-        dtype: of the stored numbers.
-        device: where the matrices are decomposed.
+        rank: rank of every layer, unless ``energy`` or ``parameters`` decides.
+        energy: fraction of each layer's squared Frobenius norm to keep, in (0, 1].
+        parameters: number of parameters of all factors together, spread over the layers so as to keep most energy.
+        svd: kind of decomposition, ``randomized`` (error within 1.01 of the best possible) or ``full``.
+        settings: settings of the adapter's content.
+        dtype: dtype of the stored numbers.
+        device: device of the decompositions.
     """
 
     rank: int = 16
@@ -57,7 +57,7 @@ class Plan:
     """Names, paths and policies of one base's parameters.
 
     Raises:
-        UserError: a policy that PEFT cannot express for this model.
+        UserError: PEFT cannot express a policy for this model.
     """
 
     def __init__(self, base: Checkpoint, modules: Mapping[str, str], options: ExtractOptions) -> None:
@@ -100,14 +100,14 @@ class Plan:
         return "skip"
 
     def in_base(self) -> list[str]:
-        """Paths of all the base's modules that hold a matrix."""
+        """Paths of all modules of the base that hold a matrix."""
         return [self.module(n) for n in self._base.names if n.endswith(".weight") and len(self._base.shape(n)) == 2]
 
     def described(self) -> dict[str, Any]:
         """The options as plain values."""
         values = {field.name: getattr(self._options, field.name) for field in fields(self._options)}
         settings = asdict(values.pop("settings"))
-        del settings["compress"]  # not of an extraction
+        del settings["compress"]  # it concerns merges before the extraction
         return {**settings, **values, "dtype": str(self._options.dtype).removeprefix("torch.")}
 
     def _wanted(self, module: str) -> bool:

@@ -1,4 +1,4 @@
-"""Choose the rank of each matrix: by energy, or from a common budget of parameters, where it gains most."""
+"""Choose the rank of each matrix, by energy or from a common budget of parameters."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 
 def rank_for_energy(values: Sequence[float], energy: float, share: float) -> int | None:
-    """The smallest rank whose directions hold ``share`` of the energy; None when all given ones do not.
+    """The smallest rank whose directions hold this fraction of the energy; None if all given values hold less.
 
     Args:
-        values: singular values, descending; perhaps only the largest.
+        values: singular values, descending; the smallest may be missing.
         energy: squared Frobenius norm of the whole matrix.
-        share: in (0, 1].
+        share: fraction of the energy, in (0, 1].
 
     >>> rank_for_energy([3.0, 1.0, 0.5], 10.25, 0.9)
     2
@@ -22,7 +22,7 @@ def rank_for_energy(values: Sequence[float], energy: float, share: float) -> int
     kept = 0.0
     for rank, value in enumerate(values, start=1):
         kept += value * value
-        # float32 singular values: their squares miss the energy by about 1e-6 even when all are there
+        # tolerance: the squares of float32 singular values miss the energy by about 1e-6 even if all are given
         if kept >= (share - 2e-6) * energy:
             return rank
     return None
@@ -31,16 +31,16 @@ def rank_for_energy(values: Sequence[float], energy: float, share: float) -> int
 def spread_budget(spectra: Mapping[str, Sequence[float]], costs: Mapping[str, int], budget: int) -> dict[str, int]:
     """Ranks that hold the most energy for ``budget`` parameters.
 
-    The next direction is always the one with the most energy per parameter. Singular values descend, so this is the
-    best choice for every budget it fills exactly; what is left at the end goes to directions that still fit.
+    Each step takes the direction with the most energy per parameter. Singular values descend, so this is optimal for
+    every budget that the steps fill exactly. The rest of the budget goes to directions that still fit.
 
     Args:
         spectra: singular values of each matrix, descending.
-        costs: parameters of one direction, m + n, of each matrix.
-        budget: parameters to spend at most.
+        costs: number of parameters of one direction, m + n, of each matrix.
+        budget: largest number of parameters.
 
     Returns:
-        Rank of each matrix; 0 where nothing was worth its price.
+        Rank of each matrix; 0 if it gets no direction.
 
     >>> spread_budget({"a": [3.0, 1.0], "b": [2.0, 1.9]}, {"a": 10, "b": 5}, 20)
     {'a': 1, 'b': 2}

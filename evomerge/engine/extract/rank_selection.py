@@ -1,4 +1,4 @@
-"""Select the singular triplets that the options ask for: of one matrix, or of all under a common budget."""
+"""Select singular triplets by the options, for one matrix or for all under a common budget."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from evomerge.tensors.lazy import LazyMatrix, LowRank
 
 Progress = Callable[[int, int], None]
 
-_MOST_THREADS = 8  # each holds a matrix
-_FIRST_RANK = 16  # tried where the rank follows from the spectrum; doubled while it is too small
+_MOST_THREADS = 8  # limit on memory: each thread holds a matrix
+_FIRST_RANK = 16  # first rank tried if the spectrum decides; doubled while too small
 
 
 def threads_for(options: ExtractOptions) -> int:
-    """Matrices that are decomposed at once."""
+    """Number of matrices to decompose at once."""
     return min(torch.get_num_threads(), _MOST_THREADS) if options.device == "cpu" else 1
 
 
 def decompose(matrix: torch.Tensor | LowRank, options: ExtractOptions, rank: int | None) -> Truncated:
-    """The triplets that the options ask for; ``rank``: what the common budget gives this matrix."""
+    """Triplets of a matrix by the options; ``rank`` is the matrix's rank from the common budget, if there is one."""
     if isinstance(matrix, LowRank):
         found = factored_svd(matrix)
     elif options.svd == "full":
@@ -39,13 +39,13 @@ def decompose(matrix: torch.Tensor | LowRank, options: ExtractOptions, rank: int
         rank = rank_for_energy(found.values.tolist(), found.energy, options.energy) or found.rank
         rank = min(rank, options.settings.max_rank or rank)
     rank = options.rank if rank is None else rank
-    # nothing but rounding: a direction of no energy, or of less than was asked for
+    # drop directions of rounding noise, and those not above sv_epsilon
     floor = max(options.settings.sv_epsilon, 1e-7 * found.energy**0.5)
     return found.first(min(rank, int((found.values > floor).sum())))
 
 
 def _up_to_energy(matrix: torch.Tensor, share: float, most: int | None) -> Truncated:
-    """Triplets that hold this fraction of the energy, and perhaps some more."""
+    """Triplets that hold at least this fraction of the energy."""
     rank, limit = _FIRST_RANK, min(*matrix.shape, most or min(matrix.shape))
     while True:
         found = randomized_svd(matrix, min(rank, limit))
@@ -55,7 +55,7 @@ def _up_to_energy(matrix: torch.Tensor, share: float, most: int | None) -> Trunc
 
 
 def spread(deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progress | None) -> dict[str, int]:
-    """Ranks that the budget buys: a first pass over the matrices, for their singular values only."""
+    """Ranks by the common budget, from a first pass over the matrices that computes singular values only."""
     assert options.parameters is not None
     names = [n for n in deltas.names if plan.route(n) in ("linear", "embedding")]
     costs = {name: sum(deltas.base.shape(name)) for name in names}
@@ -80,7 +80,7 @@ def spread(deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progre
             if progress is not None:
                 progress(number, len(short))
         ranks = spread_budget(spectra, costs, options.parameters)
-        # all directions known so far are worth their price: there may be more of them
+        # the budget takes every direction computed for these matrices: compute more of them
         short = [n for n in short if n in ranks and ranks[n] == len(spectra[n]) == min(rank, most[n]) < most[n]]
         rank *= 2
     return dict.fromkeys(names, 0) | ranks

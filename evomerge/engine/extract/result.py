@@ -12,15 +12,15 @@ REPORT = "extraction.json"
 
 @dataclass(frozen=True)
 class Part:
-    """What became of one changed parameter.
+    """A changed parameter and its form in the adapter.
 
     Attributes:
-        name: in the base.
-        how: ``lora``, ``full`` or ``left out``.
-        rank: 0 unless ``how`` is ``lora``.
-        parameters: numbers stored for it.
+        name: name of the parameter in the base.
+        how: form in the adapter, ``lora``, ``full`` or ``left out``.
+        rank: rank of the factors; 0 unless ``how`` is ``lora``.
+        parameters: count of numbers stored for it.
         energy: squared Frobenius norm of its change.
-        lost: squared Frobenius norm of what the adapter lacks of it, before its numbers are rounded to their dtype.
+        lost: squared Frobenius norm of the adapter's error, before its numbers are rounded to their dtype.
     """
 
     name: str
@@ -33,9 +33,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Extraction:
-    """An extracted adapter: ``parameters`` stored numbers in ``folder``, and what became of every changed parameter.
+    """An extracted adapter: ``parameters`` counts its stored numbers, and ``parts`` lists every changed parameter.
 
-    ``added`` counts vocabulary rows that the base lacks and that were left out; they are in no error.
+    ``added`` counts vocabulary rows that the base and the adapter both lack; no error includes them.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class Extraction:
 
     @property
     def rank(self) -> int:
-        """The largest."""
+        """The largest rank of all parts."""
         return max(part.rank for part in self.parts)
 
     @property
@@ -54,7 +54,7 @@ class Extraction:
 
     @property
     def kept(self) -> float:
-        """Share of the change's energy in the adapter."""
+        """Fraction of the change's energy in the adapter."""
         return 1.0 - self.relative_error**2
 
     @property
@@ -63,13 +63,13 @@ class Extraction:
 
 
 def relative_error(parts: Sequence[Part]) -> float:
-    """Frobenius norm of what is lacking over that of the whole change."""
+    """Frobenius norm of the adapter's error over that of the whole change."""
     total = sum(part.energy for part in parts)
     return (sum(part.lost for part in parts) / total) ** 0.5 if total else 0.0
 
 
 def report(done: Extraction, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``extraction.json`` holds: the options, totals, and every changed parameter."""
+    """Content of ``extraction.json``: the options, totals, and every changed parameter."""
     parts = {
         part.name: {
             "how": part.how,

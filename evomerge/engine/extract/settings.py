@@ -1,4 +1,4 @@
-"""Settings of what an extracted adapter holds; light, without torch."""
+"""Settings of an extracted adapter's content. The module imports no torch, so that it loads fast."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class ExtractSettings:
     Attributes:
         embeddings: policy of embeddings and output head: ``skip``; ``lora``; ``full`` stores the whole matrix.
         norms: policy of norms and other vectors: ``skip`` or ``full``.
-        biases: policy of linear layers' biases; ``lora`` stores them beside the factors, ``full`` the whole layer.
+        biases: policy of linear layers' biases; ``lora`` stores them with the factors, ``full`` stores the whole layer.
         added_tokens: policy of vocabulary rows that the base lacks: ``skip`` or ``full`` (the whole matrix).
         include, exclude: regular expressions on module paths; the adapter holds the modules that match one of
-            ``include`` (when there are any) and none of ``exclude``.
+            ``include`` (or all, if it is empty) and none of ``exclude``.
         max_rank: largest rank of a layer, for ``energy`` and ``parameters``.
-        distribute_scale: singular values are divided between both factors; otherwise all go to A.
-        sv_epsilon: singular values up to this are dropped.
-        correct_mean: one direction of each layer holds the mean of each row that the other directions leave.
-        compress: of a merge of adapters: compress the experts, then merge.
+        distribute_scale: whether each factor gets the square root of the singular values; otherwise A gets them all.
+        sv_epsilon: largest singular value to drop.
+        correct_mean: whether one direction of each layer holds the mean of the residual in each row.
+        compress: whether adapters are compressed before they are merged.
 
     Raises:
-        UserError: an unknown policy, or one that a parameter of that kind cannot have; a pattern that is no regular
-            expression; a number out of range.
+        UserError: a policy is unknown or impossible for its kind of parameter, a pattern is no regular expression, or a
+            number is out of range.
     """
 
     embeddings: str = "skip"
