@@ -2,19 +2,19 @@
 
 In reading order:
 
-- ``config``: values of a file.
+- ``config``: values of a mergekit file.
 - ``read``: read a file.
 - ``references``: read the names of models.
 - ``check``: check that a merge can work.
-- ``methods``: mergekit's methods and ours.
-- ``scoped_values``: a parameter's value for one tensor.
-- ``slices``: layers of the output.
+- ``methods``: mergekit's methods, and the evomerge method for each.
+- ``scoped_values``: find a parameter's value for one tensor.
+- ``slices``: find the sources of each output layer.
 - ``tensors``: resolve one output tensor.
 - ``inputs``: open the models.
-- ``vocabulary``: output vocabulary and embeddings.
-- ``plan``: output tensors and files.
+- ``vocabulary``: build the output vocabulary and its embeddings.
+- ``plan``: plan output tensors and files.
 - ``write_model``: write the merged model.
-- ``mergekit_parameters``: our parameters in mergekit's words.
+- ``mergekit_parameters``: translate evomerge's parameters into mergekit's.
 - ``write_file``: write a recipe as a mergekit file.
 """
 

@@ -13,11 +13,11 @@ from evomerge.mergekit.tensors import check_densities, check_sum, divide
 
 
 def check(config: MergeConfig) -> MergeConfig:
-    """``config`` itself, or a UserError that names file and key.
+    """Return ``config``, or raise a UserError that names file and key.
 
-    Checked are the method's name, the number of models and the base in every slice, names, types and presence of
-    parameters, densities, and weights that hold for all tensors. Values that differ between tensors are checked when
-    the tensor is planned.
+    It checks the method's name, the number of models and the base in every slice, names, types and presence of
+    parameters, densities, and weights that hold for all tensors. The plan of a tensor checks values that differ between
+    tensors.
     """
     method = METHODS.get(config.merge_method)
     if method is None:
@@ -49,7 +49,7 @@ def check(config: MergeConfig) -> MergeConfig:
 
 
 def unused_parameters(config: MergeConfig) -> tuple[str, ...]:
-    """Parameters in the file that mergekit knows, but not for this method: they change nothing."""
+    """Parameters in the file that belong to other methods of mergekit, and so have no effect."""
     known = {parameter.name for parameter in METHODS[config.merge_method].parameters}
     return tuple(sorted({name for _, given in _all_parameters(config) for name in given if name not in known}))
 
@@ -67,7 +67,7 @@ def _check_slice(method: Method, config: MergeConfig, module: Module, piece: Out
 
 
 def _check_inputs(method: Method, models: Sequence[ModelRef], base: ModelRef | None, where: str) -> None:
-    """Raises a UserError unless the method can merge these models with this base."""
+    """Raise a UserError unless the method can merge these models with this base."""
     for number, model in enumerate(models):
         if model in models[:number]:
             raise UserError(f"a model can be merged once only, got {model} twice: drop one ({where}[{number}])")
@@ -88,7 +88,7 @@ def _check_inputs(method: Method, models: Sequence[ModelRef], base: ModelRef | N
 
 
 def _check_parameters(method: Method, given: Parameters, where: str) -> None:
-    """Names and types of the parameters in one place of the file."""
+    """Check names and types of the parameters under one key of the file."""
     known = {parameter.name: parameter for parameter in method.parameters}
     for name, setting in given.items():
         if name not in PARAMETERS:
@@ -109,7 +109,8 @@ def _check_values(
     outer: Sequence[Parameters],
     where: str,
 ) -> None:
-    """Required parameters are given somewhere, and weights that hold for every tensor can be divided by their sum."""
+    """Check that the file gives all required parameters, and that weights for all tensors can be divided by their
+    sum."""
     _, experts = divide(method, models, base)
     for parameter in method.parameters:
         if not parameter.required:
@@ -138,7 +139,7 @@ def _check_values(
 
 
 def _constant(name: str, scopes: Sequence[Parameters]) -> bool | int | float | str | None:
-    """The value that a parameter has for every tensor; None when there is none or it differs."""
+    """The value of a parameter for all tensors; None if it has none, or differs between tensors."""
     for scope in scopes:
         if name in scope:
             setting = scope[name]
@@ -147,7 +148,7 @@ def _constant(name: str, scopes: Sequence[Parameters]) -> bool | int | float | s
 
 
 def _all_parameters(config: MergeConfig) -> Iterator[tuple[str, Parameters]]:
-    """Every mapping of parameters in the file with its key."""
+    """Every mapping of parameters in the file, with its key."""
     yield "parameters", config.parameters
     for module in config.modules:
         prefix = f"modules.{module.name}." if module.name is not None else ""

@@ -13,13 +13,13 @@ Gradient: TypeAlias = tuple[Scalar, ...]
 
 @dataclass(frozen=True)
 class Filtered:
-    """A value for the tensors whose name contains ``filter``; for all of them when it is None or ``*``."""
+    """A value for the tensors whose name contains ``filter``, or for all tensors if it is None or ``*``."""
 
     value: Scalar | Gradient
     filter: str | None = None
 
     def matches(self, tensor: str) -> bool:
-        """Whether this entry applies to the tensor of that name; a plain substring decides, not a pattern."""
+        """Whether this entry applies to the tensor ``name``: whether the name contains the filter as plain text."""
         return self.filter is None or self.filter == "*" or self.filter in tensor
 
 
@@ -32,12 +32,12 @@ class ModelRef:
     """A model, ``path[@revision][+lora[@revision]]``; equal references are the same input of a merge.
 
     Attributes:
-        path: folder, single weight file, hub id, or the name of another document when ``step`` is true.
-        revision: of the hub; None for its default.
-        lora: an adapter to put on the model, a folder or hub id.
-        lora_revision: of the adapter.
+        path: folder, single weight file, hub id, or the name of another document if ``step`` is true.
+        revision: revision on the hub; None: the hub's default.
+        lora: adapter to apply to the model, a folder or hub id.
+        lora_revision: revision of the adapter.
         override_architecture: class name that replaces the one in the model's config.
-        step: ``path`` is the name of another document of the same file: the model that document merges.
+        step: whether ``path`` names another document of the same file, and so the model of that merge.
     """
 
     path: str
@@ -56,7 +56,7 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class InputModel:
-    """A whole model as input, with parameters of its own."""
+    """A whole model as input, with its parameters."""
 
     model: ModelRef
     parameters: Parameters = field(default_factory=dict)
@@ -64,7 +64,7 @@ class InputModel:
 
 @dataclass(frozen=True)
 class InputSlice:
-    """Layers ``layer_range[0]`` to ``layer_range[1] - 1`` of a model, with parameters of their own."""
+    """Layers ``layer_range[0]`` to ``layer_range[1] - 1`` of a model, with their parameters."""
 
     model: ModelRef
     layer_range: tuple[int, int]
@@ -80,8 +80,8 @@ class OutputSlice:
     """A run of layers of the merged model: layer i of it merges layer i of every source.
 
     Attributes:
-        sources: in the file's order, all of the same number of layers.
-        base_model: the base of this slice; None: that of the whole merge.
+        sources: sources in the file's order, all with the same number of layers.
+        base_model: base of this slice; None: the base of the whole merge.
     """
 
     sources: tuple[InputSlice, ...]
@@ -95,9 +95,9 @@ class OutputSlice:
 
 @dataclass(frozen=True)
 class Module:
-    """A part of the architecture and what it is merged from: either ``models`` or ``slices``, the other is empty.
+    """A part of the architecture and its inputs, either ``models`` or ``slices``; the other is empty.
 
-    ``name`` is None when the file does not divide the model into modules; the one module is then the whole model.
+    ``name`` is None if the file does not divide the model into modules; the only module is then the whole model.
     """
 
     name: str | None
@@ -108,12 +108,12 @@ class Module:
 
 @dataclass(frozen=True)
 class TokenSource:
-    """Where a token's row of the embeddings comes from: a row of ``model``, or zeros when ``model`` is None.
+    """Source of a token's row in the embeddings: a row of ``model``, or zeros if ``model`` is None.
 
     Attributes:
-        model: the model that gives the row.
-        token: the token whose row it is; None: see ``token_id``.
-        token_id: number of the row; None with ``token`` None: the row of the configured token itself.
+        model: model that gives the row.
+        token: token of the source row; None: see ``token_id``.
+        token_id: number of the source row; if ``token`` is None too, the row is that of the configured token itself.
     """
 
     model: ModelRef | None
@@ -123,11 +123,11 @@ class TokenSource:
 
 @dataclass(frozen=True)
 class TokenRow:
-    """What the file says of one token.
+    """The file's entry for one token.
 
     Attributes:
-        source: None: as for any other token.
-        force: ``source`` gives the row even in models that have the token.
+        source: source of the row; None: as for any other token.
+        force: whether ``source`` gives the row even to models that have the token.
     """
 
     source: TokenSource | None = None
@@ -139,9 +139,9 @@ class Tokenizer:
     """The merged model's vocabulary.
 
     Attributes:
-        source: ``"union"`` of all vocabularies, that of the ``"base"``, or that of a model.
-        tokens: rows asked for by name; a token that no vocabulary has is added.
-        pad_to_multiple_of: the embeddings are padded to a multiple of this many rows.
+        source: ``"union"`` of all vocabularies, vocabulary of the ``"base"``, or of a model.
+        tokens: entries for single tokens; the merge adds tokens that no vocabulary has.
+        pad_to_multiple_of: number whose multiple the embeddings' number of rows is padded to.
     """
 
     source: str | ModelRef
@@ -151,19 +151,20 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """One document: one merge.
+    """One document of a file, which describes one merge.
 
     Attributes:
-        merge_method: mergekit's name, known to :mod:`evomerge.mergekit.methods`.
-        modules: one entry without a name for a file with ``models`` or ``slices``.
-        base_model: the base of all slices that do not name their own.
-        dtype: of the maths and, without ``out_dtype``, of the result, a torch dtype name; None: the inputs' own.
-        out_dtype: of the result.
-        tokenizer: None: the base's tokenizer (or the first model's) is copied and no row is moved.
+        merge_method: mergekit's name of the method, one of :mod:`evomerge.mergekit.methods`.
+        modules: parts of the model; one entry without a name if the file has ``models`` or ``slices``.
+        base_model: base of all slices that name none.
+        dtype: torch dtype name for the maths and, without ``out_dtype``, for the result; None: that of the inputs.
+        out_dtype: torch dtype name for the result.
+        tokenizer: output vocabulary; None: the merge copies the tokenizer of the base (or first model) and moves no
+            row.
         chat_template: ``auto``, the name of a bundled template or a Jinja text.
-        parameters: for all modules and slices.
-        name: by which other documents of the file use the result.
-        where: the file (and document) it was read from, for errors.
+        parameters: parameters for all modules and slices.
+        name: name by which other documents of the file use the result.
+        where: source file (and document), for errors.
     """
 
     merge_method: str
@@ -179,7 +180,7 @@ class MergeConfig:
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
-        """Every model whose weights the merge reads, each once: the base first, then in the file's order."""
+        """Every model that the merge reads weights of, once each: the base first, the others in the file's order."""
         found = [self.base_model] if self.base_model else []
         for module in self.modules:
             found += [source.model for source in module.models]

@@ -21,12 +21,12 @@ from evomerge.weights.task_vector import TaskVector, open_task_vector
 
 @dataclass(frozen=True)
 class InputWeights:
-    """One model that a merge reads.
+    """One input model of a merge.
 
     Attributes:
-        ref: as the file names it.
-        checkpoint: its weights, without the adapter.
-        adapter: on top of them.
+        ref: reference to the model in the file.
+        checkpoint: weights of the model, without the adapter.
+        adapter: adapter on top of the weights.
     """
 
     ref: ModelRef
@@ -43,7 +43,7 @@ class InputWeights:
 
     @property
     def tied(self) -> bool:
-        """Whether the output head is the embedding."""
+        """Whether the embedding serves as output head."""
         return bool(self.checkpoint.config.get("tie_word_embeddings")) and HEAD not in self.checkpoint
 
     def stored(self, name: str) -> str | None:
@@ -55,10 +55,7 @@ class InputWeights:
         return None
 
     def rows(self, name: str, wanted_by: str) -> LazyMatrix:
-        """A parameter.
-
-        Raises:
-            UserError: the model does not have it.
+        """A parameter of this model. Raises: UserError: the model does not have it.
         """
         own = self.stored(name)
         if own is None:
@@ -70,11 +67,11 @@ class InputWeights:
 
 
 def open_inputs(models: tuple[ModelRef, ...], steps: Mapping[str, Path]) -> dict[ModelRef, InputWeights]:
-    """The weights of every model of a merge, each file opened once.
+    """Open the weights of every model of a merge, each file once.
 
     Args:
-        models: as the file names them.
-        steps: folders of earlier documents' results by name.
+        models: references to the models in the file.
+        steps: folders with the results of earlier documents, by name.
 
     Raises:
         UserError: a model or adapter is missing, or does not fit.
@@ -96,10 +93,10 @@ def open_inputs(models: tuple[ModelRef, ...], steps: Mapping[str, Path]) -> dict
 
 
 def same_values(rows: list[LazyMatrix], name: str) -> LazyMatrix:
-    """One of several integer or boolean parameters that must be equal.
+    """Return the common value of several models' integer or boolean parameters.
 
     Raises:
-        UserError: they differ.
+        UserError: the parameters differ.
     """
     first = rows[0]
     for other in rows[1:]:

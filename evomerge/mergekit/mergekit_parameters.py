@@ -10,20 +10,20 @@ from evomerge.errors import UserError
 from evomerge.mergekit.config import Scalar
 from evomerge.mergekit.methods import METHODS, Method
 
-# Methods of task vectors that elect a sign per entry: they divide by the agreeing experts' weights.
+# Task vector methods that elect a sign per entry, and so divide by the agreeing experts' weights.
 _ELECTING = frozenset({"ties", "dare_ties", "della", "breadcrumbs_ties"})
-# Sparsifiers whose 1 / density differs from entry to entry, so that no weight can stand for it.
+# Sparsifiers whose 1 / density differs between entries, so that no weight can replace it.
 _UNEVEN = frozenset({"della", "della_linear"})
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """One run of layers in mergekit's words.
+    """mergekit's parameters for one run of layers.
 
     Attributes:
         experts: parameters of each expert.
         shared: parameters of the method.
-        base: parameters of the base where it is one of the models that are merged; None: it is not.
+        base: parameters of the base if it is one of the merged models; None if not.
     """
 
     experts: tuple[Mapping[str, Scalar], ...]
@@ -41,13 +41,13 @@ def spelled(
     """mergekit's parameters for the same merge.
 
     Args:
-        name: the method, evomerge's name and mergekit's.
-        weights: T weights of one layer group.
-        expert_parameters, parameters: all of evomerge's, with their values.
-        relative_weights: for the evomerge method only the ratio of the weights counts.
+        name: name of the method in evomerge and mergekit.
+        weights: weights (T,) of one layer group.
+        expert_parameters, parameters: values of all of evomerge's parameters.
+        relative_weights: whether the evomerge method uses only the ratios of the weights.
 
     Raises:
-        UserError: mergekit has no way to say this.
+        UserError: mergekit cannot express this merge.
     """
     method = METHODS[name]
     if name == "slerp":
@@ -83,7 +83,7 @@ def _linear(weights: Sequence[float], average: Any) -> Spelling:
     each: tuple[Mapping[str, Scalar], ...] = tuple({"weight": _tidy(weight)} for weight in weights)
     if any(weights):
         return Spelling(each, {"normalize": average == "weight"})
-    # Without any weight evomerge gives the base; mergekit would divide by zero, so the base takes part.
+    # If all weights are 0, evomerge gives the base. mergekit would divide by 0, so the base gets weight 1.
     return Spelling(each, {"normalize": average == "weight"}, {"weight": 1.0})
 
 
@@ -93,10 +93,10 @@ def _task_vectors(
     expert_parameters: Mapping[str, Sequence[float]],
     parameters: Mapping[str, Any],
 ) -> Spelling:
-    """Weights, normalize, rescale and lambda that give the same as average, rescale and scale.
+    """mergekit's weights, normalize, rescale and lambda that equal evomerge's average, rescale and scale.
 
     A factor 1 / density on an expert's delta becomes part of its weight; a mean over the number of agreeing experts is
-    mergekit's mean over their weights when these are equal, times the weight as lambda.
+    mergekit's mean over their weights, if these are equal, times the weight as lambda.
     """
     name = method.name
     electing = name in _ELECTING
@@ -118,7 +118,7 @@ def _task_vectors(
         spoken = list(weights)
     elif average == "sum" or not electing:
         spoken = [weight * factor for weight, factor in zip(weights, factors, strict=True)]
-        if average == "weight":  # not electing: one divisor for all entries
+        if average == "weight":  # no sign election: one divisor for all entries
             scale /= sum(weights)
     elif average == "weight":
         if any(abs(factors[i] / factors[present[0]] - 1.0) > 1e-9 for i in present):
@@ -166,5 +166,5 @@ def _renamed(method: Method, parameters: Mapping[str, Any]) -> dict[str, Scalar]
 
 
 def _tidy(value: Any) -> Scalar:
-    """Numbers with 12 digits, without the noise of a division; anything else as it is."""
+    """Round numbers to 12 digits, which removes the noise of a division; return other values unchanged."""
     return float(f"{value:.12g}") if isinstance(value, float) else value  # type: ignore[no-any-return]

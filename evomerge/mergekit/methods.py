@@ -1,6 +1,7 @@
-"""mergekit's 20 methods (0.1.5): their parameters and defaults, and the evomerge method that equals each.
+"""mergekit's 20 methods (0.1.5): their parameters and defaults, and the equal evomerge methods.
 
-A method keeps its name. mergekit's defaults are always written out, because evomerge's own are the papers'.
+Methods have the same names in both. This table states every default of mergekit, because evomerge's defaults are those
+of the papers.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ class Parameter:
     """A parameter of a mergekit method.
 
     Attributes:
-        name: mergekit's name.
-        read: its type.
-        default: its value when the file gives none.
-        required: the file must give one.
-        per_model: it has one value for each model that is merged, looked up by that model's own tensor name.
-        to: evomerge's name for it; None: it does not reach the evomerge method under a name.
-        as_choice: evomerge's words for (false, true), where it has a choice of words instead of a switch.
+        name: mergekit's name of the parameter.
+        read: function that reads a value and checks its type.
+        default: value if the file gives none.
+        required: whether the file must give a value.
+        per_model: whether each merged model has a value, looked up by the tensor's name in that model.
+        to: evomerge's name of the parameter; None: the evomerge method has no such parameter.
+        as_choice: evomerge's words for (false, true), if evomerge has a choice of words instead of a switch.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Parameter:
     as_choice: tuple[str, str] | None = None
 
     def translated(self, value: Any) -> Any:
-        """evomerge's form of a value."""
+        """Translate a value to evomerge's form."""
         return value if self.as_choice is None else self.as_choice[bool(value)]
 
 
@@ -48,13 +49,14 @@ class Method:
     """A mergekit method.
 
     Attributes:
-        base: ``required``: deltas are taken from the base; ``optional``: likewise, when there is one; ``input``: a
-            base model is one more model to merge; ``first``: it is needed, and the first of the models to merge.
-        least, most: how many models it merges, without a base that deltas are taken from.
-        parameters: mergekit's.
-        weights: ``(shared values, values of each model) -> weights``, one a model.
-        normalize: name of the switch by which the result is divided by the sum of the weights.
-        fixed: evomerge's parameters that mergekit has as constants.
+        base: use of a base model. ``required``: the method merges deltas to the base; ``optional``: likewise, if there
+            is a base; ``input``: the base is one more model to merge; ``first``: a base is required, and is the first
+            of the models to merge.
+        least, most: limits on the number of models, not counting a base of deltas.
+        parameters: mergekit's parameters.
+        weights: function ``(shared values, values of each model) -> weights`` with one weight per model.
+        normalize: name of the switch that divides the result by the sum of the weights.
+        fixed: values of evomerge's parameters that are constants in mergekit.
     """
 
     name: str
@@ -68,7 +70,7 @@ class Method:
 
     @property
     def models(self) -> str:
-        """How many models it merges, as text."""
+        """Limits on the number of models, as text."""
         if self.most is None:
             return f"at least {self.least}"
         return f"exactly {self.least}"
@@ -76,15 +78,15 @@ class Method:
 
 @dataclass(frozen=True)
 class MethodCall:
-    """What evomerge computes for one output tensor.
+    """A call of an evomerge method for one output tensor.
 
     Attributes:
         method: name of a registered evomerge method.
         base: index of the base among the slice's sources; None: no base.
-        experts: indices of the T experts among the sources, in the order in which weights count.
-        weights: T weights.
-        expert_parameters: T values of each.
-        parameters: one value of each.
+        experts: indices of the T experts among the sources, in the order of the weights.
+        weights: weights (T,) of the experts.
+        expert_parameters: T values of each per-expert parameter.
+        parameters: one value of each shared parameter.
     """
 
     method: str
@@ -113,11 +115,11 @@ def _along_arc(shared: Values, each: Sequence[Values]) -> list[float]:
 
 def _half_way_if_cancelling(shared: Values, each: Sequence[Values]) -> list[float]:
     weights = _given(shared, each)
-    return [0.5, 0.5] if abs(sum(weights)) < 1e-6 else weights  # mergekit's own rule
+    return [0.5, 0.5] if abs(sum(weights)) < 1e-6 else weights  # the rule of mergekit
 
 
 def _task_vectors(name: str, normalize: bool, rescale: bool, sparsifier: Sequence[Parameter] | None) -> Method:
-    """A method that adds weighted task vectors to the base; ``sparsifier`` None: they stay as they are."""
+    """A method that adds weighted task vectors to the base; ``sparsifier`` None leaves them dense."""
     thins = sparsifier is not None
     return Method(
         name,
@@ -138,7 +140,8 @@ def _task_vectors(name: str, normalize: bool, rescale: bool, sparsifier: Sequenc
     )
 
 
-_INT8_MASK = Parameter("int8_mask", switch, False)  # saves mergekit memory; the result is the same
+# no effect: in mergekit it saves memory and does not change the result
+_INT8_MASK = Parameter("int8_mask", switch, False)
 _WEIGHT = Parameter("weight", required=True, per_model=True)
 _GAMMA = Parameter("gamma", not_negative, default=0.01, per_model=True, to="gamma")
 _MAGPRUNE = Parameter("epsilon", not_negative, default=0.15, per_model=True, to="epsilon")

@@ -1,4 +1,4 @@
-"""Plan a mergekit merge: its output tensors, and the files that go with them."""
+"""Plan the output tensors and files of a mergekit merge."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from evomerge.weights.stream_writer import with_dtype
 if TYPE_CHECKING:
     from evomerge.mergekit.vocabulary import VocabularyPlan
 
-# Names of the number of layers in configurations.
+# Keys that configurations use for the number of layers.
 _DEPTH = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 @dataclass(frozen=True)
 class MergePlan:
-    """Output of a mergekit merge, planned.
+    """The planned output of a mergekit merge.
 
     Attributes:
-        tensors: the parameters, not yet computed.
-        donor: the model whose configuration and tokenizer files are copied.
-        config: content of config.json; None for raw files of weights.
-        vocabulary: the output tokenizer, when the merge makes one.
-        chat_template: mergekit's setting; None: the donor's stays. A vocabulary brings its own.
-        folders: folders of all models; ``auto`` chooses among their templates.
+        tensors: parameters, not yet computed.
+        donor: model whose configuration and tokenizer files the output copies.
+        config: content of ``config.json``; None for raw files of weights.
+        vocabulary: output tokenizer, if the merge makes one.
+        chat_template: mergekit's setting; None: the donor's template. An output tokenizer has a template of its own.
+        folders: folders of all models; ``chat_template: auto`` chooses among their templates.
     """
 
     tensors: tuple[OutputTensor, ...]
@@ -56,7 +56,7 @@ class MergePlan:
 
 @dataclass(frozen=True)
 class _Place:
-    """Origin of an output tensor: its slice, its names there, and its position in the gradient."""
+    """Origin of an output tensor: its slice, its names in the sources, and its position in the gradient."""
 
     output: str
     inputs: tuple[str, ...]
@@ -69,18 +69,18 @@ def plan_merge(config: MergeConfig, steps: Mapping[str, Path], seed: int = 0) ->
     """Plan one document's merge.
 
     Args:
-        config: the document.
+        config: document to plan.
         steps: folders with the results of the documents that it needs.
         seed: seed of random masks.
 
     Raises:
-        UserError: a model is missing or does not fit the others; names the tensor, the model and the cure.
+        UserError: a model is missing or does not fit the others; the error names the tensor, the model and the cure.
     """
     inputs = open_inputs(config.models, steps)
     donor = inputs[config.base_model] if config.base_model in inputs else next(iter(inputs.values()))
     vocabulary = None
     if config.tokenizer is not None:
-        # late: transformers takes a second to load, and few merges need it
+        # imported late: transformers takes a second to load, and few merges need it
         from evomerge.mergekit.vocabulary import VocabularyPlan
 
         vocabulary = VocabularyPlan.build(config, inputs)
@@ -106,12 +106,12 @@ def _places(
     donor: InputWeights,
     untied: bool,
 ) -> Iterator[_Place]:
-    """Every tensor of the result, in the donor's order of names, layers numbered through."""
+    """Origins of all output tensors, in the donor's order of names; layers are numbered across slices."""
     for module in config.modules:
         pieces = slices[module.name]
         names = [name for name in donor.checkpoint.names if _within(name, module, config)]
         if untied and module.name in (None, "default") and HEAD not in names and donor.stored(HEAD):
-            names.append(HEAD)  # the donor's head is its embedding, another model has one of its own
+            names.append(HEAD)  # the donor's head is tied, another model's is not
         in_layers = [name for name in names if layer_index(name) is not None and donor.layers]
         for name in names:
             if name not in in_layers:
@@ -122,12 +122,12 @@ def _places(
             for template in templates:
                 first = inputs[layer.slice.sources[0].model]
                 own = [template.replace("{}", str(number), 1) for number in layer.sources]
-                if first.stored(own[0]) is not None:  # layers of one model may differ, as in hybrid architectures
+                if first.stored(own[0]) is not None:  # in hybrid architectures, layers have different tensors
                     yield _Place(template.replace("{}", str(layer.index), 1), tuple(own), module, layer.slice, layer.t)
 
 
 def _within(name: str, module: Module, config: MergeConfig) -> bool:
-    """Whether a parameter belongs to a module: all of them to ``default``, else those under the module's name."""
+    """Whether a parameter belongs to a module: ``default`` holds all, another module those under its name."""
     if module.name in (None, "default"):
         return True
     return name.startswith((f"{module.name}.", f"model.{module.name}."))
@@ -190,7 +190,7 @@ def _check_shapes(
 def _promoted(dtypes: Iterator[torch.dtype]) -> torch.dtype:
     found = next(dtypes)
     for dtype in dtypes:
-        if 1 in (found.itemsize, dtype.itemsize) and dtype != found:  # torch promotes no fp8
+        if 1 in (found.itemsize, dtype.itemsize) and dtype != found:  # torch cannot promote fp8
             found = max(found, dtype, torch.float16, key=lambda each: each.itemsize)
         else:
             found = torch.promote_types(found, dtype)
@@ -207,13 +207,14 @@ def _config(
     """The donor's configuration with the new depth and dtype."""
     content = dict(donor.checkpoint.config)
     kept = [layer.sources[0] for layer in output_layers(pieces)]
-    # the decoder of a model of several modules has its configuration one level down
+    # in models of several modules, the decoder's configuration is nested one level down
     inner = dict(content["text_config"]) if isinstance(content.get("text_config"), dict) else content
     for key in _DEPTH:
         if key in inner:
             for other, value in inner.items():
                 if isinstance(value, list) and len(value) == inner[key] and len(value) == donor.layers:
-                    inner[other] = [value[number] for number in kept]  # layer_types and the like
+                    # lists with one entry per layer, such as layer_types
+                    inner[other] = [value[number] for number in kept]
             inner[key] = len(kept)
     if inner is not content:
         content["text_config"] = inner

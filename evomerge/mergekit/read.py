@@ -1,4 +1,4 @@
-"""Read mergekit YAML. Accepts what mergekit 0.1.5 accepts, but for keys that mergekit silently ignores."""
+"""Read mergekit YAML as mergekit 0.1.5 does, but refuse keys that mergekit silently ignores."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 def is_mergekit(path: str | Path) -> bool:
-    """Whether a file is YAML with mergekit's ``merge_method``; anything else, also an unreadable file, is not."""
+    """Whether a file is YAML with mergekit's key ``merge_method``; False also for unreadable files."""
     try:
         documents = read_documents(path)
     except UserError:
@@ -56,24 +56,24 @@ def is_mergekit(path: str | Path) -> bool:
 
 
 def load(path: str | Path) -> tuple[MergeConfig, ...]:
-    """The merges in a mergekit YAML file, in an order in which they can run; the last one gives the result.
+    """Read the merges of a mergekit YAML file, in an order in which they can run; the last one gives the result.
 
-    Relative model paths are looked up in the file's folder, then in the working directory. Documents with a ``name``
-    can be used as models by the others (mergekit-multi).
+    Relative model paths start from the file's folder or, if missing there, from the working directory. Documents can
+    use the results of documents with a ``name`` as models (mergekit-multi).
 
     Raises:
-        UserError: the file is missing, not YAML, or no merge that can work; names file and key.
+        UserError: the file is missing, not YAML, or no merge that can work; the error names file and key.
     """
     return _configs(read_documents(path), str(path), Path(path).parent)
 
 
 def parse(text: str, where: str = "mergekit file", folder: Path | None = None) -> tuple[MergeConfig, ...]:
-    """The merges in a YAML text; see :func:`load`.
+    """Read the merges of a YAML text, as :func:`load` does.
 
     Args:
-        text: the YAML.
-        where: what errors call it.
-        folder: where relative model paths are looked up first.
+        text: YAML text.
+        where: name of the text in errors.
+        folder: folder that relative model paths start from.
     """
     return _configs(parse_documents(text, where), where, folder)
 
@@ -142,7 +142,7 @@ def _slices(node: Node, around: Surroundings) -> tuple[OutputSlice, ...]:
         return ()
     found = []
     for entry in node.items():
-        # residual_weight is a leftover in mergekit's own schema, which it accepts and never reads
+        # mergekit's schema accepts residual_weight, a leftover that mergekit never reads
         entry.mapping(("sources", "base_model", "parameters", "residual_weight"), ("sources",), "a slice")
         sources = tuple(_source(source, around) for source in entry["sources"].items())
         base = _optional_model(entry["base_model"], around)
@@ -256,7 +256,7 @@ def _token(node: Node, around: Surroundings) -> TokenRow:
 
 
 def _in_running_order(configs: Sequence[MergeConfig]) -> tuple[MergeConfig, ...]:
-    """Each merge after those whose results it uses, otherwise in the file's order; one without a name is last."""
+    """Order merges by the results that they use, the one without a name last; otherwise keep the file's order."""
     by_name = {config.name: config for config in configs if config.name is not None}
     ordered: list[MergeConfig] = []
 

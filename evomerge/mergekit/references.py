@@ -13,25 +13,25 @@ from evomerge.recipes.yaml_nodes import Node
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What decides which model a name means.
+    """Context that decides which model a name means.
 
     Attributes:
-        folder: where relative paths are looked up first; then in the working directory.
-        steps: names of the file's documents; these come before any path.
+        folder: folder to look up relative paths in, before the working directory.
+        steps: names of the file's documents; a name takes precedence over a path.
     """
 
     folder: Path | None
     steps: frozenset[str]
 
     def locate(self, path: str) -> str:
-        """``path`` as it works from the working directory; what does not exist in ``folder`` stays as it is."""
+        """``path`` relative to the working directory; unchanged if ``folder`` does not contain it."""
         return located(path, self.folder)
 
 
 def model_ref(node: Node, around: Surroundings) -> ModelRef:
-    """The model that a text or a mapping ``{model, lora, override_architecture}`` names.
+    """Read a model's name from a text or a mapping ``{model, lora, override_architecture}``.
 
-    A text that is an existing path as a whole is that path, whatever ``@`` and ``+`` it holds.
+    If the whole text is an existing path, it is that path, even with ``@`` and ``+`` in it.
     """
     if not isinstance(node.value, dict):
         text = node.text()
@@ -55,7 +55,7 @@ def model_ref(node: Node, around: Surroundings) -> ModelRef:
 
 
 def _path(node: Node, around: Surroundings) -> tuple[str, str | None]:
-    """(path, revision) of a text or of a mapping ``{path, revision}``."""
+    """Path and revision of a text or of a mapping ``{path, revision}``."""
     if isinstance(node.value, dict):
         node.mapping(("path", "revision"), ("path",), "a model's path")
         return node["path"].text(), node["revision"].optional_text()

@@ -16,7 +16,7 @@ _SWITCHES = {
 
 
 def number(value: Scalar, name: str, where: str) -> float:
-    """``value`` as a finite number; a text may be one, since YAML 1.1 reads 1e-3 as a text."""
+    """``value`` as a finite number. Texts may be numbers, because YAML 1.1 reads 1e-3 as a text."""
     try:
         found = float(value)
     except (ValueError, OverflowError):
@@ -58,13 +58,13 @@ def value_at(setting: Setting, tensor: str, t: float, name: str, read: Read, whe
     """The value of ``setting`` for a tensor at position ``t``; None if no filter matches.
 
     Args:
-        setting: a scalar; a gradient, whose numbers are interpolated linearly between evenly spread anchors and of
-            whose switches and texts element ``int(t (n - 1))`` counts; or filtered values, of which the first match
-            counts, whatever comes after it.
-        tensor: the tensor's name.
+        setting: a scalar, a gradient or filtered values. A gradient of numbers is interpolated linearly between evenly
+            spaced points; a gradient of n switches or texts gives element ``int(t (n - 1))``. Of filtered values the
+            first match counts.
+        tensor: name of the tensor.
         t: position in the slice, 0 at its first layer and 1 at its last.
-        name, where: for errors.
-        read: the parameter's type.
+        name, where: name and key of the parameter, for errors.
+        read: function that reads a value and checks its type.
     """
     if not isinstance(setting, tuple):
         return read(setting, name, where)
@@ -90,11 +90,11 @@ def value_at(setting: Setting, tensor: str, t: float, name: str, read: Read, whe
 def resolve(
     scopes: Iterable[Parameters], name: str, read: Read, *, tensor: str, t: float, where: str, default: Any = None
 ) -> Any:
-    """The value of parameter ``name`` in the first of ``scopes`` that has one for this tensor, else ``default``.
+    """The value of parameter ``name`` in the first of ``scopes`` that has one for this tensor, or else ``default``.
 
     Args:
-        scopes: from the innermost (source) to the outermost (whole file); a scope whose filters all miss, or whose
-            list is empty, says nothing.
+        scopes: scopes from the innermost (source) to the outermost (whole file); a scope has no value if no filter
+            matches or its list is empty.
     """
     for scope in scopes:
         if name in scope:

@@ -1,4 +1,4 @@
-"""Find which layers of which models make each layer of the output."""
+"""Find the sources of each output layer: models and their layers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class OutputLayer:
     """A layer of the merged model.
 
     Attributes:
-        index: its number in the result.
-        t: its place in its slice, 0 at the first layer, 1 at the last; 1 in a slice of one layer. Tensors before the
-            first layer (embeddings) belong to the first slice and those after the last layer (final norm, output
-            head) to the last slice, both with t = 0.
-        slice: the slice it is in.
-        sources: the number of the layer it takes from each source.
+        index: number of the layer in the result.
+        t: position in the slice, 0 for the first layer, 1 for the last; 1 in a slice of one layer. Tensors before the
+            first layer (embeddings) belong to the first slice, those after the last layer (final norm, output head) to
+            the last slice, both with t = 0.
+        slice: slice of the layer.
+        sources: number of the layer in each source.
     """
 
     index: int
@@ -32,12 +32,12 @@ def output_slices(config: MergeConfig, module: Module, layers_of: Callable[[Mode
     """The slices of a module; ``models`` make one slice of all layers, with the base as its last source if not listed.
 
     Args:
-        config: the merge.
-        module: one of its modules.
-        layers_of: number of layers that a model has in this module; 0 for raw weight files.
+        config: document of the merge.
+        module: one of the document's modules.
+        layers_of: function that gives the number of a model's layers in this module; 0 for raw weight files.
 
     Raises:
-        UserError: models of different depth, or a slice that reaches beyond its model's last layer.
+        UserError: models differ in depth, or a slice reaches beyond its model's last layer.
     """
     if not module.models:
         for number, piece in enumerate(module.slices):
@@ -61,7 +61,7 @@ def output_slices(config: MergeConfig, module: Module, layers_of: Callable[[Mode
 
 
 def output_layers(slices: Sequence[OutputSlice]) -> Iterator[OutputLayer]:
-    """The layers of the result, numbered through all slices."""
+    """The layers of the result, numbered across all slices."""
     index = 0
     for piece in slices:
         for offset in range(piece.layers):
@@ -71,6 +71,6 @@ def output_layers(slices: Sequence[OutputSlice]) -> Iterator[OutputLayer]:
 
 
 def place(config: MergeConfig, module: Module, slice_number: int | None = None) -> str:
-    """Where in the file a module's models, or one of its slices, stand."""
+    """Key in the file of a module's models, or of one of its slices."""
     prefix = f"{config.where}: " + (f"modules.{module.name}." if module.name is not None else "")
     return f"{prefix}models" if slice_number is None else f"{prefix}slices[{slice_number}]"

@@ -14,18 +14,19 @@ from evomerge.mergekit.scoped_values import resolve
 def tensor_settings(
     config: MergeConfig, module: Module, piece: OutputSlice, output: str, inputs: Sequence[str], t: float
 ) -> MethodCall:
-    """What to compute for one tensor of the result.
+    """Resolve the method call for one tensor of the result.
 
     Args:
-        config: the merge.
-        module: the module the tensor is in, one of ``config.modules``.
-        piece: the slice it is in, from :func:`output_slices`.
-        output: its name in the result; parameters that the models share are looked up by it.
-        inputs: its name in each of the slice's sources; parameters of a model are looked up by it.
-        t: its place in the slice, see :class:`OutputLayer`.
+        config: document of the merge.
+        module: module of the tensor, one of ``config.modules``.
+        piece: slice of the tensor, from :func:`output_slices`.
+        output: name of the tensor in the result; filters of shared parameters see this name.
+        inputs: name of the tensor in each of the slice's sources; filters of a model's parameters see that model's
+            name.
+        t: position in the slice, see :class:`OutputLayer`.
 
     Raises:
-        UserError: a required parameter has no value for this tensor, or the values do not go together.
+        UserError: a required parameter has no value for this tensor, or the values contradict each other.
     """
     method = METHODS[config.merge_method]
     base, experts = divide(method, [source.model for source in piece.sources], piece.base_model or config.base_model)
@@ -79,7 +80,7 @@ def tensor_settings(
 def scopes_of(
     config: MergeConfig, module: Module, piece: OutputSlice, source: int | None = None
 ) -> Iterator[Parameters]:
-    """Where a parameter is looked up, innermost first; ``source`` for a parameter of that source's model."""
+    """Scopes to look up a parameter in, innermost first; ``source`` for a parameter of that source's model."""
     if source is not None:
         yield piece.sources[source].parameters
     yield piece.parameters
@@ -88,7 +89,7 @@ def scopes_of(
 
 
 def divide(method: Method, models: Sequence[ModelRef], base: ModelRef | None) -> tuple[int | None, tuple[int, ...]]:
-    """Indices of the base that deltas are taken from (None: none) and of the models that are merged."""
+    """Indices of the base of deltas (None if the method uses none) and of the models to merge."""
     if base is None or base not in models or method.base == "input":
         return None, tuple(range(len(models)))
     at = models.index(base)
@@ -97,13 +98,13 @@ def divide(method: Method, models: Sequence[ModelRef], base: ModelRef | None) ->
 
 
 def check_sum(method: Method, weights: Sequence[float], where: str) -> None:
-    """Raises a UserError for weights that cannot be divided by their sum.
+    """Raise a UserError if the method divides by the sum of the weights and the sum is zero.
 
-    Where deltas are taken from a base, weights that are all zero give the base.
+    If all weights of deltas are zero, the result is the base.
     """
     if not any(weights) and method.base == "required":
         return
-    if method.name == "multislerp" and len(weights) == 1:  # a single model is the result, whatever its weight
+    if method.name == "multislerp" and len(weights) == 1:  # a single model is the result for any weight
         return
     if abs(sum(weights)) <= 1e-6 * sum(map(abs, weights)):
         raise UserError(
@@ -113,7 +114,7 @@ def check_sum(method: Method, weights: Sequence[float], where: str) -> None:
 
 
 def check_densities(values: dict[str, float], where: str) -> None:
-    """Raises a UserError for a density outside (0, 1], or drop probabilities of DELLA that reach 0 or 1."""
+    """Raise a UserError for a density outside (0, 1], or drop probabilities of DELLA that reach 0 or 1."""
     density = values["density"]
     if not 0.0 < density <= 1.0:
         raise UserError(f"density must be in (0, 1], got {density:g} ({where}: density)")

@@ -1,4 +1,4 @@
-"""Build the output vocabulary of a mergekit merge, and bring its models' embeddings into it."""
+"""Build the output vocabulary of a mergekit merge, and reorder its models' embeddings to it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from evomerge.weights.tokenizers.output_tokenizer import (
 
 @dataclass(frozen=True)
 class VocabularyPlan:
-    """The tokenizer that a merge makes, and the model it comes from."""
+    """The output tokenizer of a merge, and the model that it comes from."""
 
     tokenizer: OutputTokenizer
     origin: InputWeights
 
     @classmethod
     def build(cls, config: MergeConfig, inputs: Mapping[ModelRef, InputWeights]) -> VocabularyPlan:
-        """The tokenizer that ``config`` asks for, over the vocabularies of its models.
+        """Build the tokenizer of ``config`` from the vocabularies of its models.
 
         Raises:
-            UserError: a model has no embedding or tokenizer to go by.
+            UserError: a model has no embedding or no tokenizer.
         """
         assert config.tokenizer is not None
         models = {}
@@ -51,11 +51,11 @@ class VocabularyPlan:
         return cls(tokenizer, next(model for ref, model in inputs.items() if str(ref) == tokenizer.origin))
 
     def moves(self, name: str) -> bool:
-        """Whether this parameter has one row for each token."""
+        """Whether this parameter has one row per token."""
         return is_token_embedding(name) or is_head(name)
 
     def permuted(self, models: Sequence[InputWeights], rows: Sequence[LazyMatrix]) -> list[LazyMatrix]:
-        """The models' embeddings (or output heads), each in the output vocabulary."""
+        """The models' embeddings (or output heads) with rows in the order of the output vocabulary."""
         sources = {str(model.ref): own for model, own in zip(models, rows, strict=True)}
         alignment = self.tokenizer.align(tuple(sources))
         moved = vocabulary.permuted(alignment, sources)

@@ -1,4 +1,4 @@
-"""Write a recipe as mergekit YAML, for methods that mergekit has with the same mathematics."""
+"""Write a recipe as mergekit YAML, for methods with the same mathematics in mergekit."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def dump(recipe: Recipe, layers: int, folder_of: Callable[[str], str] = str) -> 
     """mergekit YAML text of a recipe: the same weights for every parameter, float32 maths, the recipe's dtype.
 
     With several layer groups each run of layers becomes a slice; embeddings then go with the first slice and the final
-    norm and output head with the last, as in evomerge. Random masks are mergekit's own. If votes for a sign cancel
-    exactly, mergekit elects +, and an evomerge recipe with ``average: count`` elects none.
+    norm and output head with the last, as in evomerge. mergekit draws other random masks. If votes for a sign cancel
+    exactly, mergekit elects +, and an evomerge recipe with ``average: count`` elects no sign.
 
     Args:
-        recipe: what to write.
-        layers: number of layers of its models.
-        folder_of: gives the folder (or hub id) for a model name of the recipe; the default takes the name as it is.
-            A folder with an ``adapter_config.json`` is written as an adapter on the base.
+        recipe: recipe to write.
+        layers: number of layers of the recipe's models.
+        folder_of: function that gives the folder (or hub id) for a model name of the recipe; default: the name itself.
+            A folder with an ``adapter_config.json`` becomes an adapter on the base.
 
     Raises:
         UserError: mergekit has no such method, no such option, or cannot read one of the models.
@@ -74,12 +74,12 @@ def dump(recipe: Recipe, layers: int, folder_of: Callable[[str], str] = str) -> 
     text: str = _notes(recipe, experts) + yaml.dump(
         data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
     )
-    parse(text, "the recipe as a mergekit file")  # refuse values that mergekit would refuse
+    parse(text, "the recipe as a mergekit file")  # raise an error for values that mergekit would refuse
     return text
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes equal mappings twice rather than as anchor and alias."""
+    """YAML writer that writes equal mappings twice, not as anchor and alias."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -95,7 +95,7 @@ def _spelled(recipe: Recipe, group: int) -> Spelling:
 
 
 def _runs(recipe: Recipe, layers: int) -> list[tuple[int, int, int]]:
-    """(first layer, end, layer group) of runs of layers with equal weights; layer groups are equal runs of layers."""
+    """Runs of layers with equal weights, each as (first layer, end, layer group)."""
     groups = len(recipe.weights)
     found: list[tuple[int, int, int]] = []
     for layer in range(layers):
@@ -116,7 +116,7 @@ def _expert(base: str, folder: str) -> Any:
 def _model(*paths: str) -> Any:
     """mergekit's name of a model, or of a model and an adapter.
 
-    A mapping where ``+`` or ``@`` is part of a local path, which mergekit would take for its separators.
+    The name is a mapping if a local path contains ``+`` or ``@``, which mergekit would read as separators.
     """
     for path in paths:
         if path.startswith(_NOT_MERGEKITS):

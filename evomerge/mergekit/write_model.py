@@ -19,10 +19,10 @@ def write_plan(
     max_shard_bytes: int = MAX_SHARD_BYTES,
     threads: int | None = None,
 ) -> None:
-    """Write the output of a planned mergekit merge.
+    """Write a planned mergekit merge to a model folder or a raw file of weights.
 
     Raises:
-        UserError: raw weights into a folder, or a model into a file.
+        UserError: the output is a folder for raw weights, or a file for a model.
     """
     folder = plan.donor.checkpoint.folder
 
@@ -30,7 +30,7 @@ def write_plan(
         if plan.vocabulary is not None:
             plan.vocabulary.tokenizer.save(work)
             tokenizer, origin = plan.vocabulary.tokenizer, plan.vocabulary.origin.checkpoint
-            for place in (origin.folder, folder):  # the tokens that end a text come with the tokenizer
+            for place in (origin.folder, folder):  # the generation configuration's end tokens depend on the tokenizer
                 generation = place / "generation_config.json"
                 if generation.is_file():
                     content = read_json(generation)
@@ -38,13 +38,13 @@ def write_plan(
                     write_json(work / generation.name, tokenizer.configured(content, ids))
                     break
         elif plan.chat_template is not None:
-            # late: transformers takes a second to load, and few merges need it
+            # imported late: transformers takes a second to load, and few merges need it
             from evomerge.weights.tokenizers.output_tokenizer import chat_template_of, write_chat_template
 
             template = choose_chat_template(plan.chat_template, [chat_template_of(model) for model in plan.folders])
             if template is not None:
                 settings = folder / "tokenizer_config.json"
-                if settings.is_file():  # this file may hold the old template
+                if settings.is_file():  # copy, so that no old template stays in it
                     shutil.copyfile(settings, work / settings.name)
                 write_chat_template(work, template)
 
