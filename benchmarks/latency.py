@@ -23,7 +23,7 @@ from evomerge.engine.export import export_model
 from evomerge.engine.merger import Merger
 from evomerge.inference.serving.latency import LatencyRow, measure
 from evomerge.inference.serving.latency_settings import LatencySettings
-from evomerge.inference.serving.model_size import peak_memory, size_of
+from evomerge.inference.serving.model_size import peak_memory, served_size
 from evomerge.inference.serving.served_model import ALONE, SWITCHING, Serving
 from evomerge.jobs.steps.model_names import model_source
 from evomerge.recipes.recipe_yaml import load
@@ -70,7 +70,7 @@ def main() -> None:
         adapters = tuple(str(resolve(expert.source)) for expert in recipe.experts)
         servings = (Serving("merged", str(folder)), Serving("base + adapters", str(resolve(recipe.base)), adapters))
         memory = {serving.name: peak_memory(serving, settings) for serving in servings}
-        sizes = {serving.name: size_of(serving) for serving in servings}
+        sizes = {serving.name: served_size(serving) for serving in servings}
         measured = measure(servings, settings)
     for row in measured.rows:
         print(shown(row))

@@ -51,7 +51,7 @@ def _probe(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def size_of(demand: Demand, gpu: bool, local: bool) -> tuple[int, int]:
+def pool_size(demand: Demand, gpu: bool, local: bool) -> tuple[int, int]:
     """Number of actors and threads of each: as asked, or as many as Ray has room for beside other pools and jobs.
 
     Raises:

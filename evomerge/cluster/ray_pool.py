@@ -19,7 +19,7 @@ import ray
 import ray.exceptions
 
 from evomerge.cluster.base import attempt, describe, failed
-from evomerge.cluster.ray_cluster import connect, size_of, worker_environment
+from evomerge.cluster.ray_cluster import connect, pool_size, worker_environment
 from evomerge.cluster.worker_count import Demand
 from evomerge.errors import RunFailed, UserError
 from evomerge.types import Done, Work, Worker
@@ -106,7 +106,7 @@ class RayPool(Generic[Spec]):
         if self._owns_ray:
             connect(address, demand)
         try:
-            size, self.threads = size_of(demand, gpu, local=address is None)
+            size, self.threads = pool_size(demand, gpu, local=address is None)
         except BaseException:
             if self._owns_ray:
                 ray.shutdown()

@@ -48,11 +48,9 @@ class JudgedTask:
         documents = [
             dict(row) for table in ("validation", "test") if table in task.dataset for row in task.dataset[table]
         ]
+        of_split = {split: [document for document in documents if document["split"] == split] for split in SPLITS}
         self._items = {
-            split: tuple(
-                self._item(document) for document in spread([d for d in documents if d["split"] == split], spec.limit)
-            )
-            for split in SPLITS
+            split: tuple(map(self._item, spread_evenly(rows, spec.limit))) for split, rows in of_split.items()
         }
 
     @property
@@ -129,10 +127,10 @@ class JudgedTask:
         return str(instance.filtered_resps[self._task._filters[0].name])
 
 
-def spread(documents: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
+def spread_evenly(documents: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
     """At most ``limit`` of the documents, evenly spread.
 
-    >>> spread([{"id": i} for i in range(5)], 2)
+    >>> spread_evenly([{"id": i} for i in range(5)], 2)
     [{'id': 0}, {'id': 2}]
     """
     if limit is None or limit >= len(documents):

@@ -43,7 +43,7 @@ _KEYS = (
     "chat_template",
     "name",
 )
-DTYPES = ("bfloat16", "float16", "float32", "float64")
+MERGEKIT_DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 def is_mergekit(path: str | Path) -> bool:
@@ -201,8 +201,8 @@ def _dtype(node: Node) -> str | None:
     if text is None:
         return None
     name = text.removeprefix("torch.")
-    if name not in DTYPES:
-        node.refuse(f"unknown dtype '{text}': {nearest(name, DTYPES)}")
+    if name not in MERGEKIT_DTYPES:
+        node.refuse(f"unknown dtype '{text}': {nearest(name, MERGEKIT_DTYPES)}")
     return name
 
 

@@ -29,6 +29,7 @@ from typing import Literal, cast
 from evomerge.errors import UserError, nearest
 from evomerge.recipes.yaml_files import located, parse_documents, read_documents
 from evomerge.recipes.yaml_nodes import Node
+from evomerge.types import DTYPES
 
 TYPES = (
     "cat",
@@ -45,7 +46,6 @@ TYPES = (
 )
 _INNER_KEYS = ("combine", "adapters", "density", "majority_sign", "rank")
 _KEYS = (*_INNER_KEYS, "base", "seed", "dtype")
-_DTYPES = ("float32", "bfloat16", "float16")
 _Majority = Literal["total", "frequency"]
 
 
@@ -153,8 +153,8 @@ def _recipe(documents: list[object], where: str, folder: Path | None) -> Combine
         )
     node = Node(documents[0], where).mapping(_KEYS, ("combine", "adapters"), "a combination")
     dtype = node["dtype"].optional_text() or "float32"
-    if dtype not in _DTYPES:
-        node["dtype"].refuse(f"unknown dtype '{dtype}': {nearest(dtype, _DTYPES)}")
+    if dtype not in DTYPES:
+        node["dtype"].refuse(f"unknown dtype '{dtype}': {nearest(dtype, DTYPES)}")
     base = node["base"].optional_text()
     return CombineRecipe(
         _combination(node, folder, ""),

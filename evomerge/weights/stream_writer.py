@@ -21,7 +21,7 @@ import torch
 from evomerge.errors import UserError
 from evomerge.files.atomic_output import appearing_file, appearing_folder
 from evomerge.files.small_files import FULL
-from evomerge.weights.tensor_files import DTYPES
+from evomerge.weights.tensor_files import SAFETENSORS_DTYPES
 
 MAX_SHARD_BYTES = 5 * 1000**3  # as the hub's libraries do
 # Files of a model folder besides weights: configuration, tokenizer, chat template, the code that auto_map names ...
@@ -30,7 +30,7 @@ _COMPANIONS = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
 _OF_WEIGHTS = re.compile(r".*\.index\.json|adapter_config\.json|trainer_state\.json|.*_results\.json")
 _CONFIGURATION = ("config.json", "generation_config.json")
 _PIECE = 1 << 30  # macOS takes less than 2 GiB at once
-_NAME_OF = {dtype: name for name, dtype in DTYPES.items()}
+_NAME_OF = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from evomerge.files.json_files import is_pointer, unreadable
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 # safetensors' names of dtypes, without those smaller than a byte, which torch has no tensors of
-DTYPES = {
+SAFETENSORS_DTYPES = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
     "I8": torch.int8,
@@ -218,9 +218,9 @@ def _read_header(data: mmap.mmap) -> dict[str, Extent]:
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        if entry["dtype"] not in DTYPES:
+        if entry["dtype"] not in SAFETENSORS_DTYPES:
             raise ValueError(f"'{name}' has dtype {entry['dtype']}, which torch has no tensors of")
-        dtype, shape = DTYPES[entry["dtype"]], tuple(int(n) for n in entry["shape"])
+        dtype, shape = SAFETENSORS_DTYPES[entry["dtype"]], tuple(int(n) for n in entry["shape"])
         first, last = entry["data_offsets"]
         if min(shape, default=0) < 0:
             raise ValueError(f"'{name}' has the shape {list(shape)}")

@@ -209,8 +209,8 @@ def _bases_and_cores(vectors: Sequence[TaskVector], names: Sequence[str]) -> tup
     parts = [[vector.factors(name) for vector in vectors] for name in names]
     stacked_b = torch.stack([torch.cat([f.left for f in row if f], dim=1) for row in parts])
     stacked_a = torch.stack([torch.cat([f.right for f in row if f], dim=0) for row in parts])
-    u, project_b = _orthonormal(stacked_b)
-    v, project_a = _orthonormal(stacked_a.mT)
+    u, project_b = _singular_basis(stacked_b)
+    v, project_a = _singular_basis(stacked_a.mT)
     count, _, size = stacked_b.shape
     cores = torch.zeros(count, len(vectors), size, size)
     start = 0
@@ -222,7 +222,7 @@ def _bases_and_cores(vectors: Sequence[TaskVector], names: Sequence[str]) -> tup
     return [Basis(*pair) for pair in zip(u, v, strict=True)], cores
 
 
-def _orthonormal(stacked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _singular_basis(stacked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Left singular vectors Q (N, m, R) of ``stacked`` (N, m, R) and Q^T stacked (N, R, R); zero-padded if m < R."""
     q, triangle = torch.linalg.qr(stacked)
     left, values, right = torch.linalg.svd(triangle, full_matrices=False)

@@ -12,7 +12,7 @@ import torch
 from evomerge.engine.extract.deltas import Buffers, Deltas, energy
 from evomerge.engine.extract.low_rank import energy_of, factored_svd, with_row_means
 from evomerge.engine.extract.plan import ExtractOptions, Plan
-from evomerge.engine.extract.rank_selection import Progress, decompose, spread, threads_for
+from evomerge.engine.extract.rank_selection import Progress, decompose, spread_over_layers, threads_for
 from evomerge.engine.extract.result import REPORT, Extraction, Part, report
 from evomerge.engine.threads import in_order
 from evomerge.errors import UserError
@@ -37,7 +37,7 @@ def extract(
         UserError: nothing differs in any linear layer, the budget is too small, or PEFT cannot express a policy.
     """
     plan = Plan(deltas.base, deltas.modules, options)
-    ranks = spread(deltas, plan, options, progress) if options.parameters is not None else None
+    ranks = spread_over_layers(deltas, plan, options, progress) if options.parameters is not None else None
     with new_adapter(folder, base_name, plan.in_base(), options.dtype) as writer:
         run = _Run(deltas, plan, options, writer, ranks)
         changes = in_order(run.look, deltas.read(), threads_for(options))

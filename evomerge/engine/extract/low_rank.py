@@ -152,7 +152,7 @@ def _krylov_basis(matrix: torch.Tensor, rank: int, block: int, energy: float) ->
                     break
         if basis.q.shape[1] + block > rows // 2:
             return None
-        fresh = _orthonormal(_product(matrix, images), basis.q)
+        fresh = _orthogonal_to(_product(matrix, images), basis.q)
         images = _product(matrix.mT, fresh)
         basis = basis.grown(fresh, images)
     return basis
@@ -171,7 +171,7 @@ def _product(matrix: torch.Tensor, thin: torch.Tensor) -> torch.Tensor:
     return matrix @ thin if matrix.is_contiguous() else (thin.mT @ matrix.mT).mT
 
 
-def _orthonormal(block: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+def _orthogonal_to(block: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
     """Orthonormal columns of ``block`` outside the span of ``basis``; the second pass removes rounding errors."""
     for _ in range(2):
         block = torch.linalg.qr(block - basis @ (basis.mT @ block)).Q

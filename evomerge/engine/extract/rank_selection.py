@@ -54,7 +54,9 @@ def _up_to_energy(matrix: torch.Tensor, share: float, most: int | None) -> Trunc
         rank *= 2
 
 
-def spread(deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progress | None) -> dict[str, int]:
+def spread_over_layers(
+    deltas: Deltas, plan: Plan, options: ExtractOptions, progress: Progress | None
+) -> dict[str, int]:
     """Ranks by the common budget, from a first pass over the matrices that computes singular values only."""
     assert options.parameters is not None
     names = [n for n in deltas.names if plan.route(n) in ("linear", "embedding")]

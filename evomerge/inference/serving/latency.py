@@ -135,22 +135,22 @@ def _row(name: str, way: str, answers: Sequence[Answered], yardstick: Sequence[A
         name=name,
         way=way,
         batch=rows,
-        first_token_ms=spread([statistics.fmean(answer.first) * 1e3 for answer in answers]),
-        ms_per_token=spread([answer.step * 1e3 for answer in answers]),
-        tokens_per_second=spread([rows * new_tokens / answer.total for answer in answers]),
-        ratio=spread([mine.step / its.step for mine, its in zip(answers, yardstick, strict=True)]),
+        first_token_ms=median_interval([statistics.fmean(answer.first) * 1e3 for answer in answers]),
+        ms_per_token=median_interval([answer.step * 1e3 for answer in answers]),
+        tokens_per_second=median_interval([rows * new_tokens / answer.total for answer in answers]),
+        ratio=median_interval([mine.step / its.step for mine, its in zip(answers, yardstick, strict=True)]),
     )
 
 
-def spread(values: Sequence[float]) -> Spread:
+def median_interval(values: Sequence[float]) -> Spread:
     """Median, and the narrowest pair of order statistics that holds the true one with 95 %, whatever the distribution.
 
     The k-th smallest and k-th largest of n miss it with probability 2 P(Bin(n, 1/2) < k) (David and Nagaraja, Order
     Statistics, sec. 7.1). Fewer than 6 values cannot give 95 %: then their range, which holds it with 1 - 2^(1-n).
 
-    >>> spread([3.0, 1.0, 2.0])
+    >>> median_interval([3.0, 1.0, 2.0])
     Spread(median=2.0, low=1.0, high=3.0)
-    >>> spread([float(value) for value in range(9)])
+    >>> median_interval([float(value) for value in range(9)])
     Spread(median=4.0, low=1.0, high=7.0)
     """
     ordered = sorted(values)

@@ -32,7 +32,7 @@ class Size:
     disk_bytes: int
 
 
-def size_of(serving: Serving) -> Size:
+def served_size(serving: Serving) -> Size:
     """The size, read from the files' headers."""
     model = Checkpoint(serving.model)
     parameters = sum(_elements(model.shape(name)) for name in model)

@@ -19,7 +19,7 @@ from evomerge.inference.backend_settings import BackendSettings
 from evomerge.inference.device import default_device, default_dtype
 from evomerge.inference.serving.latency import Latencies, Spread, measure
 from evomerge.inference.serving.latency_settings import LatencySettings
-from evomerge.inference.serving.model_size import Size, peak_memory, size_of
+from evomerge.inference.serving.model_size import Size, peak_memory, served_size
 from evomerge.inference.serving.served_model import Serving
 from evomerge.jobs.steps.environment import environment
 from evomerge.jobs.steps.model_names import model_source
@@ -84,7 +84,7 @@ def measured(servings: Sequence[Serving], settings: LatencySettings, backend: Ba
     loaded."""
     console = Console(highlight=False)
     device, dtype = _computed_on(backend)
-    sizes = {serving.name: size_of(serving) for serving in servings}
+    sizes = {serving.name: served_size(serving) for serving in servings}
     with console.status("peak memory, each model in a process of its own") as status:
         memory = {serving.name: peak_memory(serving, settings, dtype=dtype, device=device) for serving in servings}
         latencies = measure(

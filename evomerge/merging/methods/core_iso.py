@@ -110,10 +110,10 @@ def _with_experts_directions(
         torch.cat([common_side, side.transpose(1, 2).flatten(2)], dim=-1)
         for common_side, side in ((u, expert_u), (v, expert_v))
     )
-    return _orthonormal(us), torch.cat([values, expert_values.flatten(1)], dim=-1), _orthonormal(vs)
+    return _orthonormal_columns(us), torch.cat([values, expert_values.flatten(1)], dim=-1), _orthonormal_columns(vs)
 
 
-def _orthonormal(columns: Tensor) -> Tensor:
+def _orthonormal_columns(columns: Tensor) -> Tensor:
     """Orthogonal polar factor of (N, R, K); directions that the columns do not span stay 0."""
     double = columns.double()
     squares, vectors = torch.linalg.eigh(double @ double.mT)

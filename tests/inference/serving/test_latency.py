@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from evomerge.errors import UserError
-from evomerge.inference.serving.latency import measure, spread
+from evomerge.inference.serving.latency import measure, median_interval
 from evomerge.inference.serving.latency_settings import LatencySettings
-from evomerge.inference.serving.model_size import peak_memory, size_of
+from evomerge.inference.serving.model_size import peak_memory, served_size
 from evomerge.inference.serving.served_model import ADAPTER, ALONE, MIXED, SWITCHING, ServedModel, Serving
 
 PROMPTS = torch.randint(300, (5, 12), generator=torch.Generator().manual_seed(7))
@@ -82,9 +82,9 @@ def test_the_end_token_ends_nothing(pico_model, tmp_path):
 
 
 def test_sizes_are_those_on_disk(merged, switched):
-    base, both = size_of(Serving("base", switched.model)), size_of(switched)
+    base, both = served_size(Serving("base", switched.model)), served_size(switched)
     model = AutoModelForCausalLM.from_pretrained(switched.model)
-    assert base.parameters == model.num_parameters() == size_of(merged).parameters
+    assert base.parameters == model.num_parameters() == served_size(merged).parameters
     assert base.disk_bytes == (Path(switched.model) / "model.safetensors").stat().st_size
     files = [Path(folder) / "adapter_model.safetensors" for folder in switched.adapters]
     assert both.disk_bytes == base.disk_bytes + sum(file.stat().st_size for file in files)
@@ -103,7 +103,7 @@ def test_memory_is_that_of_the_model(pico_model):
     small = Serving("small", str(pico_model()))
     large = Serving("large", str(pico_model(hidden_size=1024, intermediate_size=4096, num_hidden_layers=4)))
     taken = [peak_memory(serving, QUICK) for serving in (small, large)]
-    more = size_of(large).disk_bytes - size_of(small).disk_bytes
+    more = served_size(large).disk_bytes - served_size(small).disk_bytes
     assert more > 100e6
     assert 0.9 * more < taken[1] - taken[0] < 4 * more
 
@@ -135,7 +135,7 @@ def test_a_context_that_is_too_short(merged):
 
 @pytest.mark.parametrize("n", range(1, 30))
 def test_the_interval_holds_the_median_with_its_95_percent_and_is_the_narrowest(n):
-    found = spread([float(value) for value in range(n)])
+    found = median_interval([float(value) for value in range(n)])
     skipped = int(found.low)
     assert found.high == n - 1 - skipped
 
