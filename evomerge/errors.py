@@ -1,29 +1,29 @@
-"""The exceptions that a person is told in one line."""
+"""Exceptions that the command line prints as one line."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-_MOST = 60  # names that a hint lists
+_MOST = 60  # largest number of names that a hint lists
 
 
 class UserError(Exception):
-    """Something asked for cannot be; the message says what was wanted, what came and how to cure it, in one line.
+    """A user's request is impossible; the message says in one line what was wanted, what was given, and the cure.
 
     ``__main__`` prints the message without a traceback and exits with code 2.
     """
 
 
 class RunFailed(RuntimeError):
-    """The job failed for a reason that one line tells; what was finished before is kept.
+    """The job failed; the message gives the reason in one line. Finished work is kept.
 
     ``__main__`` prints the message without a traceback and exits with code 1.
     """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest known one and the list of all, unless they are too many to read.
+    """A hint for an unknown name: the nearest valid name and, unless too long, the list of all.
 
     >>> nearest("sqll", ["sql", "json"])
     "did you mean 'sql'? (known: json, sql)"

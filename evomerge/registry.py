@@ -1,4 +1,4 @@
-"""One small registry, used for merge methods, samplers, scorers and backends."""
+"""Registry of plug-ins, used for each kind: merge methods, samplers, scorers and others."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names to plug-ins of one kind. A plug-in is one module in ``package``; importing it registers it.
+    """Plug-ins of one kind by name. A plug-in is one module in ``package``; importing it registers it.
 
     Args:
-        kind: what a plug-in is called in error texts, for example ``"merge method"``.
-        package: dotted name of the package whose modules hold the plug-ins; they are imported on first use, so
-            adding a plug-in is adding a file.
+        kind: name of the kind in error texts, for example ``"merge method"``.
+        package: dotted name of the package with the plug-ins. Its modules are imported on first use, so a new file
+            there is a new plug-in.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -28,7 +28,7 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters its argument under ``name``; a second entry of one name is a programming error."""
+        """Decorator that registers its argument under ``name``; registering a name twice is a programming error."""
 
         def enter(item: T) -> T:
             assert name not in self._items, f"{self.kind} {name!r} is registered twice"

@@ -1,4 +1,4 @@
-"""Read a frozen settings class from a plain mapping, as YAML files and plug-ins hold it."""
+"""Read a frozen settings class from a plain mapping, such as a section of YAML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evomerge.errors import UserError, nearest
 
 T = TypeVar("T")
 
-#: What a setting of a type takes, for error texts.
+#: Names of the types of settings, for error texts.
 KINDS: dict[Any, str] = {
     str: "one value",
     int: "a whole number",
@@ -24,13 +24,13 @@ KINDS: dict[Any, str] = {
 
 
 def from_mapping(settings: type[T], values: Mapping[str, Any] | None, section: str) -> T:
-    """The dataclass ``settings`` of ``values``; what is left out has its default.
+    """Create the dataclass ``settings`` from ``values``; missing fields get their defaults.
 
     Args:
-        section: key under which ``values`` stand, for error texts: ``sandbox`` or ``search.options``.
+        section: key of ``values`` for error texts, for example ``sandbox`` or ``search.options``.
 
     Raises:
-        UserError: an unknown key, a value of another type, or what the class itself refuses.
+        UserError: a key is unknown, a value has another type, or the class refuses a value.
     """
     forms = setting_types(settings)
     given = {}
@@ -42,15 +42,16 @@ def from_mapping(settings: type[T], values: Mapping[str, Any] | None, section: s
 
 
 def setting_types(settings: type[Any]) -> dict[str, Any]:
-    """Types of the fields of a dataclass by their names, text annotations evaluated."""
+    """Types of a dataclass's fields by name, with text annotations evaluated."""
     hints = typing.get_type_hints(settings)
     return {field.name: hints[field.name] for field in fields(settings)}
 
 
 def check_choice(key: str, value: str | None, choices: Sequence[str]) -> None:
-    """
+    """Refuse a setting's value unless it is None or one of ``choices``.
+
     Raises:
-        UserError: ``value``, that of the setting ``key``, is neither None nor one of ``choices``.
+        UserError: ``value`` is neither; the error names ``key``.
     """
     if value is not None and value not in choices:
         raise UserError(f"{key} must be one of {', '.join(choices)}, got '{value}'")

@@ -1,4 +1,4 @@
-"""The values that travel between the layers. All frozen, none needs torch."""
+"""Values that the package's layers exchange; all are frozen, and none needs torch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-#: What a merged model's parameters may be stored as.
+#: Dtypes of a merged model's parameters.
 DTYPES = ("bfloat16", "float16", "float32")
-#: Parts of a task's items: for the search, for the choice of the winner, for the final table.
+#: Parts of a task's items: for the search, for choosing the winner, and for the final table.
 SPLITS = ("search", "selection", "test")
 
 
@@ -19,7 +19,7 @@ SPLITS = ("search", "selection", "test")
 class Expert:
     """A LoRA adapter or a full checkpoint fine-tuned from the recipe's base.
 
-    ``source`` is a model name as :mod:`evomerge.weights.sources` understands it.
+    ``source`` is a model name that :mod:`evomerge.weights.sources` can resolve.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Recipe:
 
     Attributes:
         base: model name of the base.
-        experts: T experts.
+        experts: experts (T,).
         method: name of a registered merge method.
-        weights: shape (G, T): weight of expert t in layer group g; the G groups cut the layers into equal runs.
+        weights: weights of expert t in layer group g, shape (G, T); the G groups cut the layers into equal runs.
         expert_parameters: per-expert parameters of the method, each of length T: ``{"density": (0.5, 1.0)}``.
         parameters: the method's shared parameters and options, for example ``{"scale": 1.0, "rescale": "l1"}``.
-        modifiers: what is done to the method's result, for example ``{"lines": {"alpha": 0.7, "beta": 0.3}}``;
-            ``svc`` comes before ``lines``.
+        modifiers: changes to the method's result, for example ``{"lines": {"alpha": 0.7, "beta": 0.3}}``; ``svc`` is
+            applied before ``lines``.
         seed: seed of random masks.
         dtype: dtype of the merged model, a torch dtype name.
     """
@@ -55,11 +55,11 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the canonical form; equal recipes have equal fingerprints, whatever the order of their keys."""
+        """sha256 over the canonical form; the order of keys does not change it."""
         return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()
 
     def canonical(self) -> dict[str, Any]:
-        """Plain JSON values; numbers rounded to 1e-6, so that a YAML round trip keeps the fingerprint."""
+        """Plain JSON values, with numbers rounded to 1e-6, so that a YAML round trip keeps the fingerprint."""
         modifiers = {n: {k: round(float(x), 6) for k, x in v.items()} for n, v in self.modifiers.items()}
         return {
             "base": self.base,
@@ -91,7 +91,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class ItemScore:
-    """What one answer was worth: ``outcome`` in [0, 1]; ``metrics`` holds further ones (``sql_valid``)."""
+    """The score of one answer: ``outcome`` in [0, 1], and ``metrics`` with further values (``sql_valid``)."""
 
     task: str
     item: str
@@ -145,7 +145,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Proposed, not yet scored. ``label`` names anchors (``"uniform"``); searched candidates have none."""
+    """A proposed recipe without scores. ``label`` names anchors (``"uniform"``); other candidates have none."""
 
     number: int
     recipe: Recipe
@@ -155,10 +155,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Work:
-    """One evaluation for a worker: what to load and which split of which tasks to score.
+    """One evaluation for a worker: the subject to load, and the split and tasks to score.
 
-    ``split`` is ``search``, ``selection`` or ``test``. ``tasks`` are names known to the worker's tasks. ``allowance``
-    bounds the tokens of a task's answers, given as a mean over its items; beyond it they are cut off.
+    ``split`` is ``search``, ``selection`` or ``test``. ``tasks`` are names of the worker's tasks. ``allowance`` bounds
+    the mean number of tokens of a task's answers; the worker cuts off answers beyond it.
     """
 
     key: str
@@ -170,7 +170,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """A worker's answer. ``error`` is one line when the evaluation failed; ``items`` is then empty."""
+    """A worker's answer. If the evaluation failed, ``error`` is one line and ``items`` is empty."""
 
     key: str
     items: tuple[ItemScore, ...]
@@ -181,7 +181,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Trial:
-    """One durable record: a candidate with what it scored on the search split."""
+    """A candidate with its scores on the search split, as stored on disk."""
 
     number: int
     recipe: Recipe
@@ -198,7 +198,7 @@ class Trial:
 
 
 class Worker(Protocol):
-    """Holds a model and tasks, and scores one subject after another."""
+    """A worker holds a model and tasks, and scores one subject after another."""
 
     def evaluate(self, work: Work) -> Done:
         """Score ``work``, or raise: the pool turns an exception into a ``Done`` with an error."""
@@ -206,7 +206,7 @@ class Worker(Protocol):
 
 
 class Pool(Protocol):
-    """Where work runs: in this process or on Ray actors. Work queues up; done work comes in any order."""
+    """A queue of work for workers in this process or on Ray actors; results come in any order."""
 
     @property
     def size(self) -> int:
@@ -216,7 +216,7 @@ class Pool(Protocol):
     def submit(self, work: Work) -> None: ...
 
     def wait(self, timeout: float | None = None) -> list[Done]:
-        """Finished work; blocks until at least one is finished or ``timeout`` seconds have passed (then [])."""
+        """Return finished work. Blocks until there is some, or returns [] after ``timeout`` seconds."""
         ...
 
     def close(self) -> None: ...

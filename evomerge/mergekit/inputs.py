@@ -55,7 +55,10 @@ class InputWeights:
         return None
 
     def rows(self, name: str, wanted_by: str) -> LazyMatrix:
-        """A parameter of this model. Raises: UserError: the model does not have it.
+        """A parameter of this model.
+
+        Raises:
+            UserError: the model does not have it.
         """
         own = self.stored(name)
         if own is None:

@@ -1,4 +1,4 @@
-"""Matrices that are computed when they are read.
+"""Lazy matrices: matrices that are computed when they are read.
 
-- ``lazy``: the one interface and its kinds: in memory, low rank, sum, difference, zeros.
+- ``lazy``: the interface, and its kinds: in memory, low rank, sum, difference, zeros.
 """

@@ -1,8 +1,8 @@
-"""Matrices whose rows are computed when they are read: models' parameters, adapters' deltas, sums and differences.
+"""Lazy matrices, whose rows are computed when they are read: parameters, deltas, sums and differences.
 
-Other kinds are where their data comes from: :class:`evomerge.weights.checkpoint.Stored` in a file,
-:class:`evomerge.weights.adapters.dense_delta.DenseDelta` of an adapter that is more than a LoRA, and
-:class:`evomerge.weights.tokenizers.vocabulary.PermutedRows` in another vocabulary.
+Other modules define the kinds for their data: :class:`evomerge.weights.checkpoint.Stored` for a parameter in a file,
+:class:`evomerge.weights.adapters.dense_delta.DenseDelta` for an adapter with more than LoRA matrices, and
+:class:`evomerge.weights.tokenizers.vocabulary.PermutedRows` for an embedding in another vocabulary.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Entries to a block. A processor works from its cache; an accelerator wants few, large kernels.
+# Entries in a block: on a processor, few enough for its cache; on an accelerator, many, so that kernels are few.
 BLOCK = {"cpu": 1 << 17}
 _LARGE_BLOCK = 1 << 24
 
 
 class LazyMatrix(ABC):
-    """A parameter of any number of dimensions, read by rows, the entries of its first dimension."""
+    """A parameter of any number of dimensions, read by rows (indices of its first dimension)."""
 
     @property
     @abstractmethod
@@ -30,37 +30,37 @@ class LazyMatrix(ABC):
     @property
     @abstractmethod
     def dtype(self) -> torch.dtype:
-        """Of :meth:`rows`."""
+        """Dtype of :meth:`rows`."""
 
     @abstractmethod
     def fill(self, out: Tensor, start: int, stop: int) -> None:
-        """Write rows ``start`` to ``stop`` to ``out``, in its dtype and on its device; a scalar is written whole."""
+        """Write rows ``start`` to ``stop``, or a whole scalar, to ``out``, in its dtype and on its device."""
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop``, not to be written to; a scalar is given whole."""
+        """Rows ``start`` to ``stop``, or a whole scalar; the caller must not write to them."""
         out = torch.empty((stop - start, *self.shape[1:]) if self.shape else (), dtype=self.dtype)
         self.fill(out, start, stop)
         return out
 
     @property
     def parts(self) -> tuple[LazyMatrix, ...]:
-        """The matrices that it is computed from."""
+        """Matrices that this one is computed from."""
         return ()
 
     @property
     def origin(self) -> str:
-        """The folder or file of the model that it is read from, for errors."""
+        """Folder or file of the model that the matrix is read from, for errors."""
         return next((part.origin for part in self.parts), "a model")
 
     def release(self) -> None:
-        """Let the mapped pages behind it leave this process's memory; they are read again when touched."""
+        """Release the mapped pages behind this matrix; a later read loads them again."""
         for part in self.parts:
             part.release()
 
 
 @dataclass(frozen=True, eq=False)
 class InMemory(LazyMatrix):
-    """A tensor."""
+    """A tensor in memory."""
 
     tensor: Tensor
 
@@ -81,11 +81,11 @@ class InMemory(LazyMatrix):
 
 @dataclass(frozen=True, eq=False)
 class LowRank(LazyMatrix):
-    """A delta in factors: ``left @ right``.
+    """A delta in factors, ``left @ right``.
 
     Attributes:
-        left: (m, r) float32: LoRA's B with the scale folded in.
-        right: (r, n) float32: LoRA's A.
+        left: LoRA's B times the scale, (m, r) float32.
+        right: LoRA's A, (r, n) float32.
     """
 
     left: Tensor
@@ -97,7 +97,7 @@ class LowRank(LazyMatrix):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, n)."""
+        """Shape (m, n)."""
         return self.left.shape[0], self.right.shape[1]
 
     @property
@@ -105,7 +105,7 @@ class LowRank(LazyMatrix):
         return self.left.dtype
 
     def dense(self) -> Tensor:
-        """(m, n), of the factors' dtype."""
+        """The matrix (m, n), in the factors' dtype."""
         return self.left @ self.right
 
     def rows(self, start: int, stop: int) -> Tensor:
@@ -121,10 +121,10 @@ class LowRank(LazyMatrix):
 
 @dataclass(frozen=True, eq=False)
 class Zeros(LazyMatrix):
-    """The delta of an expert that leaves a parameter alone.
+    """The delta of an expert that does not change the parameter.
 
     Attributes:
-        like: a matrix of this shape.
+        like: matrix of the same shape.
     """
 
     like: LazyMatrix
@@ -143,7 +143,7 @@ class Zeros(LazyMatrix):
 
 @dataclass(frozen=True, eq=False)
 class Sum(LazyMatrix):
-    """A base plus a delta: exact in float32, never whole in memory."""
+    """A base plus a delta, computed in float32 or float64, never whole in memory."""
 
     base: LazyMatrix
     delta: LazyMatrix
@@ -171,7 +171,8 @@ class Sum(LazyMatrix):
 
 @dataclass(frozen=True, eq=False)
 class Difference(LazyMatrix):
-    """Rows of ``left`` minus those of ``right``, which may be shorter. Made by :func:`difference`, which simplifies."""
+    """Rows of ``left`` minus those of ``right``, which may have fewer. Create it by :func:`difference`, which
+    simplifies."""
 
     left: LazyMatrix
     right: LazyMatrix
@@ -190,17 +191,18 @@ class Difference(LazyMatrix):
 
     def fill(self, out: Tensor, start: int, stop: int) -> None:
         left, right = self.left.rows(start, stop).to(out.device), self.right.rows(start, stop).to(out.device)
-        fp8 = 1 in (left.dtype.itemsize, right.dtype.itemsize)  # torch does no sums with it
+        fp8 = 1 in (left.dtype.itemsize, right.dtype.itemsize)  # torch has no sums in fp8
         if not fp8 and torch.promote_types(left.dtype, right.dtype).itemsize >= out.dtype.itemsize:
-            torch.sub(left, right, out=out)  # one pass, in the wider dtype of the two
+            torch.sub(left, right, out=out)  # one pass, in the more precise dtype of the two
         else:
             out.copy_(left).sub_(right.to(out) if fp8 else right)
 
 
 class LastBlock(LazyMatrix):
-    """A matrix in another dtype, on another device, that keeps the rows read last: several sums then share one read.
+    """A matrix in another dtype or on another device that keeps the rows read last, so that several sums share one
+    read.
 
-    For one thread.
+    It is not thread-safe.
     """
 
     def __init__(self, matrix: LazyMatrix, dtype: torch.dtype, device: torch.device) -> None:
@@ -231,12 +233,12 @@ class LastBlock(LazyMatrix):
 
 
 def _computed(*dtypes: torch.dtype) -> torch.dtype:
-    """The dtype that sums of such matrices are computed in."""
+    """Dtype for sums of matrices with these dtypes."""
     return torch.float64 if torch.float64 in dtypes else torch.float32
 
 
 def difference(left: LazyMatrix, right: LazyMatrix) -> LazyMatrix:
-    """``left - right``; a sum minus its base is its delta, so that no detour over the base rounds it."""
+    """``left - right``; of a sum minus its base this is the delta itself, without rounding."""
     if left == right:
         return Zeros(right)
     if isinstance(left, Sum) and left.base == right:
@@ -245,14 +247,14 @@ def difference(left: LazyMatrix, right: LazyMatrix) -> LazyMatrix:
 
 
 def rebased(matrix: LazyMatrix, base: LazyMatrix, other: LazyMatrix) -> LazyMatrix:
-    """``matrix`` with ``other`` in the place of ``base``, where it is the base or a sum on it."""
+    """``matrix`` with ``other`` in the place of ``base``, if it is the base or a sum on the base."""
     if matrix == base:
         return other
     return Sum(other, matrix.delta) if isinstance(matrix, Sum) and matrix.base == base else matrix
 
 
 def row_ranges(shape: tuple[int, ...], device: torch.device) -> Iterator[tuple[int, int]]:
-    """First and last-plus-one row of every block; a parameter of fewer than two dimensions is one block."""
+    """Rows ``start`` and ``stop`` of every block; a parameter of fewer than two dimensions is one block."""
     if len(shape) < 2:
         yield 0, shape[0] if shape else 1
         return
@@ -262,15 +264,15 @@ def row_ranges(shape: tuple[int, ...], device: torch.device) -> Iterator[tuple[i
 
 
 def rows_of(tensor: Tensor, start: int, stop: int) -> Tensor:
-    """View of rows ``start`` to ``stop`` of a tensor, to be written to; of a scalar the scalar itself."""
+    """Writable view of rows ``start`` to ``stop`` of a tensor; the tensor itself if it is a scalar."""
     return tensor[start:stop] if tensor.ndim else tensor
 
 
 def dense(matrix: LazyMatrix, out: Tensor | None = None) -> Tensor:
-    """All rows as one tensor, read in blocks that stay in the cache.
+    """All rows as one tensor, read in blocks that fit the cache.
 
     Args:
-        out: written to; default: a new tensor of the matrix's dtype.
+        out: tensor to write to; default: a new tensor of the matrix's dtype.
     """
     out = torch.empty(matrix.shape, dtype=matrix.dtype) if out is None else out
     for start, stop in row_ranges(matrix.shape, out.device):

@@ -1,4 +1,4 @@
-"""Expert minus base, one parameter at a time."""
+"""Task vectors: expert minus base, one parameter at a time."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _log = logging.getLogger(__name__)
 
 
 class TaskVector:
-    """What fine-tuning changed (arXiv:2212.04089), read lazily.
+    """A task vector (arXiv:2212.04089): an expert minus its base, read lazily.
 
     Args:
-        base: what the expert was fine-tuned from.
-        models: the expert's parameters by name; those that equal the base's may be missing.
-        modules: parameter name -> PEFT's module path, of an adapter.
-        is_lora: it is a LoRA on linear layers: every delta has factors, and core space takes it.
-        beyond: what makes an adapter more than that, for messages.
+        base: base that the expert was fine-tuned from.
+        models: parameters of the expert by name; those that equal the base's may be missing.
+        modules: PEFT's module path by parameter name, for an adapter.
+        is_lora: whether the expert is a LoRA on linear layers; all deltas then have factors, as core space requires.
+        beyond: reason why an adapter is more than a LoRA on linear layers, for messages.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class TaskVector:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The base's parameters that differ, in alphabetical order.
+        """Names of the base's parameters that the expert changes, in alphabetical order.
 
-        Those of a checkpoint are found by comparing the files once; most fine-tunes leave some parameters as they were.
+        For a checkpoint, the files are compared once, because most fine-tunes leave some parameters unchanged.
         """
         return tuple(name for name, model in self._models.items() if self._differs(name, model))
 
@@ -60,14 +60,14 @@ class TaskVector:
         return difference(self.model(name), Stored(self.base, name))
 
     def factors(self, name: str) -> LowRank | None:
-        """The delta's factors, in the parameter's orientation, where it has any."""
+        """Factors of the delta in the parameter's orientation; None if it has none."""
         delta = self.delta(name) if name in self._models else None
         return delta if isinstance(delta, LowRank) else None
 
     def _differs(self, name: str, model: LazyMatrix) -> bool:
         if not isinstance(model, Stored):
             return True
-        # integer buffers are no task's: the base's stay
+        # skip integer buffers: no task trains them, and a merge keeps the base's
         return self.base.dtype(name).is_floating_point and not equal_values(model.checkpoint[name], self.base[name])
 
 
@@ -75,14 +75,14 @@ def checkpoint_vector(base: Checkpoint, expert: Checkpoint) -> TaskVector:
     """Task vector of a full checkpoint.
 
     Raises:
-        UserError: the checkpoint has other parameters or other shapes than the base.
+        UserError: the checkpoint has other parameters or shapes than the base.
     """
     check_parameters(base, expert)
     return TaskVector(base, {name: Stored(expert, name) for name in base.names})
 
 
 def adapter_vector(adapter: Adapter, base: Checkpoint) -> TaskVector:
-    """Task vector of an adapter: factors where they are exact, dense deltas elsewhere.
+    """Task vector of an adapter, with factors where these are exact and dense deltas elsewhere.
 
     Raises:
         UserError: a parameter does not fit the base.
@@ -95,10 +95,10 @@ def adapter_vector(adapter: Adapter, base: Checkpoint) -> TaskVector:
 
 
 def lora_vector(adapter: Adapter, base: Checkpoint) -> TaskVector:
-    """The same for an adapter that has to be a LoRA on linear layers.
+    """Task vector of an adapter that must be a LoRA on linear layers.
 
     Raises:
-        UserError: a parameter does not fit the base, or the adapter is more than that.
+        UserError: a parameter does not fit the base, or the adapter is more than a LoRA on linear layers.
     """
     vector = adapter_vector(adapter, base)
     if not vector.is_lora:
@@ -109,7 +109,7 @@ def lora_vector(adapter: Adapter, base: Checkpoint) -> TaskVector:
 
 
 def open_task_vector(base: Checkpoint, source: str, cache: Path | None = None) -> TaskVector:
-    """Task vector of the adapter, checkpoint or raw file that ``source`` names, see :mod:`evomerge.weights.sources`."""
+    """Task vector of an adapter, checkpoint or raw file by its model name (:mod:`evomerge.weights.sources`)."""
     folder = resolve_weights(source, cache)
     if not (folder / "adapter_config.json").is_file():
         return checkpoint_vector(base, plain_checkpoint(folder))
@@ -122,13 +122,13 @@ def open_task_vector(base: Checkpoint, source: str, cache: Path | None = None) -
 def check_parameters(
     base: Checkpoint, expert: Checkpoint, may_be_longer: Callable[[str], bool] = lambda name: False
 ) -> None:
-    """Whether a checkpoint can have been fine-tuned from the base: it has the same parameters of the same shapes.
+    """Refuse a checkpoint that lacks the base's parameters and shapes, and so was not fine-tuned from the base.
 
     Args:
         may_be_longer: whether a parameter may have more rows than the base's.
 
     Raises:
-        UserError: it cannot; names the parameter.
+        UserError: a parameter differs; the error names it.
     """
     for name in base.names:
         if name not in expert:
@@ -143,7 +143,7 @@ def check_parameters(
 
 
 def other_base(base: Checkpoint, expert: Checkpoint, reason: str) -> UserError:
-    """For a checkpoint of another base."""
+    """The error for a checkpoint of another base."""
     return UserError(f"{expert.path} was not fine-tuned from {base.path}: {reason}; name its own base (base=...)")
 
 

@@ -2,7 +2,7 @@
 
 In reading order:
 
-- ``output_tokenizer``: the merge's tokenizer.
-- ``vocabulary``: embeddings in the merge's vocabulary.
-- ``chat_templates``: templates by name.
+- ``output_tokenizer``: build the merge's tokenizer.
+- ``vocabulary``: reorder embeddings to the merge's vocabulary.
+- ``chat_templates``: chat templates by name.
 """

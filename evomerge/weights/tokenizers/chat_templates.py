@@ -1,4 +1,4 @@
-"""Chat templates by name, as mergekit's ``chat_template`` key knows them."""
+"""Chat templates by name, with the names of mergekit's key ``chat_template``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHATML = """\
 {%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
 """
 
-# Llama 3 writes the start-of-text token once, and trims what is said.
+# Llama 3's template writes the start-of-text token once, and trims messages.
 _LLAMA3 = """\
 {{- bos_token -}}
 {%- for message in messages -%}
@@ -23,7 +23,7 @@ _LLAMA3 = """\
 {%- if add_generation_prompt -%}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif -%}
 """
 
-# Mistral has no turn of the system: its text opens the first question.
+# Mistral has no system turn: the first question starts with the system's text.
 _MISTRAL = """\
 {%- set ns = namespace(before='', turn='user') -%}
 {{ bos_token }}
@@ -43,7 +43,7 @@ _MISTRAL = """\
 {%- endfor -%}
 """
 
-# Exaone opens with a turn of the system, empty when there is none; only answers and the system end their turns.
+# Exaone starts with a system turn, which may be empty; only turns of system and assistant have an end token.
 _EXAONE = """\
 {%- for message in messages -%}
 {%- if loop.first and message.role != 'system' -%}{{ '[|system|][|endofturn|]\\n' }}{%- endif -%}
@@ -73,12 +73,12 @@ def choose_chat_template(wanted: str, templates: Sequence[str | None]) -> str | 
     """The Jinja text of a ``chat_template`` setting.
 
     Args:
-        wanted: ``auto`` (the most common among ``templates``; of equally common ones the first), a known name, or a
-            Jinja text.
-        templates: those of the input models, None where one has none.
+        wanted: ``auto`` (the most common among ``templates``; of equally common ones the first), name of a bundled
+            template, or Jinja text.
+        templates: templates of the input models; None for models without one.
 
     Raises:
-        UserError: neither a known name nor a template.
+        UserError: ``wanted`` is neither a name nor a Jinja text.
     """
     if wanted == "auto":
         found = Counter(template for template in templates if template)

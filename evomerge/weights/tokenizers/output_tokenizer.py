@@ -19,7 +19,7 @@ from evomerge.errors import UserError
 from evomerge.weights.tokenizers.chat_templates import choose_chat_template
 from evomerge.weights.tokenizers.vocabulary import Alignment, TokenRow, Vocabulary, align
 
-# Everything a tokenizer may consist of. A file left over from another tokenizer would be read along with the new ones.
+# All files of a tokenizer. Remove them before writing: transformers would read left-over files of another tokenizer.
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InputModel:
-    """A model whose tokenizer takes part: its folder, and how many rows its embedding has."""
+    """A model whose tokenizer takes part: its folder, and the number of its embedding's rows."""
 
     folder: Path
     rows: int
@@ -50,12 +50,12 @@ class TokenizerSettings:
     """mergekit's ``tokenizer_source`` or ``tokenizer``, and ``chat_template``.
 
     Attributes:
-        source: ``base``, ``union``, or the name of a model.
-        tokens: entries for single tokens, which are added to the vocabulary when it lacks them.
-        pad_to_multiple_of: the embedding gets as many rows as the tokenizer has tokens, rounded up to a multiple.
-            None: no row of the embedding that the tokenizer comes with is lost, also where it is longer than the
-            tokenizer (mergekit would cut it).
-        chat_template: ``auto``, a known name, a Jinja text, or None: the tokenizer's own.
+        source: source of the vocabulary, ``base``, ``union``, or the name of a model.
+        tokens: entries for single tokens; the vocabulary gets those that it lacks.
+        pad_to_multiple_of: number whose multiple the number of tokens is rounded up to, for the embedding's number of
+            rows. None: the embedding keeps all rows of the tokenizer's model, even beyond the last token (mergekit
+            would cut them).
+        chat_template: ``auto``, name of a bundled template, Jinja text, or None for the tokenizer's own template.
     """
 
     source: str = "union"
@@ -66,14 +66,14 @@ class TokenizerSettings:
 
 @dataclass(frozen=True)
 class OutputTokenizer:
-    """A merge's tokenizer, and what its embedding looks like.
+    """A merge's tokenizer, and the layout of its embedding.
 
     Attributes:
-        origin: the model whose tokenizer it is, or grows from.
-        inputs: each model's vocabulary.
-        tokens: token -> row of the output.
-        rows: length of the output embedding: config.json's vocab_size.
-        padding: rows from here on are new padding.
+        origin: model that the tokenizer comes from, perhaps with more tokens.
+        inputs: vocabulary of each model.
+        tokens: row of the output by token.
+        rows: length of the output embedding, ``vocab_size`` in ``config.json``.
+        padding: first row of new padding.
     """
 
     origin: str
@@ -84,11 +84,11 @@ class OutputTokenizer:
     base: str | None
     overrides: Mapping[str, TokenRow]
     chat_template: str | None
-    # the untouched folder of the tokenizer, or a changed transformers tokenizer
+    # the folder of an unchanged tokenizer, or a changed transformers tokenizer
     _tokenizer: Path | Any = field(repr=False)
 
     def align(self, models: Sequence[str]) -> Alignment:
-        """Which row of each model goes where; for the models that have the embedding (or output head) in question."""
+        """Row of each model for each output row, for the models that have this embedding (or output head)."""
         inputs = {name: self.inputs[name] for name in models}
         return align(inputs, self.tokens, self.rows, self.padding, self.base, self.overrides)
 
@@ -96,14 +96,13 @@ class OutputTokenizer:
         """A merge's config.json or generation_config.json with this vocabulary and its special tokens.
 
         Args:
-            config: of another model, perhaps: where its texts ended is not where this tokenizer's template ends them.
-            origin: that of :attr:`origin`, or what else numbers its special tokens.
+            config: configuration, perhaps of another model, with other end tokens than this tokenizer's template.
+            origin: configuration of :attr:`origin`, or another mapping with the numbers of its special tokens.
         """
         return self.renumbered(_with_special_tokens(config, origin), self.origin)
 
     def renumbered(self, config: Mapping[str, Any], model: str) -> dict[str, Any]:
-        """A config.json or generation_config.json of ``model`` with ``vocab_size`` and every ``*_token_id`` as they are
-        in the output."""
+        """A config.json or generation_config.json of ``model``, with the output's ``vocab_size`` and ``*_token_id``."""
         texts = {row: token for token, row in self.inputs[model].tokens.items()}
 
         def moved(row: Any) -> Any:
@@ -123,7 +122,7 @@ class OutputTokenizer:
         }
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer into an existing folder, in place of any that lies there."""
+        """Write the tokenizer into an existing folder, and replace any other there."""
         for name in TOKENIZER_FILES:
             (folder / name).unlink(missing_ok=True)
         if isinstance(self._tokenizer, Path):
@@ -133,7 +132,7 @@ class OutputTokenizer:
         else:
             try:
                 self._tokenizer.save_pretrained(folder)
-            except Exception as error:  # what is written in Rust raises nothing narrower for a full disk
+            except Exception as error:  # the Rust writer raises no narrower class for a full disk
                 number = re.search(r"\(os error (\d+)\)", str(error))
                 if number is None:
                     raise
@@ -145,18 +144,19 @@ class OutputTokenizer:
 def build_tokenizer(
     settings: TokenizerSettings, models: Mapping[str, InputModel], base: str | None = None
 ) -> OutputTokenizer:
-    """The output tokenizer of a merge. A model folder without tokenizer files is taken to use the base's.
+    """Build the output tokenizer of a merge. Models without tokenizer files use the base's.
 
-    As in mergekit, the union is the base's tokenizer plus every token the others have, added at its end in the order
-    of the models and of their token numbers. Added tokens are found in a text before the base's own rules apply.
+    As in mergekit, the union is the base's tokenizer plus all tokens of the others, added at its end in the order of
+    the models and of their token numbers. The tokenizer matches added tokens in a text before it applies the base's
+    rules.
 
     Args:
-        settings: what to build.
-        models: by name, in the order of the merge.
-        base: name of the base. None: the first model's tokenizer is the base's, but its rows are not preferred.
+        settings: settings of the tokenizer.
+        models: models by name, in the order of the merge.
+        base: name of the base; None: the first model's tokenizer serves as base, but its rows get no preference.
 
     Raises:
-        UserError: a tokenizer cannot be read, or the settings name what is not there.
+        UserError: a tokenizer cannot be read, or the settings name a missing model, token or row.
     """
     first = base or next(iter(models))
     loaded = {
@@ -177,7 +177,7 @@ def build_tokenizer(
         )
     templates = [_template(tokenizer) for tokenizer in loaded.values()]
     tokenizer = loaded[origin]
-    # as mergekit: only a model that was chosen by its name keeps tokens for which it has no row
+    # as in mergekit, only a tokenizer chosen by its model's name keeps tokens without a row
     changed = settings.source in ("base", "union") and _strip(tokenizer, models[first].rows)
     if settings.source == "union":
         changed |= _add_all(tokenizer, loaded, models)
@@ -211,7 +211,7 @@ def write_chat_template(folder: Path, template: str) -> None:
 
 
 def chat_template_of(folder: Path) -> str | None:
-    """The chat template of the tokenizer in a model folder; None when it has none, or there is no tokenizer."""
+    """The chat template of the tokenizer in a model folder; None if there is no template or no tokenizer."""
     return _template(_read(folder)) if _has_tokenizer(folder) else None
 
 
@@ -225,7 +225,7 @@ def _with_special_tokens(config: Mapping[str, Any], origin: Mapping[str, Any]) -
 
 
 def _rows(multiple: int | None, length: int, embedding: int) -> tuple[int, int]:
-    """Length of the output embedding, and where its padding starts."""
+    """Length of the output embedding, and the first row of its padding."""
     if multiple is None:
         rows = max(length, embedding)
         return rows, rows
@@ -247,7 +247,7 @@ def _load(model: InputModel) -> Any:
 def _read(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # transformers raises whatever its parsers raise
+    except Exception as error:  # transformers passes on errors of any class from its parsers
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"cannot read the tokenizer in {folder} ({reason}): save it again with transformers") from error
 
@@ -260,7 +260,7 @@ def _template(tokenizer: Any) -> str | None:
 
 
 def _add_all(tokenizer: Any, loaded: Mapping[str, Any], models: Mapping[str, InputModel]) -> bool:
-    """Add every token that some model has a row for. One call for all: each call builds the matcher anew."""
+    """Add all tokens that have a row in some model, in one call, because each call rebuilds the tokenizer's matcher."""
     plain: dict[str, None] = {}
     special: dict[str, AddedToken] = {}
     for name, other in loaded.items():
@@ -280,7 +280,7 @@ def _add_all(tokenizer: Any, loaded: Mapping[str, Any], models: Mapping[str, Inp
 
 
 def _strip(tokenizer: Any, rows: int) -> bool:
-    """Remove tokens beyond the embedding: the model has no row for them."""
+    """Remove tokens without a row in the model's embedding."""
     gone = {token for token, row in tokenizer.get_vocab().items() if row >= rows}
     if not gone:
         return False
@@ -293,7 +293,7 @@ def _strip(tokenizer: Any, rows: int) -> bool:
         model["vocab"] = model["vocab"][:rows]
     if "merges" in model:
         model["merges"] = [merge for merge in model["merges"] if not _mentions(merge, gone)]
-    # transformers has no public way to replace the tokenizer inside
+    # private: transformers has no public way to replace the inner tokenizer
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
     return True
 

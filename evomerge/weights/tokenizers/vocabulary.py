@@ -1,4 +1,4 @@
-"""Bring the embeddings of models with different vocabularies into one output vocabulary, row by row."""
+"""Reorder the embeddings of models with different vocabularies to one output vocabulary."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from evomerge.errors import UserError
 from evomerge.tensors.lazy import LazyMatrix
 
-# What an output row gets in models that lack its token: the number of a model, or one of these.
+# Values of ``Alignment.donor`` other than the number of a model.
 ZERO, MEAN = -1, -2
-# Rows are read in runs: unwanted rows between two wanted ones are read along when there are at most this many ...
+# Rows are read in runs. A run includes gaps of at most this many unwanted rows between wanted ones.
 _GAP = 4
-# ... and a run is at most this long, so that scattered rows never need much more memory than the result.
+# Largest number of wanted rows in a run: it bounds the memory for the unwanted ones.
 _RUN = 1024
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """One model's tokens, and how many rows its embedding has (often more than tokens: padding).
+    """One model's tokens, and the number of its embedding's rows (with padding, more than tokens).
 
-    Tokens whose number lies beyond the embedding count as absent.
+    Tokens with a number beyond the embedding count as absent.
     """
 
     tokens: Mapping[str, int]
@@ -39,10 +39,10 @@ class TokenRow:
     """An entry of mergekit's ``tokenizer.tokens``: the row a token gets in models that lack it.
 
     Attributes:
-        source: ``rule``: as for any other token; ``zero``: zeros; ``model``: a row of ``model``.
-        model: whose row, with source ``model``.
-        token: which row of that model: a token's text, a row number, or None for the token's own.
-        force: also for models that have the token.
+        source: ``rule`` treats it as any other token; ``zero`` gives zeros; ``model`` gives a row of ``model``.
+        model: model of the row, for source ``model``.
+        token: row of that model, as a token's text, a row number, or None for the same token.
+        force: whether models that have the token get the row too.
     """
 
     source: Literal["rule", "zero", "model"] = "rule"
@@ -53,16 +53,16 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class Alignment:
-    """For each row of the output vocabulary, the row of each model's embedding that belongs there.
+    """The row of each model's embedding for each row of the output vocabulary.
 
     Attributes:
-        models: M names, in the order of ``position``.
-        position: (M, R) int64: row of the model's own embedding, -1 where it has none.
-        donor: (R,) int64: what models without the row get: the number of a model, ``ZERO``, or ``MEAN`` (of the models
-            that have it).
-        donor_row: (R,) int64: the donor's row.
-        forced: (R,) bool: every model gets the donor's row.
-        padding: from this row on there are no tokens: each row is the mean of the model's rows before it.
+        models: names (M,) of the models, in the order of ``position``.
+        position: row of each model's embedding, (M, R) int64; -1 for tokens that the model lacks.
+        donor: source of the row for models that lack it, (R,) int64: the number of a model, ``ZERO``, or ``MEAN`` (of
+            the models that have it).
+        donor_row: row of the donor, (R,) int64.
+        forced: whether every model gets the donor's row, (R,) bool.
+        padding: first row without a token; from it on, each row is the mean of the model's rows before it.
     """
 
     models: tuple[str, ...]
@@ -78,7 +78,7 @@ class Alignment:
         return self.position.shape[1]
 
     def is_identity(self, model: str) -> bool:
-        """Whether the model's rows stay where they are, all of them its own."""
+        """Whether the model keeps all of its rows in their order."""
         own = self.position[self.models.index(model)]
         return not bool(self.forced.any()) and torch.equal(own, torch.arange(self.rows))
 
@@ -91,21 +91,23 @@ def align(
     base: str | None = None,
     overrides: Mapping[str, TokenRow] | None = None,
 ) -> Alignment:
-    """Where each output row comes from. A model that lacks a token gets the base's row; without one, the only owner's;
-    else the mean of the owners; a token that no model has gets zeros (mergekit's rule).
+    """Find the source of each output row by mergekit's rule.
 
-    Rows without a token (an embedding padded beyond its tokenizer) meet the rows without a token at the same place.
+    A model that lacks a token gets the base's row. If the base lacks it too, the model gets the mean over the models
+    that have the token, or the row of the only one. Tokens that no model has get zeros.
+
+    Rows without a token (padding of an embedding) go to the rows without a token of the same number.
 
     Args:
-        models: M models by name.
-        output: token -> row of the output.
+        models: vocabularies of M models by name.
+        output: row of the output by token.
         rows: length of the output embedding.
-        padding: rows from here on are new padding; default: none.
-        base: its row is preferred for tokens that several models have.
+        padding: first row of new padding; default: no new padding.
+        base: name of the model whose row is preferred for tokens of several models.
         overrides: entries for single tokens; each token must be in ``output``.
 
     Raises:
-        UserError: an override names a model, token or row that is not there.
+        UserError: an override names a missing model, token or row.
     """
     padding = rows if padding is None else padding
     texts = list(output)
@@ -150,14 +152,14 @@ def align(
 
 @dataclass(frozen=True, eq=False)
 class PermutedRows(LazyMatrix):
-    """One model's embedding (or output head) in the output vocabulary; rows are put together when they are read.
+    """One model's embedding (or output head) in the output vocabulary, assembled when it is read.
 
     Attributes:
-        alignment: of all models.
-        model: this model's number in it.
-        sources: the embeddings of all models, in the alignment's order; they may differ in length, not in width.
+        alignment: alignment of all models.
+        model: number of this model in the alignment.
+        sources: embeddings of all models, in the alignment's order; they may differ in length, not in width.
 
-    The dtype is the one the sources promote to, float32 at least where rows are averaged, so that they are not rounded.
+    The dtype is the promoted dtype of the sources; if rows are averaged, it is at least float32, to avoid rounding.
     """
 
     alignment: Alignment
@@ -180,7 +182,7 @@ class PermutedRows(LazyMatrix):
         out.copy_(self.rows(start, stop))
 
     def rows(self, start: int, stop: int) -> torch.Tensor:
-        """Rows ``start`` to ``stop``: (stop - start, *rest). Reads only what these rows need."""
+        """Rows ``start`` to ``stop``: (stop - start, *rest). It reads only the rows that these need."""
         alignment = self.alignment
         out = torch.zeros(stop - start, *self._rest, dtype=self.dtype)
         own = alignment.position[self.model, start:stop]
@@ -220,7 +222,7 @@ class PermutedRows(LazyMatrix):
 
     @cached_property
     def _average(self) -> torch.Tensor:
-        """Mean of the rows before the padding: the start for new rows that disturbs a softmax least."""
+        """Mean of the rows before the padding: new rows with this value disturb a softmax least."""
         total = torch.zeros(self._rest, dtype=torch.float64)
         for start in range(0, self.alignment.padding, _RUN):
             total += self.rows(start, min(start + _RUN, self.alignment.padding)).double().sum(0)
@@ -239,7 +241,7 @@ class PermutedRows(LazyMatrix):
 
 
 def permuted(alignment: Alignment, sources: Mapping[str, LazyMatrix]) -> dict[str, PermutedRows]:
-    """Each model's embedding in the output vocabulary. ``sources``: by the alignment's model names."""
+    """Each model's embedding in the output vocabulary; ``sources`` holds embeddings by the alignment's model names."""
     ordered = tuple(sources[name] for name in alignment.models)
     return {name: PermutedRows(alignment, number, ordered) for number, name in enumerate(alignment.models)}
 
@@ -259,7 +261,7 @@ def gather(source: LazyMatrix, index: torch.Tensor) -> torch.Tensor:
 
 
 def _runs(wanted: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Bounds in the sorted ``wanted`` of runs worth reading at once."""
+    """Bounds, in the sorted ``wanted``, of runs to read at once."""
     ends = np.flatnonzero(np.diff(wanted) > _GAP) + 1
     bounds = [0, *ends.tolist(), len(wanted)]
     return [
