@@ -1,11 +1,11 @@
-"""Evaluation: this package's backend against ``lm_eval --model hf``, same model, tasks, items and batch size, one run.
+"""Compare evaluation by evomerge with ``lm_eval --model hf``: same model, tasks, items and batch size.
 
     python benchmarks/evaluate.py [--tasks sql json python_basics] [--limit 64] [--batch 32] [--threads 1] [--keep]
 
-The model is a merge of the shipped experts, written to a temporary folder. Both sides go through lm-eval's own
-``simple_evaluate`` and score with the same tasks, so that only the model's side differs; runs alternate, and the
-clock covers generation and scoring, not loading. ``forward_share`` is the part of our time that the model's forward
-passes take. ``--keep`` writes benchmarks/results/evaluate.json.
+The model is a merge of the shipped experts, written to a temporary folder. Both sides use lm-eval's
+``simple_evaluate`` and score with the same tasks, so that they differ only in the model's side. Runs of both sides
+alternate, and the time includes generation and scoring, not loading. ``forward_share`` is the fraction of evomerge's
+time in the model's forward passes. ``--keep`` writes benchmarks/results/evaluate.json.
 """
 
 from __future__ import annotations

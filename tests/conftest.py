@@ -1,4 +1,4 @@
-"""Tiny models and adapters made on the spot: two layers, hidden size 32, random weights, a byte-level tokenizer."""
+"""Fixtures: tiny models and adapters with two layers, hidden size 32, random weights and a byte-level tokenizer."""
 
 from __future__ import annotations
 

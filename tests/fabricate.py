@@ -1,4 +1,4 @@
-"""Fills a run folder through the store's real interface with plausible trials: an input for the tests of the report."""
+"""Fill a run folder with plausible trials through the store's interface, as input for tests of the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model folders for tests, written as merges are: by the stream writer."""
+"""Write model folders for tests with the stream writer, as merges do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a person types it: a process of its own."""
+"""Run the command line in a separate process, as a user does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layers of the package, as import-linter reads them from pyproject.toml."""
+"""The layers of the package hold: import-linter checks its contracts in pyproject.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents that repeat what the code says are compared with it."""
+"""Documents that repeat facts of the code agree with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and are committed with outputs, small and clean."""
+"""Notebooks run from top to bottom, and their committed versions have outputs, are small and clean."""
 
 from __future__ import annotations
 

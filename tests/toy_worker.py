@@ -1,4 +1,4 @@
-"""A worker without a model: item outcomes are a pure function of the recipe's weights; some recipes misbehave."""
+"""A worker without a model: outcomes are a pure function of the recipe's weights, and some recipes misbehave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each ablation changes, and what it leaves alone."""
+"""Each ablation changes its part of the recipe and nothing else."""
 
 from __future__ import annotations
 

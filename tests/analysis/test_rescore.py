@@ -1,4 +1,4 @@
-"""A run gone on with: any recipe as a model, scored with the run's tasks, compared with its winner."""
+"""Reopened runs: score any recipe on the run's tasks, and compare it with the winner."""
 
 from __future__ import annotations
 

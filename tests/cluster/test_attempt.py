@@ -1,4 +1,4 @@
-"""A failure becomes a record, and a line of the log."""
+"""A failed evaluation becomes a record and a line of the log."""
 
 from __future__ import annotations
 

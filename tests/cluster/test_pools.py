@@ -1,4 +1,4 @@
-"""The pools: same answers in process and on Ray, and what Ray's pool does with workers that die or hang."""
+"""Pools: equal answers in process and on Ray, and the Ray pool with workers that die or hang."""
 
 from __future__ import annotations
 

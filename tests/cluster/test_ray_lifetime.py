@@ -1,4 +1,4 @@
-"""How a pool's own Ray begins and ends, each case in a process of its own."""
+"""A pool starts and stops its Ray; each case runs in a separate process."""
 
 from __future__ import annotations
 

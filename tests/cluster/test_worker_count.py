@@ -1,4 +1,4 @@
-"""How many workers: what a machine, its container and the work itself allow, and threads from the cores left over."""
+"""Number of workers and threads, from the limits of machine, container and work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees who asks for something that cannot be, and what the command line costs before it does anything."""
+"""Error messages for impossible requests, and the start-up cost of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every shipped set-up composes and is valid."""
+"""Every shipped configuration composes and is valid."""
 
 from __future__ import annotations
 

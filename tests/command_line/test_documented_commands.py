@@ -1,4 +1,4 @@
-"""Every command that help and documents show is read as it stands, up to the files that it names."""
+"""The command line accepts every command in help and documents, up to the files that it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person types, read in this process: values as they were meant, errors in one line."""
+"""Overrides, read in this process: values keep their meaning, and errors take one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A base, three LoRA experts of it and recipes over them."""
+"""Fixtures: a base, three LoRA experts of it, and recipes over them."""
 
 from __future__ import annotations
 

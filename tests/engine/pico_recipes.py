@@ -1,4 +1,4 @@
-"""The recipes that the engine's tests run over."""
+"""Recipes for the tests of the engine."""
 
 from __future__ import annotations
 

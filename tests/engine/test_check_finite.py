@@ -1,4 +1,4 @@
-"""NaN and infinity: never written, and traced to the parameter and the model that hold them."""
+"""A merge never writes NaN or infinity, and names the parameter and model that hold them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LiNeS and SVC do the same to a merge whichever way it is computed."""
+"""LiNeS and SVC give the same merge in factors and in dense matrices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scorer has to keep, as functions that raise AssertionError; test_scorers.py runs them over all of them."""
+"""Conformance checks for scorers: functions that raise AssertionError; test_scorers.py applies them to all scorers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any lm-eval task: the same numbers as lm-eval's own loop on its own model, item by item."""
+"""Any lm-eval task gives the numbers of lm-eval's loop and model, item by item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spider's and BIRD's folders, MBPP's rows, alternatives and instances: made here, read, and judged."""
+"""Layouts of Spider, BIRD and MBPP, with alternatives and instances: made here, read, and judged."""
 
 from __future__ import annotations
 

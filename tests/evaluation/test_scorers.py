@@ -1,4 +1,4 @@
-"""Conformance of every scorer, and a scorer of a stranger's in one file."""
+"""Conformance of every scorer, and of a third party's scorer in one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks: golds are right, splits are disjoint, and scores equal lm-eval's own."""
+"""Tasks: golds are right, splits are disjoint, and scores equal those of lm-eval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox's limits: reached from the configuration, checked, and in force."""
+"""Limits of the sandbox: set in the configuration, checked, and in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all: many writers, kills, full disks, links, and what is never replaced."""
+"""Outputs appear whole or not at all: many writers, kills, full disks, links, and the overwrite guard."""
 
 from __future__ import annotations
 

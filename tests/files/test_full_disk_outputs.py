@@ -1,4 +1,4 @@
-"""A disk that fills up while something large is written: one line, nothing left, the former output as it was."""
+"""A full disk while a large output is written: one line of error, no partial files, the former output unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would go to the hub, without going there."""
+"""Uploads to the hub, without contacting it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Licences and hub ids of a merge's parents, from folders, shipped experts and the hub's cache on this machine."""
+"""Licences and hub ids of base and experts, from folders, shipped experts and the hub's cache on this machine."""
 
 from __future__ import annotations
 

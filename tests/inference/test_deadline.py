@@ -1,6 +1,6 @@
-"""A generation that is followed: answers come when they end, allowances and deadlines hold.
+"""Watched generation: answers arrive when they end, and allowances and deadlines hold.
 
-The model loops for real.
+The model of these tests never ends an answer.
 """
 
 from __future__ import annotations

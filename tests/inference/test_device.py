@@ -1,4 +1,4 @@
-"""What a model computes in when nobody says: the processor's own words, and what torch finds on it."""
+"""Default device and dtype, from the processor's features and torch's devices."""
 
 from __future__ import annotations
 

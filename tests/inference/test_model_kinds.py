@@ -1,4 +1,4 @@
-"""Kinds of models: the answers are those of transformers' generate, the log-likelihoods those of one text at a time."""
+"""Kinds of models: answers equal transformers' generate, log-likelihoods equal those of one text at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of a model on tasks of which one cannot be scored."""
+"""Scores of a model on several tasks, one of which cannot be scored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line of extraction: what it says, what it refuses, what the files are worth."""
+"""The command line of extraction: messages, refusals, and quality of the files."""
 
 from __future__ import annotations
 

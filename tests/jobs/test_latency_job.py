@@ -1,4 +1,4 @@
-"""The command line of latency: what it prints and keeps, what it refuses."""
+"""The command line of latency: output, files and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``job=merge``: size of shards, seed, and the recipe as a mergekit file."""
+"""``job=merge``: size of shards, seed, and export of the recipe as a mergekit file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``out`` may name: never what the command reads, and where it lies is found as a shell would."""
+"""``out`` never names an input of the command, and its path resolves as in a shell."""
 
 from __future__ import annotations
 

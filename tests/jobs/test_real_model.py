@@ -1,4 +1,4 @@
-"""The embedded default, end to end: SmolLM2 out of its wheel, the three experts, a short search, the winner again."""
+"""The shipped default, end to end: SmolLM2 from its wheel, three experts, a short search, and its winner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job is one file: what it declares shows in help, in settings and in errors."""
+"""A job is one file: its declaration appears in help, in settings and in errors."""
 
 from __future__ import annotations
 

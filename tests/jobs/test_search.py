@@ -1,4 +1,4 @@
-"""The main job on tiny models, through Ray, killed and started again; what it leaves is what was measured."""
+"""The search job on tiny models through Ray, killed and resumed; its outputs equal its measurements."""
 
 from __future__ import annotations
 

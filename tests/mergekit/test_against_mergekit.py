@@ -1,4 +1,4 @@
-"""mergekit files end to end: the merged model is the one that mergekit 0.1.5 makes of the same file."""
+"""mergekit files end to end: merged models equal those of mergekit 0.1.5."""
 
 from __future__ import annotations
 

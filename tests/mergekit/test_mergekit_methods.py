@@ -1,4 +1,4 @@
-"""What mergekit's parameters become is what evomerge's methods take."""
+"""Translated mergekit parameters are those that evomerge's methods take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a merge's configuration says of the tokenizer that it gets."""
+"""The configuration of a merged model describes its tokenizer."""
 
 from __future__ import annotations
 

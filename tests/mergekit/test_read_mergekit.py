@@ -1,4 +1,4 @@
-"""mergekit files: what they mean, and how a wrong one is refused."""
+"""Reading mergekit files: meaning, and refusal of wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The value of every parameter for every tensor is the one that mergekit itself finds."""
+"""Every parameter has the same value as in mergekit, for every tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe written as mergekit YAML: mergekit's own maths gives the same tensors, in every layer and outside them."""
+"""Recipes written as mergekit YAML: mergekit's mathematics gives the same tensors, inside and outside the layers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Checks that every merge method has to pass, as functions of a method.
+"""Conformance checks for merge methods, as functions of a method.
 
-``test_laws`` runs them over the registry, ``test_method_kit`` over methods with planted faults.
+``test_laws`` applies them to all registered methods, ``test_method_kit`` to methods with planted faults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Core-space methods against the same definition in full space, on dense deltas, in float64."""
+"""Core-space methods equal their definition in full space, on dense deltas, in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deterministic methods give what mergekit 0.1.5 itself gives, and round once where it rounds at every step."""
+"""Deterministic methods equal mergekit 0.1.5, and round once where it rounds at every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws that hold for every registered merge method; a new one is tested by being registered."""
+"""Laws of all registered merge methods; registering a new method tests it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance kit turns red: merge methods with planted faults fail its checks."""
+"""The conformance kit fails merge methods with planted faults."""
 
 from __future__ import annotations
 

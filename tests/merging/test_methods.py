@@ -1,4 +1,4 @@
-"""Worked examples, and differences to independent implementations."""
+"""Merge methods on worked examples, and against independent implementations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function's signature is its schema."""
+"""The signature of a method's function is its schema."""
 
 from __future__ import annotations
 

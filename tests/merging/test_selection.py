@@ -1,4 +1,4 @@
-"""SCE, RAM and RAM+ by hand."""
+"""SCE, RAM and RAM+ on examples computed by hand."""
 
 from __future__ import annotations
 

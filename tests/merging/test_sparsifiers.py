@@ -1,4 +1,4 @@
-"""Sparsify by hand, compare norms, and the statistics of random masks."""
+"""Sparsifiers on examples computed by hand, their norms, and the statistics of random masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deterministic methods on task vectors give what mergekit 0.1.5 itself gives."""
+"""Deterministic methods on task vectors equal mergekit 0.1.5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Combination recipes: what they mean, and what is refused."""
+"""Combination recipes in YAML: meaning and refusals."""
 
 from __future__ import annotations
 

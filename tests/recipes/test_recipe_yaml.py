@@ -1,4 +1,4 @@
-"""Recipes as YAML: lossless, and every mistake has one line with file, key and cure."""
+"""Recipes in YAML: lossless, and every mistake gives one line with file, key and cure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search space: parameters and recipes stand for each other."""
+"""The search space maps parameters to recipes and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headless Chromium over its debugging pipe (Chrome DevTools Protocol): real clicks, keys, sizes and a clipboard."""
+"""Drive headless Chromium over its debugging pipe (Chrome DevTools Protocol): clicks, keys, sizes and a clipboard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A browser to look at pages with."""
+"""Fixture: a browser that opens pages."""
 
 from __future__ import annotations
 

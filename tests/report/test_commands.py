@@ -1,4 +1,4 @@
-"""What the report gives to copy runs when it is pasted, wherever the run lies."""
+"""Commands that the report offers to copy run when pasted, for any place of the run folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cards of a run's winner."""
+"""Model cards of a run's winner."""
 
 from __future__ import annotations
 

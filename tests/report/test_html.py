@@ -1,4 +1,4 @@
-"""The page itself, and in headless Chromium where there is one."""
+"""The report page: its text, and its behaviour in headless Chromium if there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The card as the hub reads it, and what it must and must not say."""
+"""The model card: metadata for the hub, and required and forbidden statements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every sampler has to keep; each check raises AssertionError where a sampler does not."""
+"""Conformance checks for samplers; each raises AssertionError if the sampler fails it."""
 
 from __future__ import annotations
 

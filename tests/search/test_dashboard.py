@@ -1,4 +1,4 @@
-"""optuna-dashboard on a run's journal, as docs/delivery.md has it."""
+"""optuna-dashboard reads a run's journal, as docs/delivery.md describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is full while the study is written: what was finished is there, and the search goes on."""
+"""A full disk while the study is written: finished trials are kept, and the search resumes."""
 
 from __future__ import annotations
 

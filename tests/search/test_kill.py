@@ -1,4 +1,4 @@
-"""``kill -9`` of a search on Ray half way: the same command ends with the full budget and no recipe twice."""
+"""``kill -9`` halfway through a search on Ray: the same command reaches the full budget and repeats no recipe."""
 
 from __future__ import annotations
 

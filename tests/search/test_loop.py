@@ -1,4 +1,4 @@
-"""The loop with every sampler: finds the compromise, never pays twice, keeps failures, goes on where it stopped."""
+"""The search loop with every sampler: it finds the compromise, repeats no evaluation, keeps failures, and resumes."""
 
 from __future__ import annotations
 

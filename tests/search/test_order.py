@@ -1,4 +1,4 @@
-"""One worker and one seed give one sequence of trials, however long things take and wherever the process was killed."""
+"""One worker and one seed give one sequence of trials, for any timing and any moment of a kill."""
 
 from __future__ import annotations
 

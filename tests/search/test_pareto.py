@@ -1,4 +1,4 @@
-"""Closed forms and laws of the Pareto maths."""
+"""Pareto mathematics: closed forms and laws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No candidate may generate many times what others do."""
+"""No candidate may generate many times the tokens of the others."""
 
 from __future__ import annotations
 

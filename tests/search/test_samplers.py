@@ -1,4 +1,4 @@
-"""Conformance of every registered sampler; and planted faults, which the checks have to find."""
+"""Conformance of every registered sampler; the checks find planted faults."""
 
 from __future__ import annotations
 

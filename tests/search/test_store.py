@@ -1,4 +1,4 @@
-"""The store survives everything: reopening, half-written lines, a killed writer, another search's folder."""
+"""The store survives reopening, half-written lines and a killed writer, and refuses another search's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of a search where others look at them, read back from what was written."""
+"""Metrics of a search in external trackers, read back from their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the own Python data: solvable, not trivially so, disjoint from training and HumanEval."""
+"""The Python data: solvable, not trivially so, and disjoint from training examples and HumanEval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON task's own data and the JSON expert's training examples."""
+"""The data of the JSON task, and the JSON expert's training examples."""
 
 from __future__ import annotations
 

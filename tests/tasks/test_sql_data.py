@@ -1,4 +1,4 @@
-"""The sql task's own data: every gold query runs, splits and training examples share nothing."""
+"""The data of the SQL task: every gold query runs; splits and training examples have nothing in common."""
 
 from __future__ import annotations
 

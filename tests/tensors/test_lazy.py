@@ -1,4 +1,4 @@
-"""Lazy matrices against the same arithmetic on whole tensors."""
+"""Lazy matrices equal the same arithmetic on whole tensors."""
 
 from __future__ import annotations
 

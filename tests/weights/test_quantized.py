@@ -1,4 +1,4 @@
-"""Quantized checkpoints are refused wherever numbers are merged: their codes would be taken for weights."""
+"""Merges refuse quantized checkpoints, because they would take codes for weights."""
 
 from __future__ import annotations
 

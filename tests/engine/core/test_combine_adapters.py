@@ -1,4 +1,4 @@
-"""PEFT's combination types: against peft itself where the type is deterministic, by their statistics where not."""
+"""PEFT's combination types: deterministic ones equal peft, random ones have the right statistics."""
 
 from __future__ import annotations
 

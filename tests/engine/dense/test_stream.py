@@ -1,4 +1,4 @@
-"""Merges of raw weights in blocks: their memory, their errors, and what a killed one leaves."""
+"""Merges of raw weights in blocks: memory, errors, and files after a kill."""
 
 from __future__ import annotations
 

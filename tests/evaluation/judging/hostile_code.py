@@ -1,7 +1,9 @@
-"""Hostile code answers, each named after what it tries. Where an attack could succeed silently, the answer is right
-exactly if it did. ``@CANARY@`` is a folder of the host with a file ``secret``; ``@PACKAGES@`` holds installed packages.
+"""Hostile code answers, each named after its attack.
 
-Continuations of ``PROMPT``; ``FAST`` end by themselves or are refused, ``SLOW`` run into a limit of time.
+If an attack could succeed silently, the answer is right exactly if it did. ``@CANARY@`` is a folder of the host with a
+file ``secret``; ``@PACKAGES@`` holds installed packages.
+
+Answers continue ``PROMPT``. Those in ``FAST`` end by themselves or are refused; those in ``SLOW`` reach a time limit.
 """
 
 from __future__ import annotations

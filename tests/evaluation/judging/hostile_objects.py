@@ -1,6 +1,8 @@
-"""Hostile answers that hand out objects of their class ``Pair``, or bytes on the channel that look like some, where the
-test expects a number, a text or a list. Per name: the assert and the answer. The items are isolated ones: only those
-whose gold defines a class are judged in the answer's process (``RIGHT_ITEM``)."""
+"""Hostile answers that return objects of their class ``Pair`` where the test expects a number, a text or a list.
+
+Some write bytes on the channel that look like such objects. Each name has an assert and an answer. The items run in
+isolation: the answer's process judges only items whose gold defines a class (``RIGHT_ITEM``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile SQL answers, each named after what it tries; ``@CANARY@`` is a folder of the host with a file ``secret``."""
+"""Hostile SQL answers, each named after its attack; ``@CANARY@`` is a folder of the host with a file ``secret``."""
 
 from __future__ import annotations
 

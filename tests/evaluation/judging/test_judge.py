@@ -1,4 +1,4 @@
-"""Verdicts come in the background; what the judge's processes are is in test_sandbox.py."""
+"""The judge gives verdicts in the background; test_sandbox.py covers its processes."""
 
 from __future__ import annotations
 

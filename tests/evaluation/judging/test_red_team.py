@@ -1,5 +1,7 @@
-"""Hostile answers at every level of the sandbox that this machine offers: wrong within their limits, nothing left
-running, nothing written, and the same judge finds a right answer right directly afterwards."""
+"""Hostile answers at every sandbox level that this machine offers.
+
+Each is judged wrong within its limits, leaves no process and no file, and the same judge then passes a right answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox's levels and the judge's processes; what hostile answers try is in test_red_team.py."""
+"""Levels of the sandbox and processes of the judge; test_red_team.py covers hostile answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Right answers in the many forms in which models write messages: one parser for SQL, code and JSON."""
+"""One parser for SQL, code and JSON finds right answers in many forms of messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every gold is right, and no stop string cuts one: of the own tasks, of HumanEval, and of ../shared/data."""
+"""Every gold is right, and no stop string cuts one: of the shipped tasks, of HumanEval, and of ../shared/data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latency: who answers when, with what, and what it takes. How long it takes is nobody's promise."""
+"""Latency: order of the models, answers and measured quantities; no test asserts a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``job=merge`` with a combination: adapters in, an adapter out that peft loads."""
+"""``job=merge`` with a combination of adapters writes an adapter that peft loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which adapter of a smaller rank is delivered, and when it is written again."""
+"""Choice of the exported adapter of a smaller rank, and when it is written again."""
 
 from __future__ import annotations
 

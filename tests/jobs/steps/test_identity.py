@@ -1,4 +1,4 @@
-"""What makes a run folder another search: not only names, but what the files contain."""
+"""Identity of a search: it depends on the contents of files, not only on their names."""
 
 from __future__ import annotations
 

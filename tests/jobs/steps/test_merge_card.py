@@ -1,4 +1,4 @@
-"""The card that ``job=merge`` leaves beside the model."""
+"""The card that ``job=merge`` writes into the model folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be is refused before anything is written; a pool has the workers that fit and that there is work for."""
+"""Impossible requests fail before anything is written; a pool has as many workers as memory and work allow."""
 
 from __future__ import annotations
 

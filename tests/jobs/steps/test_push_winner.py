@@ -1,4 +1,4 @@
-"""``push_to_hub``: what cannot work is refused in one line before anything is done."""
+"""``push_to_hub`` refuses impossible uploads in one line before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a search when a model cannot be scored after it: finalists have others behind them."""
+"""A model that cannot be scored after the search: the next finalist takes its place."""
 
 from __future__ import annotations
 

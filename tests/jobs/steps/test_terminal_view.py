@@ -1,4 +1,4 @@
-"""What a person sees: log lines without a terminal, a table with one."""
+"""Progress of a search: a table in a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of LoRA adapter against peft's own merge_and_unload."""
+"""Every kind of LoRA adapter equals peft's merge_and_unload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output tokenizers and permuted embeddings: against mergekit itself, and where we keep what mergekit loses."""
+"""Output tokenizers and permuted embeddings equal mergekit's, except for rows that only mergekit loses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Tests that make and use objects of the answer's classes, raise its exceptions, or get values of many types: MBPP rows
-with a right program (the gold) and wrong ones."""
+"""MBPP rows with a right program (the gold) and wrong ones.
+
+Their tests use objects of the answer's classes, raise its exceptions, or receive values of many types.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that tests and tested code, which share no process, give each other: verdicts are those of one process."""
+"""Values pass between the processes of tests and answer; verdicts equal those of one common process."""
 
 from __future__ import annotations
 

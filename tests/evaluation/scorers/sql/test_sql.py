@@ -1,4 +1,4 @@
-"""Execution accuracy: which results agree, and hostile queries."""
+"""Execution accuracy: equality of results, and hostile queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict that each comparison mode must give, on a table of query pairs."""
+"""Verdicts of each comparison mode on a table of query pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WikiSQL's files: hand-made tables and queries in that layout, and the results that its scoring gives."""
+"""WikiSQL files: hand-made tables and queries in their layout, with the results of WikiSQL's scoring."""
 
 from __future__ import annotations
 
