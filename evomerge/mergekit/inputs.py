@@ -105,8 +105,8 @@ def same_values(rows: list[LazyMatrix], name: str) -> LazyMatrix:
     for other in rows[1:]:
         if other.shape != first.shape or not torch.equal(dense(other), dense(first)):
             raise UserError(
-                f"'{name}' holds {first.dtype} values that differ between the models, and no mean of them: "
-                "merge models that share them"
+                f"'{name}' holds {first.dtype} values that differ between the models and cannot be averaged: "
+                "merge models with equal values"
             )
     return first
 

@@ -160,7 +160,7 @@ def _renamed(method: Method, parameters: Mapping[str, Any]) -> dict[str, Scalar]
                 )
             continue
         if key not in names:
-            raise UserError(f"mergekit's {method.name} has nothing like '{key}', which the recipe sets to {value}")
+            raise UserError(f"mergekit's {method.name} has no parameter like '{key}', which the recipe sets to {value}")
         found[names[key].name] = _tidy(value)
     return found
 

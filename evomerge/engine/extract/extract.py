@@ -143,8 +143,8 @@ class _Run:
             key = f"{name.removesuffix('.weight')}.bias"
             if key not in self._deltas.base:
                 raise UserError(
-                    f"biases=lora: '{name}' has no bias, and PEFT wants one in every adapted layer: wanted skip or "
-                    "full, or exclude=[...] the layers without"
+                    f"biases=lora: '{name}' has no bias, and PEFT needs one in every adapted layer: wanted skip or "
+                    "full, or exclude=[...] the layers without a bias"
                 )
             _, bias = self._biases.pop(module, (key, torch.zeros(self._deltas.base.shape(key))))
             if energy := energy_of(bias):
