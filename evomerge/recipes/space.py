@@ -125,9 +125,8 @@ class SearchSpace:
     def decode(self, params: Mapping[str, Any]) -> Recipe:
         """The recipe that ``params`` (parameter name -> value) stand for.
 
-        Equal models get equal fingerprints: parameters that the method does not have are dropped, so are those of
-            experts
-        with weight 0, and relative weights are brought to one common factor.
+        Equal models get equal fingerprints. Parameters that the method does not have are dropped, and so are those of
+        experts with weight 0; relative weights are brought to one common factor.
 
         Raises:
             UserError: a parameter is missing, unknown or out of range.

@@ -60,9 +60,8 @@ def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Tria
 def finalists(trials: Sequence[Trial], objectives: Sequence[Objective], count: int) -> list[Trial]:
     """The ``count`` trials that get the selection items: largest smallest retention on the search items first.
 
-    More than the front is taken: the search items overrate the trials that are best on them, so the true winner is
-        often
-    just behind the front.
+    More than the front is taken. The search items overrate the trials that are best on them, so the true winner is
+    often just behind the front.
     """
     own = scored(trials)
     kept = retentions(score_matrix([t.scores for t in own], objectives), references(objectives))

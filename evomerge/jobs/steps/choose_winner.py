@@ -8,7 +8,7 @@ from dataclasses import replace
 from evomerge.errors import RunFailed
 from evomerge.jobs.steps.export_winner import Better
 from evomerge.jobs.steps.scored_once import Measurement, Request, recipe_request
-from evomerge.search.choose import choose, finalists
+from evomerge.search.choose import choose, finalists, with_references
 from evomerge.types import Artifact, Objective, Trial
 
 FINALISTS = 8  # candidates that are scored on the selection items,
@@ -21,7 +21,8 @@ def select(measurement: Measurement, trials: Sequence[Trial]) -> Trial:
     Raises:
         RunFailed: no candidate could be scored.
     """
-    ranked = finalists(list(trials), measurement.objectives, len(trials))
+    # by retention, as the winner is: the raw score of a hard task would decide the order
+    ranked = finalists(trials, with_references(measurement.objectives, trials), len(trials))
     specialists = _specialists(measurement)
     failed: set[int] = set()
     while True:

@@ -18,7 +18,7 @@ from evomerge.search.base import Silence
 from evomerge.search.choose import finalists
 from evomerge.search.loop import run_search
 from evomerge.search.store import Store
-from evomerge.types import Done, Objective, Pool, Recipe, Trial, Work
+from evomerge.types import Done, ItemScore, Objective, Pool, Recipe, Trial, Work
 
 SPACE = ToySpace()
 OBJECTIVES = (Objective("a", "a"), Objective("b", "b"))
@@ -72,6 +72,20 @@ def test_the_next_best_takes_the_place_of_a_finalist_that_fails(store: Store) ->
     again = Failing(failing)
     assert chosen(Store(store.folder), again) == ranked[2]
     assert again.seen == []  # neither what was scored nor what failed
+
+
+def test_finalists_are_ranked_by_what_they_keep_of_the_experts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the winner is, not by the raw scores: task a is harder, its expert solves 40 % of it."""
+    monkeypatch.setattr("evomerge.jobs.steps.choose_winner.FINALISTS", 1)
+    monkeypatch.setattr("evomerge.jobs.steps.choose_winner.ANCHORS", 0)
+    solved = {"expert:a": (40, 0), "expert:b": (0, 100), None: (36, 50), "uniform": (30, 90)}
+    trials = []
+    for number, (label, (a, b)) in enumerate(solved.items()):
+        items = [ItemScore(task, str(i), float(i < n)) for task, n in (("a", a), ("b", b)) for i in range(100)]
+        recipe = SPACE.recipe(0.1 * number, 0.3)
+        trials.append(Trial(number, recipe, SPACE.encode(recipe), label, tuple(items), 1.0, ""))
+    winner = select(measurement(store, SerialPool(Failing([]))), trials)
+    assert winner.label == "uniform", "it keeps 75 % of both experts, the other one 90 % of a and 50 % of b"
 
 
 def test_a_specialist_or_all_finalists_failing_is_one_line(store: Store) -> None:
