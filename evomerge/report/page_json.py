@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from evomerge.evaluation.scorers.base import TRUSTED
 from evomerge.report.bootstrap import Interval
 from evomerge.report.commands import commands, of_candidate, rebuild
 from evomerge.report.importance import importances
@@ -112,14 +113,19 @@ def _importances(run: RunData) -> dict[str, Any] | None:
 
 
 def _work(run: RunData) -> list[list[str]]:
-    """Work of the search: candidates, answers, seconds of evaluation."""
+    """Work of the search: candidates, answers, verdicts that an answer could forge, seconds of evaluation."""
     rows = [["candidates", str(len(run.records))]]
+    trusted = 0
     if run.failures:
         rows.append(["of these failed", str(len(run.failures))])
     for split in ("search", "selection", "test"):
-        answers = sum(len(items) for trial in run.scored for items in run.evaluation(trial, split).values())
+        answers = [i for trial in run.scored for items in run.evaluation(trial, split).values() for i in items]
+        trusted += sum(item.metrics.get(TRUSTED, 0.0) > 0 for item in answers)
         if answers:
-            rows.append([f"answers on the {split} items", f"{answers:,}".replace(",", " ")])
+            rows.append([f"answers on the {split} items", f"{len(answers):,}".replace(",", " ")])
+    if trusted:
+        told = "of these judged in one process with their tests, which trusts them"
+        rows.append([told, f"{trusted:,}".replace(",", " ")])
     seconds = sum(trial.seconds for trial in run.records)
     if seconds:
         rows.append(["evaluation in the search, all workers together", f"{seconds / 60:.1f} min"])

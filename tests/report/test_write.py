@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
@@ -117,6 +118,19 @@ def test_the_verdict_names_no_expert_where_there_is_none(finished: Path, tmp_pat
     run = RunData(tmp_path / "run")
     said = verdict(run, results(run))
     assert "it scores " in said.detail and "expert" not in said.detail
+
+
+def test_verdicts_that_trust_the_answer_are_counted(finished: Path) -> None:
+    run = RunData(finished)
+    before = dict(payload(run)["work"])
+    assert not any("trusts" in name for name in before)
+    trial = run.scored[-1]
+    items = [replace(item, metrics={**item.metrics, "trusted": 1.0}) for item in trial.items[:3]]
+    run.records = tuple(
+        replace(own, items=(*items, *own.items[3:])) if own.number == trial.number else own for own in run.records
+    )
+    work = dict(payload(run)["work"])
+    assert work.pop("of these judged in one process with their tests, which trusts them") == "3" and work == before
 
 
 def test_an_expert_keeps_all_of_its_own_task_at_most(written: Path) -> None:
