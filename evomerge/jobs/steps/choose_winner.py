@@ -23,7 +23,7 @@ def select(measurement: Measurement, trials: Sequence[Trial]) -> Trial:
     """
     # by retention, as the winner is: the raw score of a hard task would decide the order
     ranked = finalists(trials, with_references(measurement.objectives, trials), len(trials))
-    specialists = _specialists(measurement)
+    experts_alone = _experts_alone(measurement)
     failed: set[int] = set()
     while True:
         left = [trial for trial in ranked if trial.number not in failed]
@@ -37,7 +37,7 @@ def select(measurement: Measurement, trials: Sequence[Trial]) -> Trial:
         }
         if not requests:
             raise RunFailed("no candidate could be scored on the selection items, evaluations.jsonl says why")
-        lost = measurement.score(list(specialists.values()), "selection", list(requests.values()))
+        lost = measurement.score(list(experts_alone.values()), "selection", list(requests.values()))
         if not lost:
             break
         failed |= {number for number, request in requests.items() if request in lost}  # the next one takes its place
@@ -69,7 +69,8 @@ def better_lora(measurement: Measurement, key: str) -> Better:
 def _best(measurement: Measurement, requests: Sequence[Request]) -> int:
     """Number of the request with the largest smallest retention of the experts' own scores."""
     alone = {
-        task: measurement.scores(request, "selection")[task].mean for task, request in _specialists(measurement).items()
+        task: measurement.scores(request, "selection")[task].mean
+        for task, request in _experts_alone(measurement).items()
     }
     objectives: list[Objective] = [
         replace(objective, reference=alone.get(objective.task)) for objective in measurement.objectives
@@ -77,7 +78,7 @@ def _best(measurement: Measurement, requests: Sequence[Request]) -> int:
     return choose([measurement.scores(request, "selection") for request in requests], objectives)
 
 
-def _specialists(measurement: Measurement) -> dict[str, Request]:
+def _experts_alone(measurement: Measurement) -> dict[str, Request]:
     """Task -> the expert alone whose score is the task's reference."""
     return {
         objective.task: recipe_request(label, measurement.anchors[label], (objective.task,))
