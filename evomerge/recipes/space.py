@@ -17,6 +17,10 @@ from evomerge.types import Expert, Recipe
 
 WEIGHT_STEP = 1e-3
 PARAMETER_STEP = 1e-2
+# Weights of the task arithmetic anchors; Ilharco et al. 2023 (arXiv:2212.04089) find the best between 0.3 and 0.5, and
+# adapters that were trained to be merged take 1. The uniform average stands for a weight that is nearly its own.
+TASK_ARITHMETIC = (0.3, 0.5, 0.7, 1.0)
+SAME_WEIGHT = 0.05
 _FOR_ADAPTERS = ("core_task_arithmetic", "core_tsv", "linear", "ties", "dare_linear", "dare_ties", "slerp")
 _FOR_ANY = ("task_arithmetic", "linear", "ties", "dare_linear", "dare_ties", "slerp")
 
@@ -189,9 +193,11 @@ class SearchSpace:
     def anchors(self) -> list[tuple[str, Recipe]]:
         """Labelled recipes that every search starts from; recipes outside the space are left out.
 
-        The base, each expert alone, the uniform average, TIES at density 0.1 and 0.5 (weight 1 each: its mean
-        divides by the number of experts), DARE at 0.5 (weight 1/T each: it adds up) and TSV-M (weight 1 each: its
-        experts are orthogonal). Each is a point of the space: ``encode`` gives the parameters to enqueue.
+        The base, each expert alone, the uniform average, task arithmetic with one weight for all experts, TIES at
+        density 0.1 and 0.5 (weight 1 each: its mean divides by the number of experts), DARE at 0.5 (weight 1/T each:
+        it adds up) and TSV-M (weight 1 each: its experts are orthogonal). These are the merges that people make
+        without tuning, so a search has to beat the best of them. Each is a point of the space: ``encode`` gives the
+        parameters to enqueue.
         """
         count = len(self.experts)
         additive = next((n for n in ("core_task_arithmetic", "task_arithmetic") if n in self.methods), None)
@@ -206,6 +212,12 @@ class SearchSpace:
         ]
         if averaging and count > 1:
             wanted.append(("uniform", averaging, (1 / count,) * count, None))
+        if additive and count > 1:
+            wanted += [
+                (f"task arithmetic {weight:g}", additive, (weight,) * count, None)
+                for weight in TASK_ARITHMETIC
+                if abs(weight - 1 / count) > SAME_WEIGHT
+            ]
         if count > 1:
             wanted += [
                 ("ties 0.1", "ties", (1.0,) * count, 0.1),

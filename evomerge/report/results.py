@@ -106,6 +106,8 @@ def display_name(label: str) -> str:
 
     >>> display_name("expert:sql"), display_name("ties 0.5")
     ('expert sql', 'TIES 0.5')
+    >>> display_name("task arithmetic 0.5")
+    'task arithmetic 0.5'
     """
     if label.startswith("expert:"):
         return f"expert {label.removeprefix('expert:')}"

@@ -102,10 +102,13 @@ def test_anchors_are_points_of_the_space(name):
 def test_anchors_of_the_default_space():
     anchors = dict(space().anchors())
     assert list(anchors) == [
-        "base", "expert:sql", "expert:code", "expert:json", "uniform", "ties 0.1", "ties 0.5", "dare 0.5", "tsv",
+        "base", "expert:sql", "expert:code", "expert:json", "uniform", "task arithmetic 0.5",
+        "task arithmetic 0.7", "task arithmetic 1", "ties 0.1", "ties 0.5", "dare 0.5", "tsv",
     ]  # fmt: skip
     assert anchors["base"].weights == ((0.0,) * 3,) * 2 and anchors["expert:code"].weights[0] == (0.0, 1.0, 0.0)
     assert anchors["uniform"].method == "core_task_arithmetic" and anchors["uniform"].weights[0] == (0.333,) * 3
+    assert anchors["task arithmetic 0.7"].method == "core_task_arithmetic"
+    assert anchors["task arithmetic 0.7"].weights == ((0.7,) * 3,) * 2
     assert anchors["ties 0.1"].expert_parameters == {"density": (0.1,) * 3}
     assert anchors["ties 0.1"].weights[0] == (1.0,) * 3
     assert anchors["dare 0.5"].method == "dare_linear" and anchors["dare 0.5"].weights[1] == (0.333,) * 3
@@ -114,7 +117,15 @@ def test_anchors_of_the_default_space():
 
 def test_anchors_outside_the_weight_range_are_left_out():
     labels = [label for label, _ in space(weight_range=(0.1, 0.8)).anchors()]
-    assert labels == ["uniform", "dare 0.5"]
+    assert labels == ["uniform", "task arithmetic 0.5", "task arithmetic 0.7", "dare 0.5"]
+
+
+@pytest.mark.parametrize(
+    ("count", "weights"), [(1, []), (2, ["0.3", "0.7", "1"]), (3, ["0.5", "0.7", "1"]), (4, ["0.5", "0.7", "1"])]
+)
+def test_no_task_arithmetic_anchor_is_nearly_the_uniform_average(count, weights):
+    labels = [label for label, _ in space(count).anchors() if label.startswith("task arithmetic")]
+    assert labels == [f"task arithmetic {weight}" for weight in weights]
 
 
 def test_equal_models_have_equal_fingerprints():
