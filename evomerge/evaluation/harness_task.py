@@ -7,6 +7,7 @@ test scores equal what ``simple_evaluate`` gives.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
@@ -22,6 +23,7 @@ from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.types import ItemScore
 
 FEWSHOT_SEED = 1234  # lm-eval's own
+SPLIT_SEED = 0  # of the shuffle that parts search and selection items
 _MOST = 300  # search or selection items per subtask without a limit: training splits hold ten thousands
 #: The score of a rolling log-likelihood: the geometric mean of the probabilities of the text's bytes. It lies in [0, 1]
 #: and orders models as bits per byte do; perplexities follow from ``loglikelihood``, ``words`` and ``bytes``.
@@ -31,8 +33,9 @@ BYTE_PROBABILITY = "byte_probability"
 class HarnessTask:
     """See :class:`evomerge.evaluation.task_base.EvalTask`.
 
-    Test items are those that lm-eval scores. Search and selection items alternate in another split of the data:
-    validation if the test split is scored, else training.
+    Test items are those that lm-eval scores. Search and selection items are the two halves of another split of the
+    data, validation if the test split is scored, else training. A shuffle with a fixed seed parts the halves, in each
+    subtask of a group by itself: neighbours in the data are often twins, such as a statement and its negation.
 
     Args:
         leaves: the task, or all tasks of a group, by name. A group's score is the mean over all items.
@@ -204,8 +207,14 @@ def _documents(
         documents, origin = task.training_docs(), task.config.training_split
     else:
         return [], None
-    numbers = range(split == "selection", len(documents), 2)[: limit or _MOST]
-    return [(n, dict(documents[n])) for n in numbers], origin
+    return [(n, dict(documents[n])) for n in _half(task.config.task, len(documents), split)[: limit or _MOST]], origin
+
+
+def _half(task: str, count: int, split: str) -> list[int]:
+    """Numbers of the search or of the selection items, in the order in which a limit takes them."""
+    order = list(range(count))
+    random.Random(f"{SPLIT_SEED} {task}").shuffle(order)
+    return order[split == "selection" :: 2]
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def run(settings: Settings) -> None:
     from evomerge.jobs.steps import push_winner
     from evomerge.jobs.steps.choose_winner import better_lora, select
     from evomerge.jobs.steps.export_winner import export_winner
-    from evomerge.jobs.steps.identity import open_and_identify
+    from evomerge.jobs.steps.identity import earlier_versions, open_and_identify
     from evomerge.jobs.steps.measure_latency import measure_winner
     from evomerge.jobs.steps.model_names import model_source
     from evomerge.jobs.steps.open_space import experts_of, search_space
@@ -118,7 +118,7 @@ def run(settings: Settings) -> None:
     spec = worker_spec(settings, base, experts, dtype)
     objectives = objectives_of(tasks)
     identity, prompts = open_and_identify(tasks, search.runaway, spec, space)
-    begin_run(store, space, objectives, search.sampler, identity)
+    begin_run(store, space, objectives, search.sampler, identity, earlier_versions(identity))
     _keep(settings, folder, space.layer_groups, dtype, prompts)
     seconds = Phases(folder)
     pool = open_pool(settings.cluster, spec, works=search.budget)

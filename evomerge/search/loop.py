@@ -32,13 +32,15 @@ def begin_run(
     objectives: Sequence[Objective],
     sampler: str,
     identity: Mapping[str, Any] | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> None:
     """Claim the run folder for this search, or refuse; see :meth:`Store.begin`.
 
     :func:`run_search` calls it too. A job that records evaluations before the search calls it first.
 
     Args:
-        identity: further values that make scores comparable."""
+        identity: further values that make scores comparable.
+        earlier: what folders of earlier versions did, by keys of ``identity`` that these lack."""
     scalar = SAMPLERS[sampler].scalar
     # The first difference is named in the error: settings come before the values that follow from them.
     whole: dict[str, Any] = {
@@ -52,7 +54,7 @@ def begin_run(
         ],
         "objective": "smallest retention (one number)" if scalar else "one loss per task",
     }
-    store.begin(whole, 1 if scalar else len(objectives))
+    store.begin(whole, 1 if scalar else len(objectives), earlier)
 
 
 def run_search(

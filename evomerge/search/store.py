@@ -87,13 +87,15 @@ class Store:
         """The identity that :meth:`begin` stored, in this process or another; empty if there is no search yet."""
         return {} if self._study is None else self._study.user_attrs
 
-    def begin(self, identity: Mapping[str, Any], directions: int) -> None:
+    def begin(self, identity: Mapping[str, Any], directions: int, earlier: Mapping[str, Any] | None = None) -> None:
         """Become the folder's only writer, and create or resume its study.
 
         Args:
             identity: plain JSON values that make scores comparable (tasks, base, experts, parameters ...). Keys that
                 the folder does not have yet are added, also inside a mapping.
             directions: number of losses.
+            earlier: what folders did that were begun before a key existed; for other keys that a folder lacks, the
+                value of today is taken for what it did.
 
         Proposals and trials that a killed process left are kept: see :meth:`untold` and :meth:`unfinished`.
 
@@ -104,12 +106,12 @@ class Store:
             self._acquire()
             try:
                 self._open(directions)
-                self._compare(identity)
+                self._compare(identity, earlier or {})
             except BaseException:
                 self.close()
                 raise
         else:
-            self._compare(identity)
+            self._compare(identity, earlier or {})
 
     def _acquire(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -129,9 +131,11 @@ class Store:
         if not content.endswith(b"\n"):
             os.truncate(self._journal, content.rfind(b"\n") + 1)
 
-    def _compare(self, identity: Mapping[str, Any]) -> None:
+    def _compare(self, identity: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
         wanted = json.loads(json.dumps(identity))
         stored = self.identity
+        if stored:
+            stored = {**earlier, **stored}
         for key, value in wanted.items():
             if key not in stored:
                 continue

@@ -221,6 +221,35 @@ def test_search_and_selection_come_from_another_split_and_never_show_their_own_a
     assert again.items("search") == split["search"]
 
 
+def test_twins_in_the_data_do_not_decide_what_search_and_selection_see(yamls, judge):
+    """Every question stands beside its negation. Of every second item the search would see the one kind alone."""
+    data = [{"question": f"{n // 2} is even", "choices": ["true", "false"], "gold": n % 2} for n in range(200)]
+    for split in ("train", "test"):
+        (yamls / f"twins_{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
+    task = yaml.safe_load((yamls / "toy_choice.yaml").read_text())
+    files = {split: str(yamls / f"twins_{split}.jsonl") for split in ("train", "test")}
+    task["dataset_kwargs"]["data_files"] = files
+    names = ("twins_a", "twins_b")
+    for name in names:
+        (yamls / f"{name}.yaml").write_text(yaml.safe_dump(task | {"task": name}))
+    (yamls / "twins.yaml").write_text(yaml.safe_dump({"group": "twins", "task": list(names)}))
+    spec = TaskSpec("twins", str(yamls / "twins.yaml"))
+    split = {name: load_tasks([spec], judge)["twins"].items(name) for name in ("search", "selection")}
+    numbers = {}
+    for name, items in split.items():
+        for leaf in names:  # each subtask has its own halves
+            own = [item for item in items if item.id.split("/")[1] == leaf]
+            assert len(own) == 100
+            share = sum(item.document["gold"] for item in own) / len(own)
+            assert 0.35 < share < 0.65
+            numbers[name, leaf] = [int(item.id.split("/")[2]) for item in own]
+    for leaf in names:
+        assert sorted(numbers["search", leaf] + numbers["selection", leaf]) == list(range(200))
+    assert numbers["search", names[0]] != numbers["search", names[1]]
+    few = load_tasks([TaskSpec("twins", str(yamls / "twins.yaml"), limit=10)], judge)["twins"].items("search")
+    assert {item.id for item in few} < {item.id for item in split["search"]}
+
+
 def test_the_metric_may_be_chosen(yamls, judge):
     path = str(yamls / "toy_choice.yaml")
     assert load_tasks([TaskSpec("toy", path, metric="acc_norm")], judge)["toy"].metric == "acc_norm"

@@ -152,6 +152,16 @@ def test_another_search_is_refused_with_the_cure(tmp_path):
         Store(tmp_path).begin({"tasks.a": {"style": None}}, 2)
 
 
+def test_a_folder_that_lacks_a_key_is_refused_if_earlier_versions_did_otherwise(tmp_path):
+    begun(tmp_path).close()
+    now, before = {**IDENTITY, "items of a": "halves of a shuffle"}, {"items of a": "every second item"}
+    with pytest.raises(UserError, match=r'other items of a \(there "every second item", now "halves of a shuffle"\)'):
+        Store(tmp_path).begin(now, 2, before)
+    new = Store(tmp_path / "new")
+    new.begin(now, 2, before)
+    assert new.identity["items of a"] == "halves of a shuffle"
+
+
 def test_one_writer_at_a_time(tmp_path):
     store = begun(tmp_path)
     with pytest.raises(UserError, match="in use by another running evomerge"):

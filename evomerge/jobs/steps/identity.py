@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evomerge.evaluation.harness_task import SPLIT_SEED
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.task_base import EvalTask, Item
 from evomerge.evaluation.task_files import find_task
@@ -19,6 +20,8 @@ from evomerge.files.digests import digest_files, digest_model
 from evomerge.recipes.space import SearchSpace
 from evomerge.types import SPLITS
 from evomerge.weights.sources import resolve, resolve_weights
+
+_HALVES = "search and selection items"
 
 
 def open_and_identify(
@@ -82,7 +85,20 @@ def identity(
             for task in spec.tasks
             if _is_editable(task.task)
         },
+        **{
+            f"{_HALVES} of tasks.{task.name}": f"halves of a shuffle with seed {SPLIT_SEED}"
+            for task in spec.tasks
+            if not _is_editable(task.task)
+        },
     }
+
+
+def earlier_versions(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What searches of earlier versions did, by keys of ``identity`` that their folders lack.
+
+    They gave every second item of a task of lm-eval to the search and the others to the selection. Such a folder must
+    not go on with other items."""
+    return {key: "every second item" for key in identity if key.startswith(_HALVES)}
 
 
 def _is_editable(task: str) -> bool:

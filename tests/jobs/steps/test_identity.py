@@ -18,7 +18,7 @@ from evomerge.files.digests import digest_files
 from evomerge.jobs import search
 from evomerge.jobs.checked_tasks import objectives_of
 from evomerge.jobs.search import Settings
-from evomerge.jobs.steps.identity import open_and_identify
+from evomerge.jobs.steps.identity import earlier_versions, open_and_identify
 from evomerge.jobs.steps.open_space import experts_of, search_space
 from evomerge.jobs.steps.open_workers import worker_spec
 from evomerge.recipes.space import SearchSpace
@@ -122,6 +122,13 @@ def test_the_setting_that_changed_is_named(settings: Settings, tmp_path: Path) -
     with pytest.raises(UserError, match=r"other space\.layer_groups \(there 2, now 1\): choose another name="):
         begin(1)
     begin(2)
+
+
+def test_a_folder_begun_with_every_second_item_of_a_harness_task_does_not_go_on(settings: Settings) -> None:
+    identity = identity_of(settings)
+    assert earlier_versions(identity) == {}, "the items of own tasks are compared themselves"
+    key = "search and selection items of tasks.hellaswag"
+    assert earlier_versions({**identity, key: "halves of a shuffle with seed 0"}) == {key: "every second item"}
 
 
 def test_long_files_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
