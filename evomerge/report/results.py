@@ -1,4 +1,4 @@
-"""Results table: base, experts, anchors and winner on the test items, and the winner's lead with its interval."""
+"""Results table: base, experts, anchors and winner on the test items, and how far the winner leads the best untuned."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from numpy.typing import NDArray
 from evomerge.report.bootstrap import Interval, interval, resampled_means, resampled_retention
 from evomerge.report.paired import aligned
 from evomerge.report.run_data import RunData
+from evomerge.search.choose import best_untuned
 from evomerge.types import ItemScore, Score, Trial, scores_by_task
 
 WINNER = "winner"
+CONTROL = "random LoRA"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model on the test items. ``retention`` is None unless all searched tasks were scored."""
+    """One model on the test items. ``number`` is its trial's, None for the control. ``retention`` is None unless all
+    searched tasks were scored."""
 
     name: str
     label: str
-    number: int
+    number: int | None
     scores: dict[str, Score]
     retention: Interval | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The winner against the best other row.
+    """The winner against the best untuned merge; where that is the winner itself, there is no comparison.
 
     Attributes:
-        other: name of that row.
+        other: name of that merge.
         difference: of their smallest retentions.
         probability: share of resamples in which the winner has the larger one."""
 
@@ -59,7 +62,7 @@ class Results:
         """One row per model: mean, low and high of each task and of the smallest retention; numbers in [0, 1]."""
         found = []
         for row in self.rows:
-            values: dict[str, str | int | float] = {"model": row.name, "number": row.number}
+            values: dict[str, str | int | float | None] = {"model": row.name, "number": row.number}
             for task in (*self.tasks, *self.side_tasks):
                 if task in row.scores:
                     score = row.scores[task]
@@ -69,36 +72,44 @@ class Results:
                 kept = row.retention
                 values |= {"min_retention": kept.mean, "min_retention_low": kept.low, "min_retention_high": kept.high}
             found.append(values)
-        return pd.DataFrame(found)
+        table = pd.DataFrame(found)
+        return table.astype({"number": "Int64"}) if found else table
 
 
 def results(run: RunData) -> Results:
     """The table of a run; it has no rows while nothing was scored on the test items."""
     models = list(_models(run))
-    items = [run.evaluation(trial, "test") for _, _, trial in models]
+    items = [own for _, _, _, own in models]
     complete = [place for place, own in enumerate(items) if set(run.tasks) <= own.keys()]
     draws, kept = _retention(run, [models[p][1] for p in complete], [items[p] for p in complete])
     rows = []
-    for place, (name, label, trial) in enumerate(models):
+    for place, (name, label, number, _) in enumerate(models):
         scores = scores_by_task([item for own in items[place].values() for item in own])
         own_interval = None
         if place in complete and draws is not None:
             column = complete.index(place)
             own_interval = interval(float(kept[column]), draws[:, column])
-        rows.append(Row(name, label, trial.number, scores, own_interval))
-    comparison = None if draws is None else _compare([rows[p] for p in complete], kept, draws)
+        rows.append(Row(name, label, number, scores, own_interval))
+    untuned = best_untuned(run.records, run.objectives)
+    comparison = None if draws is None else _compare([rows[p] for p in complete], kept, draws, untuned)
     side = tuple(task for task in run.side_tasks if any(task in row.scores for row in rows))
     return Results(run.tasks, side, tuple(rows), comparison)
 
 
-def _models(run: RunData) -> Iterator[tuple[str, str, Trial]]:
-    """Name, label and trial of what was scored on the test items: base, experts, other anchors, winner."""
+def _models(run: RunData) -> Iterator[tuple[str, str, int | None, dict[str, tuple[ItemScore, ...]]]]:
+    """Name, label, number and items by task of what was scored on the test items: base, experts, other anchors, the
+    control, winner."""
     anchors = [t for t in run.scored if t.label is not None and run.evaluation(t, "test")]
     order = {"base": 0, **{f"expert:{name}": 1 for name in run.experts}, "uniform": 2}
+    untuned = best_untuned(run.records, run.objectives)
     for trial in sorted(anchors, key=lambda trial: (order.get(str(trial.label), 3), trial.number)):
-        yield display_name(str(trial.label)), str(trial.label), trial
-    if run.winner is not None and run.evaluation(run.winner, "test"):
-        yield "winner", WINNER, run.winner
+        name = display_name(str(trial.label))
+        name = f"{name} (best untuned)" if trial is untuned else name
+        yield name, str(trial.label), trial.number, run.evaluation(trial, "test")
+    if run.control:
+        yield CONTROL, CONTROL, None, run.control
+    if run.winner is not None and (own := run.evaluation(run.winner, "test")):
+        yield "winner", WINNER, run.winner.number, own
 
 
 def display_name(label: str) -> str:
@@ -113,6 +124,8 @@ def display_name(label: str) -> str:
         return f"expert {label.removeprefix('expert:')}"
     if label == "uniform":
         return "uniform average"
+    if label == "learned":
+        return "learned weights"
     for plain, written in (("ties", "TIES"), ("dare", "DARE"), ("tsv", "TSV-M")):
         if label.startswith(plain):
             return written + label.removeprefix(plain)
@@ -140,15 +153,17 @@ def _retention(
     return resampled_retention(resampled_means(outcomes), task_experts), kept
 
 
-def _compare(rows: list[Row], kept: NDArray[np.float64], draws: NDArray[np.float64]) -> Comparison | None:
-    """Compare the winner with the row of the largest smallest retention, the hardest comparison in the table."""
+def _compare(
+    rows: list[Row], kept: NDArray[np.float64], draws: NDArray[np.float64], untuned: Trial | None
+) -> Comparison | None:
+    """Compare the winner with the best untuned merge, which the search items chose as they chose the winner.
+
+    The row that happens to be best on the test items would be the wrong one: of a dozen merges the best on some items
+    owes a part of its lead to these items."""
     winner = next((place for place, row in enumerate(rows) if row.label == WINNER), None)
-    if winner is None:
+    other = next((p for p, row in enumerate(rows) if untuned is not None and row.number == untuned.number), None)
+    if winner is None or other is None or rows[other].number == rows[winner].number:
         return None
-    others = [place for place, row in enumerate(rows) if row.number != rows[winner].number]
-    if not others:
-        return None
-    best = max(others, key=lambda place: float(kept[place]))
-    gained = draws[:, winner] - draws[:, best]
-    difference = interval(float(kept[winner] - kept[best]), gained)
-    return Comparison(rows[best].name, difference, float((gained > 0).mean()))
+    gained = draws[:, winner] - draws[:, other]
+    difference = interval(float(kept[winner] - kept[other]), gained)
+    return Comparison(display_name(rows[other].label), difference, float((gained > 0).mean()))

@@ -12,6 +12,7 @@ from evomerge.errors import UserError
 from evomerge.recipes.recipe_yaml import load
 from evomerge.report import run_folder
 from evomerge.search import choose
+from evomerge.search.evaluations import control_key
 from evomerge.search.pareto import smallest_retention
 from evomerge.search.store import Store
 from evomerge.types import ItemScore, Objective, Recipe, Score, Trial, scores_by_task
@@ -105,6 +106,15 @@ class RunData:
             return {task: tuple(i for i in trial.items if i.task == task) for task in trial.scores}
         fingerprint = trial.recipe.fingerprint
         found = {task: self._store.evaluation(fingerprint, split, (task,)) for task in self._tasks}
+        return {task: items for task, items in found.items() if items is not None}
+
+    @cached_property
+    def control(self) -> dict[str, tuple[ItemScore, ...]]:
+        """Test items by task of the random adapter of best/lora's size; empty unless it was scored."""
+        if self.winner is None:
+            return {}
+        key = control_key(self.winner.recipe)
+        found = {task: self._store.evaluation(key, "test", (task,)) for task in self.tasks}
         return {task: items for task, items in found.items() if items is not None}
 
     @cached_property

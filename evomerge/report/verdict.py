@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evomerge.report.results import Results
+from evomerge.report.results import Results, display_name
 from evomerge.report.run_data import RunData
+from evomerge.search.choose import TUNED
 from evomerge.search.pareto import retentions
 
 
@@ -50,15 +51,15 @@ def verdict(run: RunData, table: Results) -> Verdict:
         f"On the test items it {measured.format(percent(kept.mean))} {where}"
         f" (95 % interval {100 * kept.low:.1f} to {100 * kept.high:.1f})."
     )
-    anchor = next((row.name for row in table.rows if row.number == winner.number and row is not winner), None)
-    if anchor is not None:
-        return Verdict("no", f"The search found nothing better than {anchor}, from which it started", held)
+    label = next((row.label for row in table.rows if row.number == winner.number and row is not winner), None)
+    if label is not None and label not in TUNED:
+        return Verdict("no", f"The search found nothing better than {display_name(label)}, from which it started", held)
     if comparison is None:
         return Verdict("maybe", f"The winner keeps {percent(kept.mean)} of {skill}", held)
     gap = comparison.difference
     points = f"{100 * gap.mean:+.1f} points (95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
     sure = f"{points}; ahead in {100 * comparison.probability:.1f} % of the resamples of the items"
-    detail = f"{held} Against the best alternative, {comparison.other}: {sure}."
+    detail = f"{held} Against the best untuned merge, {comparison.other}: {sure}."
     if gap.low > 0:
         return Verdict("yes", f"The winner keeps more of {skill} than {comparison.other}", detail)
     if gap.mean > 0:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from evomerge.search.pareto import nondominated, retentions
 from evomerge.types import Objective, Score, Trial
 
+#: Labels of anchors that were fitted to the search items.
+TUNED = ("learned",)
+
 
 def with_references(objectives: Sequence[Objective], trials: Sequence[Trial]) -> tuple[Objective, ...]:
     """Fill in missing references: the scores of the anchors ``expert:NAME`` (the expert alone), where they are
@@ -55,6 +58,17 @@ def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Tria
     own = scored(trials)
     mask = nondominated(1.0 - score_matrix([t.scores for t in own], objectives))
     return [trial for trial, keep in zip(own, mask, strict=True) if keep]
+
+
+def best_untuned(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial | None:
+    """The anchor that a person would take who tries the usual merges and tunes nothing: the largest smallest retention
+    on the search items. None while no anchor is scored.
+
+    It is chosen without the test items, as the winner is, so that the comparison of the two on the test items is fair.
+    """
+    own = [trial for trial in scored(trials) if trial.label is not None and trial.label not in TUNED]
+    known = with_references(objectives, trials)
+    return own[choose([trial.scores for trial in own], known)] if own else None
 
 
 def finalists(trials: Sequence[Trial], objectives: Sequence[Objective], count: int) -> list[Trial]:

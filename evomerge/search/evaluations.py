@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.search.records import items_from_json, items_to_json
-from evomerge.types import Done, ItemScore
+from evomerge.types import Done, ItemScore, Recipe
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,11 @@ class _Part:
     items: tuple[ItemScore, ...]
     seconds: float
     isolation: str
+
+
+def control_key(winner: Recipe) -> str:
+    """Key of the winner's control, an adapter of its size with random directions."""
+    return f"{winner.fingerprint}+random"
 
 
 class Evaluations:

@@ -13,6 +13,7 @@ import pytest
 from evomerge.files.small_files import write_text
 from evomerge.report.html import SCRIPTS, render
 from evomerge.report.page_json import payload
+from evomerge.report.results import results
 from evomerge.report.run_data import RunData
 
 
@@ -92,7 +93,7 @@ def test_everything_is_drawn(page: Path, finished: Path, browser: Any, width: in
     assert browser.js(count.format("#strands .strand")) == len(run.scored)
     assert browser.js(count.format("#gain .curve")) == 1
     assert browser.js(count.format("#weights td[style]")) == 12  # 4 layer groups x 3 experts
-    assert browser.js(count.format("#table .whisker")) == 9
+    assert browser.js(count.format("#table .whisker")) == len(results(run).rows)
     assert browser.js(count.format("#failures tr")) == 1 + len(run.failures)
     paper = browser.js("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)")
     assert (max(paper) < 64) if dark else (min(paper) > 192)

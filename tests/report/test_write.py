@@ -16,7 +16,7 @@ from rich.console import Console
 from evomerge.recipes.recipe_yaml import load
 from evomerge.report.figures import draw_front
 from evomerge.report.page_json import payload
-from evomerge.report.results import results
+from evomerge.report.results import CONTROL, display_name, results
 from evomerge.report.run_data import RunData
 from evomerge.report.run_frames import front_frame, trials_frame
 from evomerge.report.shown_data import points, weights
@@ -107,6 +107,41 @@ def test_the_verdict_follows_the_interval(written: Path) -> None:
     assert comparison.other in said.headline and f"{100 * gap.mean:+.1f} points" in said.detail
     # what was compared is the smallest retention: of the other skills it says nothing
     assert "every skill" not in said.headline and ("weakest skill" in said.headline or said.better != "yes")
+
+
+def test_the_winner_is_compared_with_the_merge_that_the_search_items_chose(finished: Path) -> None:
+    """Not with the one that is best on the test items, nor with one that was fitted to the search items."""
+    run = RunData(finished)
+    untuned = max((t for t in run.scored if t.label), key=run.min_retention)
+    table = results(run)
+    assert table.comparison is not None and table.comparison.other == display_name(str(untuned.label))
+    marked = [row.label for row in table.rows if row.name.endswith("(best untuned)")]
+    assert marked == [untuned.label]
+
+    run.records = tuple(replace(t, label="learned") if t.number == untuned.number else t for t in run.records)
+    second = max((t for t in run.scored if t.label and t.label != "learned"), key=run.min_retention)
+    again = results(run).comparison
+    assert again is not None and again.other == display_name(str(second.label)) != display_name(str(untuned.label))
+
+
+def test_a_winner_that_is_an_anchor_was_not_found_by_the_search_unless_it_was_learned(finished: Path) -> None:
+    run = RunData(finished)
+    untuned = max((t for t in run.scored if t.label), key=run.min_retention)
+    run.__dict__["winner"] = untuned
+    said = verdict(run, results(run))
+    assert said.better == "no" and display_name(str(untuned.label)) in said.headline
+    run.records = tuple(replace(t, label="learned") if t.number == untuned.number else t for t in run.records)
+    run.__dict__["winner"] = run.trial(untuned.number)
+    table = results(run)
+    assert table.comparison is not None and table.comparison.other in verdict(run, table).headline
+
+
+def test_the_random_control_has_a_row_without_a_number(finished: Path) -> None:
+    table = results(RunData(finished))
+    (row,) = [row for row in table.rows if row.label == CONTROL]
+    assert row.number is None and row.retention is not None and row.retention.mean == 0.0
+    frame = table.frame().set_index("model")
+    assert frame["number"].isna().sum() == 1 and str(frame["number"].dtype) == "Int64"
 
 
 def test_the_verdict_names_no_expert_where_there_is_none(finished: Path, tmp_path: Path) -> None:

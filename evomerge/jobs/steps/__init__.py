@@ -10,6 +10,7 @@ In reading order:
 - ``scored_once``: score models, each once, and keep the scores.
 - ``choose_winner``: the winner, and the better of two adapters.
 - ``export_winner``: best/model and best/lora.
+- ``random_control``: a random adapter of the winner's size.
 - ``score_on_test_items``: the final table.
 - ``phases``: seconds of each phase of a run.
 - ``environment``: versions and machine.

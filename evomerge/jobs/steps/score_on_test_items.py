@@ -1,4 +1,4 @@
-"""Score best/model, best/lora and the anchors on the test items, for the final table."""
+"""Score best/model, best/lora, the anchors and the random control on the test items, for the final table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from evomerge.files.small_files import write_text
+from evomerge.jobs.steps.random_control import FOLDER, write_random_control
 from evomerge.jobs.steps.scored_once import Measurement, Request, recipe_request
+from evomerge.search.evaluations import control_key
 from evomerge.types import Artifact, Recipe
 
 
@@ -26,7 +28,8 @@ def score_on_test_items(
     folder: Path,
 ) -> None:
     """Score, and write the scores of best/model and best/lora to ``best/scores.json``. The files themselves are scored,
-    so the winner's row of the table is best/model's.
+    so the winner's row of the table is best/model's. The control is an adapter with random directions of best/lora's
+    size, in the run's folder ``control``.
 
     Args:
         artifacts: best/model and best/lora.
@@ -41,6 +44,8 @@ def score_on_test_items(
     for label, recipe in measurement.anchors.items():
         extra = tuple(task for task, expert in reported.items() if label in ("base", f"expert:{expert}"))
         others.append(recipe_request(label, recipe, (*tasks, *extra)))
+    control = write_random_control(artifacts[1], folder / FOLDER)
+    others.append(Request("random LoRA", control, tasks, control_key(winner)))
     measurement.score([model, lora], "test", others)
     measured = {
         name: {task: asdict(score) for task, score in measurement.scores(request, "test").items()}
