@@ -12,12 +12,16 @@ from evomerge.engine.layer_groups import layer_count, layer_group
 from evomerge.engine.method_arguments import check_experts, linear_coefficients, settings_of
 from evomerge.engine.modify import ModifiedTensor, layer_scale
 from evomerge.errors import UserError
-from evomerge.merging.block import Magnitudes
+from evomerge.merging.block import Magnitudes, Memory
 from evomerge.merging.registry import METHODS
 from evomerge.tensors.lazy import LazyMatrix, LowRank
 from evomerge.types import Recipe
 from evomerge.weights.checkpoint import Checkpoint, Stored
 from evomerge.weights.task_vector import TaskVector
+
+#: Bytes that a merger keeps for later candidates beside the experts: one an entry of a delta that TIES or Breadcrumbs
+#: has cut twice, until they are used up.
+KEPT_BYTES = 2 << 30
 
 
 class Merger:
@@ -34,6 +38,7 @@ class Merger:
         self.layers = layer_count(base.names)
         self._names: dict[str, frozenset[str]] = {}
         self._known: dict[tuple[str, str], Magnitudes] = {}
+        self._memory = Memory(KEPT_BYTES)
         self._core_spaces: dict[frozenset[str], CoreSpace] = {}
 
     def changed(self, recipe: Recipe) -> tuple[str, ...]:
@@ -145,7 +150,7 @@ class Merger:
             seed=recipe.seed,
             dtype=dtype,
             work=work,
-            known=tuple(self._known.setdefault((name, base.name), Magnitudes()) for name in names),
+            known=tuple(self._known.setdefault((name, base.name), Magnitudes(self._memory)) for name in names),
             sources=tuple(f"expert '{expert.name}' ({expert.source})" for expert in recipe.experts),
         )
 

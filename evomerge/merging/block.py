@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from evomerge.merging.magnitude_index import Cut, MagnitudeIndex
 from evomerge.merging.randomness import Randomness
+
+# An entry that is read by its position costs about as much as so many that are read in order.
+_SCATTERED = 8
 
 
 @dataclass(frozen=True)
@@ -63,20 +70,70 @@ class Parameter(Protocol):
         ...
 
 
-class Magnitudes:
-    """The index of one delta's magnitudes and the cuts made so far. The engine keeps it from candidate to candidate."""
+class Memory:
+    """Bytes that may be kept for later candidates. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        size: all bytes together.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Reserve bytes for good; False, and nothing is reserved, where so many are not left."""
+        with self._lock:
+            taken = size <= self._left
+            self._left -= size if taken else 0
+        return taken
+
+
+class Magnitudes:
+    """What is kept of one delta from candidate to candidate: the histogram of its magnitudes, the cuts made so far, and
+    one byte an entry where ``memory`` has room.
+
+    Args:
+        memory: shared by the deltas of a run.
+    """
+
+    def __init__(self, memory: Memory | None = None) -> None:
+        self._memory = memory or Memory(0)
         self._index: MagnitudeIndex | None = None
+        self._classes: NDArray[np.uint8] | None = None
         self._cuts: dict[int, Cut] = {}
 
-    def cut(self, blocks: Callable[[], Iterable[Tensor]], k: int) -> Cut:
-        """The k largest, see :meth:`MagnitudeIndex.cut`; the blocks are read only for a new k."""
+    def cut(
+        self,
+        blocks: Callable[[], Iterable[Tensor]],
+        k: int,
+        entries: Callable[[Tensor], Tensor | None] = lambda positions: None,
+    ) -> Cut:
+        """The k largest, see :meth:`MagnitudeIndex.cut`. All blocks are read only where the kept bytes do not help.
+
+        Args:
+            entries: gives the delta's entries at flat positions, or None.
+        """
         if k not in self._cuts:
-            if self._index is None:
-                self._index = MagnitudeIndex.build(blocks())
-            self._cuts[k] = self._index.cut(blocks(), k)
+            self._cuts[k] = self._new_cut(blocks, k, entries)
         return self._cuts[k]
+
+    def _new_cut(
+        self, blocks: Callable[[], Iterable[Tensor]], k: int, entries: Callable[[Tensor], Tensor | None]
+    ) -> Cut:
+        if self._index is None:
+            self._index = MagnitudeIndex.build(blocks())
+            return self._index.cut(blocks(), k)
+        index = self._index
+        size = int(index.counts[-1])
+        if self._classes is None and entries(torch.zeros(0, dtype=torch.int64)) is not None and self._memory.take(size):
+            self._classes = index.classes(blocks())
+        if self._classes is not None:
+            members = index.members(self._classes, k)
+            # a class of many equal entries: reading all in order is faster than reading many one by one
+            if len(members) * _SCATTERED < size and (found := entries(torch.from_numpy(members))) is not None:
+                return index.cut_among(members, found, k)
+        return index.cut(blocks(), k)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from evomerge.errors import UserError
 # The bit pattern of |d| orders non-negative floats. Its top bits (exponent and 8 of the mantissa, so that a bin spans
 # 0.4 % and holds few entries of any ordinary tensor) are the bins of the histogram.
 _TOP_SHIFT = {torch.float32: 15, torch.float64: 44}
+_CHUNK = 1 << 20  # classes that are compared at a time: more would leave the cache
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
@@ -72,10 +73,8 @@ class MagnitudeIndex:
             blocks: the delta's blocks, in order.
             k: 1 <= k <= number of entries.
         """
-        at = int(np.searchsorted(self.counts, k))
-        wanted = k - (int(self.counts[at - 1]) if at else 0)
-        # Floats, not bit patterns: two compares of a vector unit find the bin's members.
-        low, high = (self._float((int(self.bins[at]) + step) << _TOP_SHIFT[self.dtype]) for step in (0, 1))
+        at = self._bin_of(k)
+        low, high = self._range(at)
         values, positions, start = [], [], 0
         for block in blocks:
             magnitude = block.detach().reshape(-1).abs()
@@ -83,10 +82,60 @@ class MagnitudeIndex:
             values.append(magnitudes)
             positions.append(members + start)
             start += len(magnitude)
-        candidates = np.concatenate(values)
-        threshold = np.partition(candidates, len(candidates) - wanted)[len(candidates) - wanted]
-        ties = np.concatenate(positions)[candidates == threshold]
-        kept_ties = wanted - int(np.count_nonzero(candidates > threshold))
+        return self._cut_in(at, k, np.concatenate(positions), np.concatenate(values))
+
+    def classes(self, blocks: Iterable[Tensor]) -> NDArray[np.uint8]:
+        """Each entry's class, one byte an entry: 256 classes of neighbouring bins that hold about as many entries each.
+
+        They are kept from candidate to candidate: :meth:`cut_among` reads the few entries of one class and not the
+        whole delta.
+        """
+        of_pattern = np.zeros(int(self.bins[0]) + 1, np.uint8)
+        of_pattern[self.bins] = self._classes
+        found = np.empty(int(self.counts[-1]), np.uint8)
+        start = 0
+        for block in blocks:
+            patterns = (_patterns(block) >> _TOP_SHIFT[self.dtype]).cpu().numpy()
+            found[start : start + len(patterns)] = of_pattern[patterns]
+            start += len(patterns)
+        return found
+
+    def members(self, classes: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
+        """Positions of the class in which the cut between the k largest entries and the rest lies."""
+        wanted = self._classes[self._bin_of(k)]
+        return np.concatenate(
+            [
+                np.flatnonzero(classes[start : start + _CHUNK] == wanted) + start
+                for start in range(0, len(classes), _CHUNK)
+            ]
+        )
+
+    def cut_among(self, positions: NDArray[np.int64], entries: Tensor, k: int) -> Cut:
+        """As :meth:`cut`, from the entries at the positions that :meth:`members` gives."""
+        at = self._bin_of(k)
+        inside, magnitudes = _between(entries.detach().abs(), *self._range(at))
+        return self._cut_in(at, k, positions[inside], magnitudes)
+
+    def _bin_of(self, k: int) -> int:
+        """Place in ``bins`` of the k-th largest entry."""
+        return int(np.searchsorted(self.counts, k))
+
+    @property
+    def _classes(self) -> NDArray[np.uint8]:
+        """Class of each occupied bin."""
+        return ((self.counts - 1) * 256 // self.counts[-1]).astype(np.uint8)
+
+    def _range(self, at: int) -> tuple[float, float]:
+        """Magnitudes of a bin. Floats, not bit patterns: two compares of a vector unit find the bin's members."""
+        low, high = (self._float((int(self.bins[at]) + step) << _TOP_SHIFT[self.dtype]) for step in (0, 1))
+        return low, high
+
+    def _cut_in(self, at: int, k: int, positions: NDArray[np.int64], magnitudes: NDArray[Any]) -> Cut:
+        """The cut, from the positions and magnitudes of all members of the bin in which it lies."""
+        wanted = k - (int(self.counts[at - 1]) if at else 0)
+        threshold = np.partition(magnitudes, len(magnitudes) - wanted)[len(magnitudes) - wanted]
+        ties = positions[magnitudes == threshold]
+        kept_ties = wanted - int(np.count_nonzero(magnitudes > threshold))
         return Cut(float(threshold), int(ties[kept_ties - 1]) if kept_ties < len(ties) else None)
 
     def _float(self, pattern: int) -> float:

@@ -42,6 +42,11 @@ class LazyMatrix(ABC):
         self.fill(out, start, stop)
         return out
 
+    def entries(self, positions: Tensor) -> Tensor | None:
+        """Entries at these flat positions (int64), to the bit those of :meth:`rows`; None for a matrix whose single
+        entries cost about as much as its rows."""
+        return None
+
     @property
     def parts(self) -> tuple[LazyMatrix, ...]:
         """Matrices that this one is computed from."""
@@ -77,6 +82,9 @@ class InMemory(LazyMatrix):
 
     def fill(self, out: Tensor, start: int, stop: int) -> None:
         out.copy_(self.rows(start, stop))
+
+    def entries(self, positions: Tensor) -> Tensor:
+        return self.tensor.reshape(-1)[positions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,11 +199,14 @@ class Difference(LazyMatrix):
 
     def fill(self, out: Tensor, start: int, stop: int) -> None:
         left, right = self.left.rows(start, stop).to(out.device), self.right.rows(start, stop).to(out.device)
-        fp8 = 1 in (left.dtype.itemsize, right.dtype.itemsize)  # torch has no sums in fp8
-        if not fp8 and torch.promote_types(left.dtype, right.dtype).itemsize >= out.dtype.itemsize:
-            torch.sub(left, right, out=out)  # one pass, in the more precise dtype of the two
-        else:
-            out.copy_(left).sub_(right.to(out) if fp8 else right)
+        if torch.float64 in (left.dtype, right.dtype) and out.dtype != torch.float64:
+            torch.sub(left, right, out=out)  # rounded once, after the difference
+        else:  # two vectorised passes are faster than one in mixed dtypes, which fp8 does not have at all
+            out.copy_(left).sub_(right.to(out))
+
+    def entries(self, positions: Tensor) -> Tensor | None:
+        left, right = self.left.entries(positions), self.right.entries(positions)
+        return None if left is None or right is None else left.to(self.dtype).sub_(right.to(self.dtype))
 
 
 class LastBlock(LazyMatrix):
@@ -230,6 +241,10 @@ class LastBlock(LazyMatrix):
 
     def fill(self, out: Tensor, start: int, stop: int) -> None:
         out.copy_(self.rows(start, stop))
+
+    def entries(self, positions: Tensor) -> Tensor | None:
+        found = self._matrix.entries(positions)
+        return None if found is None else found.to(self._device, self._dtype)
 
 
 def _computed(*dtypes: torch.dtype) -> torch.dtype:

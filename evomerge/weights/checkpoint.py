@@ -187,6 +187,9 @@ class Stored(LazyMatrix):
     def fill(self, out: torch.Tensor, start: int, stop: int) -> None:
         out.copy_(self.rows(start, stop))
 
+    def entries(self, positions: torch.Tensor) -> torch.Tensor:
+        return self.checkpoint[self.name].reshape(-1)[positions]
+
     @property
     def origin(self) -> str:
         return str(self.checkpoint.path)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from evomerge.errors import UserError
+from evomerge.merging.block import Magnitudes, Memory
 from evomerge.merging.magnitude_index import Cut, MagnitudeIndex
 from evomerge.merging.randomness import Randomness, rounded_density
 from evomerge.merging.sparsify import keep_largest as keep_block
@@ -72,6 +73,51 @@ def test_keeps_what_a_stable_sort_keeps(kind, density):
     double = delta.double() * (1 + 2**-40)  # bits that float32 does not have
     index = MagnitudeIndex.build([double])
     assert torch.equal(keep_largest(double, density, index), by_sorting(double, density))
+
+
+@pytest.mark.parametrize("kind", list(deltas()))
+@pytest.mark.parametrize("precise", [False, True])
+def test_kept_classes_give_the_same_cut_from_a_few_entries(kind, precise):
+    delta = deltas()[kind]
+    delta = delta.double() * (1 + 2**-40) if precise else delta
+    flat, size = delta.reshape(-1), delta.numel()
+    reads: list[int] = []  # entries of each read by position
+
+    def entries(positions: torch.Tensor) -> torch.Tensor:
+        reads.append(len(positions))
+        return flat[positions]
+
+    kept = Magnitudes(Memory(size))
+    wanted = {1, 2, size // 7, size // 3, size // 2, size - 1}
+    for k in sorted({k for k in wanted if 0 < k <= size}, key=lambda k: (k * 7) % 5):
+        assert kept.cut(lambda: pieces(delta, 7), k, entries) == MagnitudeIndex.build([delta]).cut([delta], k), k
+    if size > 1000 and kind in ("normal", "low rank", "many magnitudes"):
+        assert max(reads) < size / 50
+
+
+def test_classes_are_kept_only_where_memory_is_left():
+    delta, memory = torch.randn(300, generator=torch.Generator().manual_seed(0)), Memory(500)
+    whole: list[str] = []
+
+    def blocks(name: str) -> list[torch.Tensor]:
+        whole.append(name)
+        return [delta]
+
+    first, second = Magnitudes(memory), Magnitudes(memory)
+    for k in (10, 20, 30, 40):
+        for name, kept in (("first", first), ("second", second)):
+            kept.cut(lambda name=name: blocks(name), k, lambda positions: delta[positions])
+    # index, cut, classes; then only what has no classes is read whole for each further k
+    assert whole.count("first") == 3 and whole.count("second") == 5
+    unread = Magnitudes(Memory(10**6))
+    for k in (10, 20, 30):
+        unread.cut(lambda: blocks("no entries"), k)
+    assert whole.count("no entries") == 4
+
+
+def test_memory_gives_no_more_than_it_has():
+    memory = Memory(10)
+    assert memory.take(6) and not memory.take(5) and memory.take(4) and not memory.take(1)
 
 
 def test_every_k_of_a_tensor_full_of_ties():

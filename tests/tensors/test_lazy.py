@@ -68,11 +68,22 @@ def test_rows_and_fill_give_the_same_arithmetic(kind, dtype, monkeypatch):
         out = torch.full((stop - start, 7), torch.nan, dtype=torch.promote_types(plain.dtype, torch.float32))
         matrix.fill(out, start, stop)
         torch.testing.assert_close(out, plain[start:stop].to(out.dtype), **tolerance)
+    positions = torch.tensor([0, 6, 7, 62, 31, 31])
+    entries = matrix.entries(positions)
+    assert (entries is None) == (kind in ("low rank", "zeros", "sum with factors", "sum"))
+    if entries is not None:
+        assert torch.equal(entries.to(plain.dtype), plain.reshape(-1)[positions])
     monkeypatch.setitem(lazy.BLOCK, "cpu", 16)  # two rows
     torch.testing.assert_close(dense(matrix).to(plain.dtype), plain, **tolerance)
     into = torch.empty(9, 7, dtype=torch.float64)
     assert dense(matrix, into) is into
     torch.testing.assert_close(into, plain.double(), **({"rtol": 1e-6, "atol": 1e-6} if tolerance else {}))
+
+
+def test_entries_of_a_stored_parameter(tmp_path):
+    tensor = random(5, 3, dtype=torch.bfloat16)
+    matrix = stored(tmp_path, "a", tensor)
+    assert torch.equal(matrix.entries(torch.tensor([14, 0])), tensor.reshape(-1)[[14, 0]])
 
 
 def test_scalars_and_vectors_are_one_block():

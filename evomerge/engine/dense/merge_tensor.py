@@ -198,7 +198,7 @@ class _StreamedParameter:
     def cut(self, expert: int, k: int) -> Cut | None:
         if k >= math.prod(self.shape):
             return None
-        return self._known[expert].cut(lambda: self._delta_blocks(expert), k)
+        return self._known[expert].cut(lambda: self._delta_blocks(expert), k, self._deltas[expert].entries)
 
     def damage(self) -> UserError | None:
         """The error for the first input with NaN or infinity, the base before the experts; None if all are finite."""

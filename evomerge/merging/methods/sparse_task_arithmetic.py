@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from evomerge.merging.block import Parameter
@@ -155,12 +156,14 @@ def _elected_sum(
 ) -> Iterator[Tensor]:
     """base + scale times the average of those w_t f_t keep_t(d_t) that carry the elected sign."""
     voters = [(t, weight) for t, weight in enumerate(weights.tolist()) if weight != 0.0]
+    votes: Tensor | None = None
     for block in parameter.blocks():
         if not voters:
             yield block.add_base(None)
             continue
-        votes = block.experts.new_empty((len(voters), *block.experts.shape[1:]))
+        if votes is None or votes.shape[1:] != block.experts.shape[1:]:  # only the last block needs another buffer
+            votes = block.experts.new_empty((len(voters), *block.experts.shape[1:]))
         for vote, (t, weight) in zip(votes, voters, strict=True):
-            vote.copy_(sparsifier.keep(block, t)).mul_(weight * sparsifier.factors[t])
+            torch.mul(sparsifier.keep(block, t), weight * sparsifier.factors[t], out=vote)
         merged = agreeing_mean(votes, [weight for _, weight in voters], average)
         yield block.add_base(merged.mul_(scale) if scale != 1.0 else merged)
