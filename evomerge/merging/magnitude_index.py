@@ -123,7 +123,8 @@ class MagnitudeIndex:
     @property
     def _classes(self) -> NDArray[np.uint8]:
         """Class of each occupied bin."""
-        return ((self.counts - 1) * 256 // self.counts[-1]).astype(np.uint8)
+        found: NDArray[np.uint8] = ((self.counts - 1) * 256 // self.counts[-1]).astype(np.uint8)
+        return found
 
     def _range(self, at: int) -> tuple[float, float]:
         """Magnitudes of a bin. Floats, not bit patterns: two compares of a vector unit find the bin's members."""
