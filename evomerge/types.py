@@ -169,14 +169,60 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """Another work for a worker: learn the weights of a recipe's experts, one for each layer and expert.
+
+    Attributes:
+        recipe: its experts, and its method, whose parts are weighted; its weights do not count.
+        answers: right answers to search items, which the merge has to give.
+        gold: tasks whose reference answers it has to give.
+        low, high: smallest and largest weight.
+        seed: of the order in which answers are learned.
+        threads: of the worker while it learns; None: as many as it has.
+    """
+
+    key: str
+    recipe: Recipe
+    answers: tuple[ItemScore, ...] = ()
+    gold: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 1.0
+    seed: int = 0
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Weights that a worker learned.
+
+    Attributes:
+        weights: of layer l and expert t, shape (L, T).
+        start: the one weight of all layers and experts that they began with.
+        steps: of the learning.
+        loss_before, loss_after: nats that an answer needs, mean over the answers held back, at ``start`` and at
+            ``weights``.
+        answers: task -> answers that it learned from, those held back included.
+    """
+
+    weights: tuple[tuple[float, ...], ...]
+    start: float
+    steps: int
+    loss_before: float
+    loss_after: float
+    answers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Done:
-    """A worker's answer. If the evaluation failed, ``error`` is one line and ``items`` is empty."""
+    """A worker's answer. If the work failed, ``error`` is one line and ``items`` is empty; ``learned`` answers a
+    lesson."""
 
     key: str
     items: tuple[ItemScore, ...]
     seconds: float
     isolation: str = ""
     error: str | None = None
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True)
@@ -198,10 +244,17 @@ class Trial:
 
 
 class Worker(Protocol):
-    """A worker holds a model and tasks, and scores one subject after another."""
+    """A worker holds a model and tasks, and scores one subject after another.
+
+    It may raise: the pool turns an exception into a ``Done`` with an error.
+    """
 
     def evaluate(self, work: Work) -> Done:
-        """Score ``work``, or raise: the pool turns an exception into a ``Done`` with an error."""
+        """Score ``work``."""
+        ...
+
+    def learn(self, lesson: Lesson) -> Done:
+        """Learn what ``lesson`` asks for."""
         ...
 
 
@@ -213,7 +266,7 @@ class Pool(Protocol):
         """Number of workers."""
         ...
 
-    def submit(self, work: Work) -> None: ...
+    def submit(self, work: Work | Lesson) -> None: ...
 
     def wait(self, timeout: float | None = None) -> list[Done]:
         """Return finished work. Blocks until there is some, or returns [] after ``timeout`` seconds."""

@@ -7,18 +7,20 @@ import math
 import time
 
 from evomerge.errors import UserError
-from evomerge.types import Done, Work, Worker
+from evomerge.types import Done, Lesson, Work, Worker
 
 log = logging.getLogger(__name__)
 
 
-def attempt(worker: Worker, work: Work) -> Done:
-    """``worker.evaluate(work)``, with an exception turned into a ``Done`` with a one-line error.
+def attempt(worker: Worker, work: Work | Lesson) -> Done:
+    """Have the worker do ``work``, with an exception turned into a ``Done`` with a one-line error.
 
     A task without items, and outcomes that are not numbers, are errors too: a sampler could not use their mean.
     """
     start = time.perf_counter()
     try:
+        if isinstance(work, Lesson):
+            return worker.learn(work)
         done = worker.evaluate(work)
         unscored = _unscored(work, done)
         return done if unscored is None else failed(work, unscored, done.seconds)
@@ -40,7 +42,7 @@ def _unscored(work: Work, done: Done) -> str | None:
     )
 
 
-def failed(work: Work, error: str, seconds: float) -> Done:
+def failed(work: Work | Lesson, error: str, seconds: float) -> Done:
     """The ``Done`` of a work that has no scores."""
     return Done(work.key, (), seconds, error=error)
 

@@ -22,7 +22,7 @@ from evomerge.cluster.base import attempt, describe, failed
 from evomerge.cluster.ray_cluster import connect, pool_size, worker_environment
 from evomerge.cluster.worker_count import Demand
 from evomerge.errors import RunFailed, UserError
-from evomerge.types import Done, Work, Worker
+from evomerge.types import Done, Lesson, Work, Worker
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class _Host:
     def start(self, build: Callable[[Any], Worker], spec: Any) -> None:
         self._worker = build(spec)
 
-    def evaluate(self, work: Work) -> Done:
+    def evaluate(self, work: Work | Lesson) -> Done:
         assert self._worker is not None
         return attempt(self._worker, work)
 
@@ -53,7 +53,7 @@ class _Actor:
 
     handle: Any
     call: Any
-    work: Work | None = None
+    work: Work | Lesson | None = None
     since: float = 0.0
 
 
@@ -117,7 +117,7 @@ class RayPool(Generic[Spec]):
             "max_restarts": 0,
             "runtime_env": {"env_vars": {**worker_environment(self.threads), **(environment or {})}},
         }
-        self._queue: deque[Work] = deque()
+        self._queue: deque[Work | Lesson] = deque()
         self._deaths: dict[str, int] = {}
         self._failed_starts = 0
         self._results: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
@@ -131,7 +131,7 @@ class RayPool(Generic[Spec]):
     def size(self) -> int:
         return len(self._actors)
 
-    def submit(self, work: Work) -> None:
+    def submit(self, work: Work | Lesson) -> None:
         with self._change:
             self._queue.append(work)
             self._hand_out()
@@ -235,7 +235,7 @@ class RayPool(Generic[Spec]):
         else:
             self._results.put(result)
 
-    def _expire(self, actor: _Actor, work: Work) -> None:
+    def _expire(self, actor: _Actor, work: Work | Lesson) -> None:
         self._replace(actor)
         self._results.put(failed(work, f"stopped after {self._timeout:g} s (cluster.timeout)", self._timeout or 0.0))
 

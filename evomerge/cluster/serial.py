@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from evomerge.cluster.base import attempt
-from evomerge.types import Done, Work, Worker
+from evomerge.types import Done, Lesson, Work, Worker
 
 
 class SerialPool:
@@ -13,13 +13,13 @@ class SerialPool:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._queue: deque[Work] = deque()
+        self._queue: deque[Work | Lesson] = deque()
 
     @property
     def size(self) -> int:
         return 1
 
-    def submit(self, work: Work) -> None:
+    def submit(self, work: Work | Lesson) -> None:
         self._queue.append(work)
 
     def wait(self, timeout: float | None = None) -> list[Done]:

@@ -73,6 +73,16 @@ class LiveModel:
         """Restore the base, bit for bit."""
         self._write_base(set(self._touched))
 
+    def modules(self, name: str) -> tuple[torch.nn.Module, ...]:
+        """The modules that have this parameter as their weight: several where it is tied.
+
+        Raises:
+            UserError: transformers has no parameter of that name.
+        """
+        place = self._parameter(name).data_ptr()
+        own = ((module, getattr(module, "weight", None)) for module in self.model.modules())
+        return tuple(m for m, weight in own if isinstance(weight, torch.Tensor) and weight.data_ptr() == place)
+
     def _write_base(self, names: set[str]) -> None:
         for name in sorted(names):
             self._parameter(name).copy_(self.base[name])

@@ -1,4 +1,4 @@
-"""Run several small computations side by side, each on one thread."""
+"""Set the threads of torch; run several small computations side by side, each on one thread."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ import torch
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+@contextlib.contextmanager
+def threads_of_torch(threads: int | None) -> Iterator[None]:
+    """Within, torch uses so many threads in this process; None leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

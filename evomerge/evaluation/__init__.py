@@ -6,6 +6,7 @@ In reading order:
 - ``worker_settings``: make a worker's specification from plain settings.
 - ``worker_memory``: estimate how much memory a worker takes.
 - ``task_base``: what a task is, and asking a backend for answers.
+- ``learning_targets``: answers that a merge can learn from.
 - ``task_settings``: check the settings ``tasks.NAME.*``.
 - ``task_files``: find the YAML files of tasks.
 - ``tasks``: load tasks by name.

@@ -102,6 +102,21 @@ class HarnessTask:
     def begin(self, item: Item, answer: str) -> None:
         """Do nothing: lm-eval's metrics take no time, and its filters may look at all answers of a task."""
 
+    def gold(self, item: Item) -> tuple[str, str] | None:
+        task, _ = self._instances[item.id]
+        if item.text is not None:
+            return None
+        if len(item.pairs) == 1:
+            return item.pairs[0]
+        gold = task.doc_to_text(item.document) if task.multiple_input else task.doc_to_target(item.document)
+        gold = gold[0] if isinstance(gold, list) and gold else gold
+        if item.pairs:
+            choices = list(task.doc_to_choice(item.document))
+            number = choices.index(gold) if gold in choices else gold
+            return item.pairs[number] if isinstance(number, int) and 0 <= number < len(item.pairs) else None
+        delimiter = "" if self._template is not None else str(task.config.target_delimiter)
+        return (item.prompt, f"{delimiter}{gold}") if str(gold) else None
+
     def _score(self, item: Item, answer: Answer | str) -> ItemScore:
         task, instances = self._instances[item.id]
         metrics: dict[str, float] = {}

@@ -89,6 +89,11 @@ class JudgedTask:
         """Let the judge begin while the model generates the next answers."""
         self._judge.begin(self._scorer.name, [(item.document["item"], self._filtered(item, answer))])
 
+    def gold(self, item: Item) -> tuple[str, str] | None:
+        gold = str(item.document["gold"])
+        delimiter = "" if self._template is not None else str(self._task.config.target_delimiter)
+        return (item.prompt, delimiter + gold) if gold else None
+
     def _item(self, document: dict[str, Any]) -> Item:
         prompt, arguments = self._instance(document).args
         samples, temperature = self._scorer.sampling(self.spec.options)

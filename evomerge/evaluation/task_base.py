@@ -86,6 +86,10 @@ class EvalTask(Protocol):
         """Begin to judge a generated answer that ``score`` will be given later."""
         ...
 
+    def gold(self, item: Item) -> tuple[str, str] | None:
+        """The item's reference answer, and what it follows; None if the task knows none."""
+        ...
+
 
 def ask(
     backend: Backend,

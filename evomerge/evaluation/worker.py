@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -11,6 +12,7 @@ from types import TracebackType
 from evomerge.engine.load_merger import merger_for
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.judging.sandbox import SandboxSettings
+from evomerge.evaluation.learning_targets import given_answers, gold_answers
 from evomerge.evaluation.task_base import EvalTask, ask
 from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
@@ -19,7 +21,8 @@ from evomerge.inference.backend_settings import BackendSettings
 from evomerge.inference.chat import ChatTemplate
 from evomerge.inference.deadline import Ended
 from evomerge.inference.device import default_device, default_dtype
-from evomerge.types import Artifact, Done, Expert, ItemScore, Recipe, Work
+from evomerge.inference.learning.settings import LearnSettings
+from evomerge.types import Artifact, Done, Expert, ItemScore, Lesson, Recipe, Work
 from evomerge.weights.sources import resolve
 
 
@@ -108,6 +111,20 @@ class EvaluationWorker:
         told = (replace(s, metrics={**s.metrics, **cost}) for s, cost in zip(scores, costs, strict=True))
         level = self._judge.level if any(self._tasks[name].judged for name in work.tasks) else ""
         return Done(work.key, tuple(told), time.perf_counter() - start, level)
+
+    def learn(self, lesson: Lesson) -> Done:
+        """Learn the weights that ``lesson`` asks for.
+
+        Raises:
+            UserError: see :meth:`evomerge.inference.backend.Backend.learn`.
+        """
+        start = time.perf_counter()
+        targets = given_answers(self._tasks, lesson.answers) + gold_answers(self._tasks, lesson.gold)
+        settings = LearnSettings(low=lesson.low, high=lesson.high, seed=lesson.seed)
+        self._subject = None
+        learned = self._backend.learn(lesson.recipe, targets, settings, lesson.threads)
+        counted = Counter(target.task for target in targets)
+        return Done(lesson.key, (), time.perf_counter() - start, learned=replace(learned, answers=dict(counted)))
 
     def close(self) -> None:
         self._judge.close()

@@ -19,5 +19,6 @@ In reading order:
 - ``plain_generation``: decode with transformers' ``generate``.
 - ``log_likelihood``: log-likelihoods of continuations.
 - ``memory_limits``: what a backend holds at a time.
+- ``learning/``: learn the weights of a merge.
 - ``serving/``: latency and size of a served model.
 """

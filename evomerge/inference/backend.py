@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from evomerge.inference.deadline import Watch
+from evomerge.inference.learning.settings import LearnSettings
+from evomerge.inference.learning.targets import Target
 from evomerge.registry import Registry
-from evomerge.types import Artifact, Recipe
+from evomerge.types import Artifact, Learned, Recipe
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,19 @@ class Backend(Protocol):
 
     def loglikelihood_rolling(self, texts: Sequence[str]) -> list[float]:
         """Log-probability in nats of whole texts, in windows of the model's context if they are longer."""
+        ...
+
+    def learn(
+        self, recipe: Recipe, targets: Sequence[Target], settings: LearnSettings, threads: int | None = None
+    ) -> Learned:
+        """Learn the weights of the recipe's experts, one for each layer and expert. It leaves the base.
+
+        Args:
+            threads: of torch meanwhile; None: as many as there are.
+
+        Raises:
+            UserError: too few targets, or the model or the recipe's method have no weights that could be learned.
+        """
         ...
 
 

@@ -27,7 +27,7 @@ def loglikelihoods(
         limits: rows and prompt tokens of a batch.
         padding: whether texts of different length may share a batch (see ``Abilities``).
     """
-    pairs = [_split(codec, *request) for request in requests]
+    pairs = [split(codec, *request) for request in requests]
     return _of_tokens(model, codec, pairs, limits, padding)
 
 
@@ -81,7 +81,7 @@ def _windows(context: Tokens, continuation: Tokens, limit: int) -> Iterator[tupl
         yield text[max(0, end - limit - 1) : start], text[start:end]
 
 
-def _split(codec: TextCodec, context: str, continuation: str) -> tuple[Tokens, Tokens]:
+def split(codec: TextCodec, context: str, continuation: str) -> tuple[Tokens, Tokens]:
     """Tokens of context and continuation; the context has at least one."""
     bare = context.rstrip()
     continuation = context[len(bare) :] + continuation

@@ -88,10 +88,11 @@ def run(settings: Settings) -> None:
     from evomerge.jobs.steps.choose_winner import better_lora, select
     from evomerge.jobs.steps.export_winner import export_winner
     from evomerge.jobs.steps.identity import earlier_versions, open_and_identify
+    from evomerge.jobs.steps.learn_profile import learned_start, score_alone, with_profile
     from evomerge.jobs.steps.measure_latency import measure_winner
     from evomerge.jobs.steps.model_names import model_source
     from evomerge.jobs.steps.open_space import experts_of, search_space
-    from evomerge.jobs.steps.open_workers import dtype_of_run, open_pool, worker_spec
+    from evomerge.jobs.steps.open_workers import dtype_of_run, open_pool, threads_together, worker_spec
     from evomerge.jobs.steps.phases import Phases
     from evomerge.jobs.steps.score_on_test_items import lora_key, score_on_test_items
     from evomerge.jobs.steps.scored_once import Measurement
@@ -118,12 +119,22 @@ def run(settings: Settings) -> None:
     spec = worker_spec(settings, base, experts, dtype)
     objectives = objectives_of(tasks)
     identity, prompts = open_and_identify(tasks, search.runaway, spec, space)
-    begin_run(store, space, objectives, search.sampler, identity, earlier_versions(identity))
+    identity["search.learned"] = search.learned
+    begin_run(store, space, objectives, search.sampler, identity, earlier_versions(identity), whole=False)
     _keep(settings, folder, space.layer_groups, dtype, prompts)
     seconds = Phases(folder)
     pool = open_pool(settings.cluster, spec, works=search.budget)
     measurement = Measurement(pool, store, objectives, dict(space.anchors()), listener)
     try:
+        if search.learned != "false":
+            with seconds("search"):
+                score_alone(measurement, folder)
+            with seconds("learn"):
+                threads = threads_together(settings.cluster, spec, pool.size)
+                start = learned_start(measurement, merger, space, search, threads, folder)
+            space = with_profile(space, start, merger.layers)
+            identity["learned.json"] = start.digest
+            measurement = replace(measurement, anchors=dict(space.anchors()))
         with seconds("search"):
             run_search(
                 pool,

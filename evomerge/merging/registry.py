@@ -51,6 +51,8 @@ class MergeMethod:
         relative_while: the options that this holds for; others than these defaults end it.
         whole: full space: the function needs all rows at once; it gets one block, in memory.
         prepare: core space: cores (*N, T, R, R) -> state, the work that no candidate changes.
+        parts: core space: state -> parts (*N, T, R, R), such that with default parameters the merge is the sum of
+            weight x part while every expert has a weight above 0. None: the merge is not linear in the weights.
         draws: core space: the function takes ``uniform``, a number in (0, 1) for each entry of the cores.
         expert_parameters, parameters: name -> (domain, default); the former have one value per expert.
         exceptions: what does not hold for this method by its definition -> why. A law (a word of :data:`LAWS`), a law
@@ -70,6 +72,7 @@ class MergeMethod:
     relative_while: Mapping[str, Value] = field(default_factory=dict)
     whole: bool = False
     prepare: Callable[[Tensor], Any] = lambda cores: cores
+    parts: Callable[[Any], Tensor] | None = None
     draws: bool = False
     expert_parameters: Mapping[str, tuple[Range, float]] = field(default_factory=dict)
     parameters: Mapping[str, tuple[Domain, Value]] = field(default_factory=dict)
@@ -177,11 +180,13 @@ def core_method(
     *,
     paper: str,
     prepare: Callable[[Tensor], Any] = lambda cores: cores,
+    parts: Callable[[Any], Tensor] | None = None,
     draws: bool = False,
     exceptions: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Tensor]], MergeMethod]:
     """The same for a function on core matrices, see :class:`MergeMethod`."""
-    declared = {"paper": paper, "prepare": prepare, "draws": draws, "exceptions": exceptions or {}, "space": "core"}
+    declared: dict[str, Any] = {"paper": paper, "prepare": prepare, "parts": parts, "draws": draws, "space": "core"}
+    declared["exceptions"] = exceptions or {}
     return lambda function: _register(function, declared)
 
 

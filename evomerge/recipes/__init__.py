@@ -9,5 +9,6 @@ In reading order:
 - ``validate``: check a recipe against its method.
 - ``duplicate_experts``: refuse one model as two experts.
 - ``space_settings``: what a user sets of the models and the space.
+- ``profiles``: weights per layer that a search scales as a whole.
 - ``space``: parameters, and the recipe that they mean.
 """

@@ -12,10 +12,10 @@ from evomerge.merging.modifiers import MODIFIERS
 from evomerge.merging.parameters import Range
 from evomerge.merging.registry import METHODS, MergeMethod
 from evomerge.recipes.duplicate_experts import check_models
+from evomerge.recipes.profiles import FLAT, WEIGHT_STEP, Profile, by_group, multipliers_of, weigh
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 
-WEIGHT_STEP = 1e-3
 PARAMETER_STEP = 1e-2
 # Weights of the task arithmetic anchors; Ilharco et al. 2023 (arXiv:2212.04089) find the best between 0.3 and 0.5, and
 # adapters that were trained to be merged take 1. The uniform average stands for a weight that is nearly its own.
@@ -62,6 +62,7 @@ class SearchSpace:
         seed: seed of random masks, in every recipe.
         dtype: dtype of the merged model.
         modifiers: modifiers of every recipe; their parameters are searched.
+        profiles: choices of the parameter ``profile`` beside ``flat``; then the weights of a group are multipliers.
     """
 
     base: str
@@ -72,6 +73,7 @@ class SearchSpace:
     seed: int = 0
     dtype: str = "bfloat16"
     modifiers: tuple[str, ...] = ()
+    profiles: tuple[Profile, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.experts:
@@ -106,12 +108,15 @@ class SearchSpace:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The dimensions, always in the same order: method, weights, parameters per expert, shared parameters."""
+        """The dimensions, always in the same order: method, profile, weights, parameters per expert, shared ones."""
         low, high = self.weight_range
         middle = _on_grid((low + high) / 2, low, high, WEIGHT_STEP)
         found: list[Parameter] = []
         if len(self.methods) > 1:
             found.append(Parameter("method", "categorical", self.methods[0], choices=self.methods))
+        if self.profiles:
+            names = (FLAT, *(profile.name for profile in self.profiles))
+            found.append(Parameter("profile", "categorical", FLAT, choices=names))
         found += [
             Parameter(f"weight.g{group}.{expert.name}", "float", middle, low, high, WEIGHT_STEP)
             for group in range(self.layer_groups)
@@ -137,10 +142,7 @@ class SearchSpace:
         """
         values = self._checked(params)
         method = METHODS[values.get("method", self.methods[0])]
-        weights = tuple(
-            self._canonical(tuple(values[f"weight.g{group}.{expert.name}"] for expert in self.experts), method)
-            for group in range(self.layer_groups)
-        )
+        weights = self._weights(values, method)
         present = [any(row[t] for row in weights) for t in range(len(self.experts))]
         recipe = Recipe(
             base=self.base,
@@ -175,14 +177,11 @@ class SearchSpace:
             raise UserError(f"the recipe's experts must be those of the search space ({here}), got {asked}")
         if recipe.method not in self.methods:
             raise UserError(f"method '{recipe.method}' is not searched: {nearest(recipe.method, self.methods)}")
-        if len(recipe.weights) not in (1, self.layer_groups):
-            groups = f"1 or {self.layer_groups}" if self.layer_groups > 1 else "1"
-            raise UserError(f"the recipe must have {groups} layer groups, got {len(recipe.weights)}")
+        profile, rows = self._multipliers(recipe)
         if set(recipe.modifiers) != set(self.modifiers):
             here, there = (", ".join(names) or "none" for names in (self.modifiers, recipe.modifiers))
             raise UserError(f"the recipe must have the modifiers of the search space ({here}), got {there}")
-        rows = recipe.weights * (self.layer_groups // len(recipe.weights))
-        given: dict[str, Any] = {"method": recipe.method, **recipe.parameters}
+        given: dict[str, Any] = {"method": recipe.method, "profile": profile, **recipe.parameters}
         for t, expert in enumerate(self.experts):
             given |= {f"weight.g{group}.{expert.name}": row[t] for group, row in enumerate(rows)}
             given |= {f"{name}.{expert.name}": values[t] for name, values in recipe.expert_parameters.items()}
@@ -226,11 +225,40 @@ class SearchSpace:
                 ("tsv", "core_tsv", (1.0,) * count, None),
             ]
         low, high = self.weight_range
-        return [
+        found = [
             (label, self.decode(self.encode(self._plain(method, row, density))))
             for label, method, row, density in wanted
             if method in self.methods and all(low <= weight <= high for weight in row)
         ]
+        for profile in self.profiles:
+            if profile.method in self.methods and low <= 1.0 <= high:
+                flat = self.encode(self._plain(profile.method, (1.0,) * count, None))
+                found.append((profile.name, self.decode(flat | {"profile": profile.name})))
+        return found
+
+    def _weights(self, values: Mapping[str, Any], method: MergeMethod) -> tuple[tuple[float, ...], ...]:
+        """Weights (G, T), or (L, T) where the profile gives the layers of a group different ones."""
+        rows = tuple(
+            tuple(values[f"weight.g{group}.{expert.name}"] for expert in self.experts)
+            for group in range(self.layer_groups)
+        )
+        profile = next((own for own in self.profiles if own.name == values.get("profile")), None)
+        if profile is None:
+            return tuple(self._canonical(row, method) for row in rows)
+        layers = tuple(self._canonical(row, method) for row in weigh(profile, rows))
+        return by_group(layers, self.layer_groups)
+
+    def _multipliers(self, recipe: Recipe) -> tuple[str, tuple[tuple[float, ...], ...]]:
+        """The profile, and the multipliers (G, T), that give the recipe's weights."""
+        if len(recipe.weights) in (1, self.layer_groups):
+            return FLAT, recipe.weights * (self.layer_groups // len(recipe.weights))
+        for profile in self.profiles:
+            found = multipliers_of(profile, recipe.weights, self.layer_groups, *self.weight_range)
+            if found is not None:
+                return profile.name, found
+        groups = f"1 or {self.layer_groups}" if self.layer_groups > 1 else "1"
+        more = ", or those of a profile" if self.profiles else ""
+        raise UserError(f"the recipe must have {groups} layer groups{more}, got {len(recipe.weights)}")
 
     def _canonical(self, row: tuple[float, ...], method: MergeMethod) -> tuple[float, ...]:
         """Relative weights scaled to one representative of their ratio: the largest on the grid and in the range."""
@@ -238,7 +266,8 @@ class SearchSpace:
         common = math.gcd(*units)
         if not method.relative_weights or common == 0:
             return row
-        most = round(self.weight_range[1] / WEIGHT_STEP) // (max(units) // common)
+        # a profile may weigh more than the range: such a ratio stays as it is
+        most = max(1, round(self.weight_range[1] / WEIGHT_STEP) // (max(units) // common))
         return tuple(round(unit // common * most * WEIGHT_STEP, 9) for unit in units)
 
     def _plain(self, name: str, row: Sequence[float], density: float | None) -> Recipe:

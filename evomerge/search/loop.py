@@ -33,6 +33,8 @@ def begin_run(
     sampler: str,
     identity: Mapping[str, Any] | None = None,
     earlier: Mapping[str, Any] | None = None,
+    *,
+    whole: bool = True,
 ) -> None:
     """Claim the run folder for this search, or refuse; see :meth:`Store.begin`.
 
@@ -40,21 +42,23 @@ def begin_run(
 
     Args:
         identity: further values that make scores comparable.
-        earlier: what folders of earlier versions did, by keys of ``identity`` that these lack."""
+        earlier: what folders of earlier versions did, by keys of ``identity`` that these lack.
+        whole: whether the space's parameters are known already; a job may learn some of them first."""
     scalar = SAMPLERS[sampler].scalar
     # The first difference is named in the error: settings come before the values that follow from them.
-    whole: dict[str, Any] = {
+    values: dict[str, Any] = {
         "tasks": [objective.task for objective in objectives],
         "base": space.base,
         "experts": [[expert.name, expert.source] for expert in space.experts],
         **(identity or {}),
-        "parameters": [
+    }
+    if whole:
+        values["parameters"] = [
             [p.name, *p.choices] if p.kind == "categorical" else [p.name, p.low, p.high, p.step]
             for p in space.parameters
-        ],
-        "objective": "smallest retention (one number)" if scalar else "one loss per task",
-    }
-    store.begin(whole, 1 if scalar else len(objectives), earlier)
+        ]
+    values["objective"] = "smallest retention (one number)" if scalar else "one loss per task"
+    store.begin(values, 1 if scalar else len(objectives), earlier)
 
 
 def run_search(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evomerge.errors import UserError
+from evomerge.settings import check_choice
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class SearchSettings:
         seed: of the sampler.
         runaway: stop a candidate on a task when its answers have used so many times the tokens of the median candidate
             (:mod:`evomerge.search.runaway`); None: never. A single answer is bounded by ``tasks.NAME.max_new_tokens``.
+        learned: learn weights per layer and expert before the search, from ``own``, the experts' own right answers to
+            the search items, or ``gold``, the tasks' reference answers; ``false``: do not.
 
     Raises:
         UserError: a number out of range.
@@ -29,8 +32,11 @@ class SearchSettings:
     budget: int = 40
     seed: int = 0
     runaway: float | None = 5.0
+    learned: str = "own"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "learned", self.learned.lower())  # Hydra makes "False" of false
+        check_choice("search.learned", self.learned, ("own", "gold", "false"))
         if self.budget < 1:
             raise UserError(f"search.budget must be at least 1, got {self.budget}: choose a number, for example 40")
         if self.seed < 0:

@@ -190,6 +190,21 @@ def check_cores(method: MergeMethod, values: Values) -> None:
         torch.testing.assert_close(found, merged, rtol=1e-4, atol=1e-4)
 
 
+def check_parts(method: MergeMethod) -> None:
+    """Core space: the merge is the sum of weight x part, at any weights above 0, for methods that give parts."""
+    if method.parts is None:
+        return
+    for number, batch in itertools.product((1, 2, 3), ((), (4,), (2, 3))):
+        stack = cores(number, batch).double()
+        generator = torch.Generator().manual_seed(7)
+        parts = method.parts(method.prepare(stack))
+        assert parts.shape == stack.shape
+        for scale in (1e-3, 1.0):
+            weights = scale * (0.1 + torch.rand(*batch, number, generator=generator, dtype=torch.float64))
+            merged = method(method.prepare(stack), weights)
+            torch.testing.assert_close((weights[..., None, None] * parts).sum(-3), merged, rtol=1e-6, atol=1e-9)
+
+
 def check_every_parameter_changes_something(method: MergeMethod) -> None:
     """Each parameter has two values at which the merge differs, unless the method's exceptions name it."""
     for name, (domain, _) in {**method.expert_parameters, **method.parameters}.items():

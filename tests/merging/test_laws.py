@@ -214,6 +214,11 @@ def test_core_stacks_are_the_same_as_one_by_one(name):
         torch.testing.assert_close(merged[n], alone, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", CORE)
+def test_weighted_parts_add_up_to_the_merge(name):
+    kit.check_parts(METHODS[name])
+
+
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_says_what_it_is(name):
     method = METHODS[name]

@@ -59,6 +59,16 @@ def test_a_method_that_raises_at_some_value():
         kit.check_every_parameter_changes_something(fragile)
 
 
+def test_parts_that_do_not_add_up_to_the_merge():
+    @core_method(paper="none: a test", parts=lambda cores: cores)
+    def core_rooted(cores: Tensor, weights: Tensor) -> Tensor:
+        """A sum that is not linear in the weights."""
+        return torch.einsum("...t,...trs->...rs", weights.sqrt(), cores)
+
+    with pytest.raises(AssertionError):
+        kit.check_parts(core_rooted)
+
+
 def test_a_core_method_that_raises_at_some_value():
     @core_method(paper="none: a test")
     def core_fragile(cores: Tensor, weights: Tensor, *, eta: Annotated[PerExpert, Range(0.0, 1.0)] = 0.5) -> Tensor:

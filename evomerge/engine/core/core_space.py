@@ -12,6 +12,7 @@ from evomerge.engine.core.compress import compress, shared_subspaces
 from evomerge.engine.layer_groups import layer_group
 from evomerge.engine.method_arguments import check_experts, linear_coefficients, settings_of, weights_of
 from evomerge.engine.modify import modified_cores
+from evomerge.errors import UserError
 from evomerge.merging.randomness import Randomness
 from evomerge.merging.registry import METHODS, MergeMethod
 from evomerge.tensors.lazy import LowRank
@@ -82,6 +83,28 @@ class CoreSpace:
             cores = self._merged(recipe, method, settings, number, weights[number])
             merged.update(zip(stack.names, cores, strict=True))
         return merged
+
+    def parts(self, recipe: Recipe) -> dict[str, torch.Tensor]:
+        """Parts (T, R, R) of every parameter, in the order of the recipe's experts: :meth:`merge` is their weighted sum.
+
+        It holds while every expert has a weight above 0.
+
+        Raises:
+            UserError: the method is not linear in the weights as the recipe sets it, or the recipe has modifiers.
+        """
+        method, _, settings = self._numbers(recipe)
+        plain = {name: default for name, (_, default) in method.parameters.items()}
+        if method.parts is None or settings != plain or recipe.modifiers:
+            raise UserError(
+                f"{recipe.method} as this recipe sets it has no parts whose weighted sum is the merge: use core_tsv or "
+                "core_task_arithmetic with its default parameters and no modifiers"
+            )
+        columns = [self.experts.index(expert.name) for expert in recipe.experts]
+        parts: dict[str, torch.Tensor] = {}
+        for number, stack in enumerate(self._stacks):
+            weighted = method.parts(self._state(method, number))[:, columns]
+            parts.update(zip(stack.names, weighted, strict=True))
+        return parts
 
     def to_lora(self, recipe: Recipe, rank: int | None = None) -> tuple[dict[str, LowRank], float]:
         """Factors of every parameter's merged delta.

@@ -15,17 +15,26 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from evomerge.engine.live_model import LiveModel
 from evomerge.engine.merger import Merger
+from evomerge.engine.threads import threads_of_torch
 from evomerge.errors import UserError
 from evomerge.inference.answer_text import TextCodec
 from evomerge.inference.backend import BACKENDS, GenerationRequest
 from evomerge.inference.deadline import Watch
 from evomerge.inference.generation import GreedyDecoder
+from evomerge.inference.learning.answer_loss import AnswerLoss, differentiable
+from evomerge.inference.learning.learn import learn
+from evomerge.inference.learning.settings import LearnSettings
+from evomerge.inference.learning.targets import Target
+from evomerge.inference.learning.tokens import tokenize
+from evomerge.inference.learning.weighted_layers import WeightedLayers
 from evomerge.inference.log_likelihood import loglikelihoods, rolling_loglikelihoods
 from evomerge.inference.memory_limits import CACHE_BYTES, Limits
 from evomerge.inference.plain_generation import generate_plainly
 from evomerge.inference.probe_model import Abilities, prepare
-from evomerge.types import Artifact, Recipe
+from evomerge.types import Artifact, Learned, Recipe
 
+# Tokens of one pass of learning on a GPU.
+_GPU_TOKENS = 4096
 # Texts of torch's errors, on a GPU and on a CPU.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
@@ -123,6 +132,20 @@ class HFBackend:
         model, codec, padding = self._current.model, self._current.codec, self._current.abilities.padding
         with self._memory():
             return rolling_loglikelihoods(model, codec, texts, self._limits, padding)
+
+    def learn(
+        self, recipe: Recipe, targets: Sequence[Target], settings: LearnSettings, threads: int | None = None
+    ) -> Learned:
+        assert self._merger is not None, "learning needs a merger"
+        self.restore()
+        model, codec, padding = self._base.model, self._base.codec, self._base.abilities.padding
+        with self._memory("learning weights"), threads_of_torch(threads):
+            layers = WeightedLayers(self._live, self._merger.core_space(recipe), recipe)
+            tokens = tokenize(model, codec, targets)
+            gpu = model.device.type != "cpu"  # it holds little beside the model, and has time to compute twice
+            loss = AnswerLoss(model, layers, padding, tokens=_GPU_TOKENS if gpu else AnswerLoss.tokens)
+            with differentiable(model, checkpoints=gpu):
+                return learn(loss, layers.shape, tokens, settings)
 
     @property
     def _limits(self) -> Limits:

@@ -8,6 +8,7 @@ In reading order:
 - ``identity``: what makes scores of a run comparable.
 - ``terminal_view``: progress of a search.
 - ``scored_once``: score models, each once, and keep the scores.
+- ``learn_profile``: weights per layer, learned before the search.
 - ``choose_winner``: the winner, and the better of two adapters.
 - ``export_winner``: best/model and best/lora.
 - ``random_control``: a random adapter of the winner's size.

@@ -97,8 +97,9 @@ def earlier_versions(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What searches of earlier versions did, by keys of ``identity`` that their folders lack.
 
     They gave every second item of a task of lm-eval to the search and the others to the selection. Such a folder must
-    not go on with other items."""
-    return {key: "every second item" for key in identity if key.startswith(_HALVES)}
+    not go on with other items. And they learned no weights."""
+    halves = {key: "every second item" for key in identity if key.startswith(_HALVES)}
+    return {**halves, "search.learned": "false"}
 
 
 def _is_editable(task: str) -> bool:

@@ -75,6 +75,13 @@ def worker_spec(
     return spec
 
 
+def threads_together(cluster: ClusterSettings, spec: WorkerSpec, workers: int) -> int | None:
+    """Threads that one worker may take while the others have nothing to do; None: those that it has."""
+    if spec.device != "cpu" or cluster.address is not None or cluster.kind == "serial":
+        return None
+    return workers * (cluster.threads or max(1, cores() // workers))
+
+
 def open_pool(cluster: ClusterSettings, spec: WorkerSpec, works: int | None = None) -> Pool:
     """The pool that ``cluster`` asks for, of no more workers than ``works``. They start in the background."""
     if cluster.kind == "serial":

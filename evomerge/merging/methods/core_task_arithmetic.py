@@ -8,7 +8,7 @@ from torch import Tensor
 from evomerge.merging.registry import core_method
 
 
-@core_method(paper="arXiv:2212.04089; core space: arXiv:2509.17786")
+@core_method(paper="arXiv:2212.04089; core space: arXiv:2509.17786", parts=lambda cores: cores)
 def core_task_arithmetic(cores: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of the core matrices: equals task_arithmetic, for LoRA experts, at a fraction of the cost.
 

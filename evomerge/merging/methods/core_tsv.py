@@ -44,7 +44,21 @@ def prepare(cores: Tensor) -> SingularVectors:
     return SingularVectors(cores, left, right, values, left_joint, right_joint)
 
 
-@core_method(paper="arXiv:2412.00081; core space: arXiv:2509.17786", prepare=prepare)
+def orthogonal_parts(state: SingularVectors) -> Tensor:
+    """Each expert's core rebuilt from its orthogonalised vectors, (*N, T, R, R): TSV-M adds these up."""
+    *batch, experts, size, k = state.left.shape
+    left = state.left_joint.reshape(*batch, size, experts, k).movedim(-2, -3)
+    right = state.right_joint.reshape(*batch, size, experts, k).movedim(-2, -3)
+    parts: Tensor = (left * state.values[..., None, :]) @ right.mT
+    return parts
+
+
+@core_method(
+    paper="arXiv:2412.00081; core space: arXiv:2509.17786",
+    prepare=prepare,
+    # an expert alone is itself: nothing pushes its vectors aside
+    parts=lambda state: orthogonal_parts(state) if state.cores.shape[-3] > 1 else state.cores,
+)
 def core_tsv(state: SingularVectors, weights: Tensor, *, scale: Annotated[float, Range(0.3, 2.0)] = 1.0) -> Tensor:
     """TSV-M: make the experts' singular vectors orthogonal to each other, then add up.
 

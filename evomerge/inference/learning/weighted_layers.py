@@ -1,0 +1,116 @@
+"""Let a frozen model's layers add the weighted sum of the parts of the experts' updates.
+
+A parameter's merged delta is u (sum_t w[l, t] P_t) v^T in core space, l being the parameter's layer. A layer with base
+weight W then computes x W^T + ((x v) M^T) u^T, so that no dense delta is formed and the gradient reaches the weights w
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from evomerge.engine.core.core_space import CoreSpace
+from evomerge.engine.layer_groups import layer_group
+from evomerge.engine.live_model import LiveModel
+from evomerge.errors import UserError
+from evomerge.types import Recipe
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A parameter: its modules, its layer, its basis u (m, R) and v (n, R), and the parts (T, R, R), in float32."""
+
+    modules: tuple[nn.Module, ...]
+    layer: int
+    u: Tensor
+    v: Tensor
+    parts: Tensor
+
+
+class WeightedLayers:
+    """The layers of a live model that the recipe's experts change.
+
+    Args:
+        live: the base, frozen; its parameters stay as they are.
+        space: core space of the recipe's experts.
+        recipe: its method gives the parts.
+
+    Attributes:
+        shape: (layers, experts) of the weights.
+
+    Raises:
+        UserError: the method has no parts, or a parameter belongs to no layer that adds an update to its output.
+    """
+
+    def __init__(self, live: LiveModel, space: CoreSpace, recipe: Recipe) -> None:
+        self.shape = (space.layers, len(recipe.experts))
+        self._parts = []
+        for name, parts in sorted(space.parts(recipe).items()):
+            modules, basis = live.modules(name), space.bases[name]
+            refused = next((m for m in modules if type(m) not in (nn.Linear, nn.Embedding, Conv1D)), None)
+            if refused is not None or not modules:
+                kind = "no module" if refused is None else type(refused).__name__
+                raise UserError(f"'{name}' is the weight of {kind}, where weights of experts cannot be learned")
+            layer = layer_group(name, space.layers, space.layers)
+            u, v = (side.to(live.device, live.model.dtype) for side in (basis.u, basis.v))
+            self._parts.append(_Part(modules, layer, u, v, parts.to(live.device)))
+
+    @contextmanager
+    def weighted(self, weights: Tensor) -> Iterator[None]:
+        """Within, the model is the merge at these weights (layers, experts); gradients flow to them."""
+        with ExitStack() as stack:
+            for part in self._parts:
+                core = torch.tensordot(weights[part.layer], part.parts, dims=1)
+                for module in part.modules:
+                    stack.enter_context(_hook(module, part, core))
+            yield
+
+
+@contextmanager
+def _hook(module: nn.Module, part: _Part, core: Tensor) -> Iterator[None]:
+    handle = module.register_forward_hook(
+        lambda module, inputs, output: output + _update(module, inputs[0], part, core)
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _update(module: nn.Module, given: Tensor, part: _Part, core: Tensor) -> Tensor:
+    """What the merged delta u core v^T adds to the module's output; the core is applied in float32."""
+    if isinstance(module, nn.Embedding):  # weight (vocabulary, width): a row is looked up
+        narrow, core, wide = part.u[given], core, part.v
+    elif isinstance(module, Conv1D):  # weight (inputs, outputs)
+        narrow, core, wide = given @ part.u, core, part.v
+    else:  # weight (outputs, inputs)
+        narrow, core, wide = given @ part.v, core.mT, part.u
+    mixed: Tensor = (narrow.to(core.dtype) @ core).to(wide.dtype)
+    return mixed @ wide.mT
+
+
+@contextmanager
+def selected_positions(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[Any]:
+    """Within, the model's head sees the hidden states of these positions alone, as one row: logits of all others would
+    take most of the memory.
+
+    Gives a function that takes the model's logits and returns those (positions, vocabulary).
+    """
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if head is None:
+        yield lambda logits: logits[rows, columns]
+        return
+    handle = head.register_forward_pre_hook(
+        lambda module, inputs: (inputs[0][rows, columns][None], *inputs[1:]), prepend=True
+    )
+    try:
+        yield lambda logits: logits[0]
+    finally:
+        handle.remove()
