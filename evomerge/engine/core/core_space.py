@@ -85,7 +85,7 @@ class CoreSpace:
         return merged
 
     def parts(self, recipe: Recipe) -> dict[str, torch.Tensor]:
-        """Parts (T, R, R) of every parameter, in the order of the recipe's experts: :meth:`merge` is their weighted sum.
+        """Parts (T, R, R) of every parameter, in the recipe's order of experts: :meth:`merge` is their weighted sum.
 
         It holds while every expert has a weight above 0.
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from evomerge.engine.core.core_space import CoreSpace
 from evomerge.engine.layer_groups import layer_group
@@ -54,7 +53,7 @@ class WeightedLayers:
         self._parts = []
         for name, parts in sorted(space.parts(recipe).items()):
             modules, basis = live.modules(name), space.bases[name]
-            refused = next((m for m in modules if type(m) not in (nn.Linear, nn.Embedding, Conv1D)), None)
+            refused = next((m for m in modules if type(m) is not nn.Linear), None)
             if refused is not None or not modules:
                 kind = "no module" if refused is None else type(refused).__name__
                 raise UserError(f"'{name}' is the weight of {kind}, where weights of experts cannot be learned")
@@ -75,25 +74,17 @@ class WeightedLayers:
 
 @contextmanager
 def _hook(module: nn.Module, part: _Part, core: Tensor) -> Iterator[None]:
-    handle = module.register_forward_hook(
-        lambda module, inputs, output: output + _update(module, inputs[0], part, core)
-    )
+    """Add the merged delta's product u core v^T x to the module's output; the core is applied in float32."""
+
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        narrow = (inputs[0] @ part.v).to(core.dtype) @ core.mT
+        return output + narrow.to(part.u.dtype) @ part.u.mT
+
+    handle = module.register_forward_hook(add)
     try:
         yield
     finally:
         handle.remove()
-
-
-def _update(module: nn.Module, given: Tensor, part: _Part, core: Tensor) -> Tensor:
-    """What the merged delta u core v^T adds to the module's output; the core is applied in float32."""
-    if isinstance(module, nn.Embedding):  # weight (vocabulary, width): a row is looked up
-        narrow, core, wide = part.u[given], core, part.v
-    elif isinstance(module, Conv1D):  # weight (inputs, outputs)
-        narrow, core, wide = given @ part.u, core, part.v
-    else:  # weight (outputs, inputs)
-        narrow, core, wide = given @ part.v, core.mT, part.u
-    mixed: Tensor = (narrow.to(core.dtype) @ core).to(wide.dtype)
-    return mixed @ wide.mT
 
 
 @contextmanager
