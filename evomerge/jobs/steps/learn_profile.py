@@ -28,8 +28,6 @@ from evomerge.types import Done, ItemScore, Lesson, Recipe
 log = logging.getLogger(__name__)
 
 FILE = "learned.json"
-# A smaller gain on the answers held back, as a part of the loss, is none.
-_GAIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _learn(
         return {"targets": search.learned, "left_out": str(done.error)}
     without = [task for task in measurement.tasks if not done.learned.answers.get(task)]
     found = asdict(done.learned) | {"seconds": round(done.seconds, 1), "without_answers": without}
-    if done.learned.loss_after > done.learned.loss_before * (1 - _GAIN):
+    if done.learned.loss_after >= done.learned.loss_before:
         found["left_out"] = "nothing was gained on the answers held back"
     return {"targets": search.learned, "method": method, **found}
 
