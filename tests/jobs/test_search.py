@@ -92,7 +92,8 @@ def test_ctrl_c_keeps_everything_finished(arguments: list[str], tmp_path: Path) 
     assert driver.returncode == 130
     sandbox, *rest = said.strip().splitlines()
     assert sandbox.startswith("answers are judged in a sandbox: ")
-    assert rest == ["evomerge: interrupted: finished work is kept; run the same command to resume"]
+    assert rest[0].startswith("no learned weights: no expert gave a right answer to a search item of its task")
+    assert rest[1:] == ["evomerge: interrupted: finished work is kept; run the same command to resume"]
     assert Store(tmp_path / "outputs" / "x").trials()
 
 
