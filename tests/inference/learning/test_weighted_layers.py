@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from evomerge.engine.export import export_model
+from evomerge.engine.live_model import LiveModel
 from evomerge.errors import UserError
 from evomerge.inference.learning.answer_loss import AnswerLoss, differentiable
 from evomerge.inference.learning.tokens import TokenTarget
@@ -80,6 +81,18 @@ def test_the_gradient_is_that_of_finite_differences(merged_pair, tokens):
         up, down = (loss(weights.detach() + sign * moved, TARGETS, gradient=False) for sign in (1, -1))
         assert float(weights.grad[layer, expert]) == pytest.approx((up - down) / (2 * step), rel=0.02, abs=0.01)
     assert weights.grad.abs().max() > 0.1
+
+
+def test_a_base_in_bfloat16_gives_nearly_the_same_gradient(merged_pair):
+    gradients = []
+    for dtype in ("float32", "bfloat16"):
+        live, merger, recipe = merged_pair("core_tsv", WEIGHTS)
+        weights = torch.tensor(WEIGHTS, requires_grad=True)
+        live = LiveModel(merger.base.folder, dtype)
+        AnswerLoss(live.model, layers_of(live, merger, recipe))(weights, TARGETS)
+        gradients.append(weights.grad)
+    assert gradients[1].dtype == torch.float32
+    assert torch.cosine_similarity(*(g.flatten() for g in gradients), dim=0) > 0.98
 
 
 def test_the_loss_is_the_mean_of_tasks_of_the_nats_of_answers(merged_pair):
