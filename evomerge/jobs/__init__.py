@@ -10,6 +10,7 @@ In reading order:
 - ``latency``: measure speed and memory.
 - ``report``: rebuild reports, compare runs.
 - ``methods``: list the merge methods.
+- ``space``: print the search space.
 - ``checked_tasks``: check the settings of a job's tasks.
 - ``steps/``: what jobs are made of; loaded when a job runs.
 """

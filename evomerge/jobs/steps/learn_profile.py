@@ -93,6 +93,13 @@ def with_profile(space: SearchSpace, start: Start, layers: int) -> SearchSpace:
     return replace(space, profiles=(*(() if "lines" in space.modifiers else (lines,)), start.profile))
 
 
+def profiles_to_come(merger: Merger, space: SearchSpace) -> tuple[str, ...]:
+    """Names of the profiles that a search adds to the space if its experts give answers to learn from."""
+    if _impossible(merger, space, _method(space), "gold", ()) is not None:
+        return ()
+    return (*(() if "lines" in space.modifiers else ("lines",)), "learned")
+
+
 def _learn(
     measurement: Measurement, merger: Merger, space: SearchSpace, search: SearchSettings, threads: int | None
 ) -> dict[str, Any]:
