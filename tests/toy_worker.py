@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evomerge.errors import UserError
-from evomerge.types import Done, ItemScore, Recipe, Work
+from evomerge.types import Done, ItemScore, Learned, Lesson, Recipe, Work
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ class ToyWorker:
                 outcome = float((i + 0.5) / self.spec.items < quality)
                 items.append(ItemScore(task, f"{task}-{i}", outcome, f"answer {i}", {"valid": 1.0}))
         return Done(work.key, tuple(items), time.perf_counter() - start, isolation)
+
+    def learn(self, lesson: Lesson) -> Done:
+        """Learn the seed as the one weight."""
+        time.sleep(self.spec.seconds)
+        self.misbehave(lesson.recipe)
+        return Done(lesson.key, (), self.spec.seconds, learned=Learned(((float(lesson.seed),),), 1.0, 1, 2.0, 1.0))
 
     def misbehave(self, recipe: Recipe) -> None:
         if recipe.method == "raises":

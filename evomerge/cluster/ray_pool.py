@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
@@ -30,6 +31,7 @@ Spec = TypeVar("Spec")
 
 _POLL = 0.1  # seconds between looks for new work and passed time limits
 _DEATHS = 2  # workers that one work may cost before it counts as failed
+_LESSON = 12  # evaluations that a lesson may take as long as
 _FAILED_STARTS = 3  # workers in a row that died while starting before the pool goes on with fewer
 
 
@@ -75,7 +77,8 @@ class RayPool(Generic[Spec]):
         memory: bytes that a worker takes, 0 if unknown.
         works: largest number of evaluations at a time.
         gpu: one GPU per worker.
-        timeout: seconds per evaluation, None for no limit. Loading the worker does not count.
+        timeout: seconds per evaluation, None for no limit; a lesson may take 12 times as long. Loading the worker does
+            not count.
         environment: more environment variables for the workers.
 
     Attributes:
@@ -200,14 +203,15 @@ class RayPool(Generic[Spec]):
                     for actor in list(self._actors):
                         if actor.call in ready:
                             self._collect(actor)
-                        elif actor.work is not None and self._late(actor):
+                        elif actor.work is not None and time.monotonic() - actor.since > self._limit(actor.work):
                             self._expire(actor, actor.work)
                     self._hand_out()
         except BaseException as error:  # whatever ends this thread, wait() must raise it
             self._results.put(error)
 
-    def _late(self, actor: _Actor) -> bool:
-        return self._timeout is not None and time.monotonic() - actor.since > self._timeout
+    def _limit(self, work: Work | Lesson) -> float:
+        """Seconds that a work may take."""
+        return (self._timeout or math.inf) * (_LESSON if isinstance(work, Lesson) else 1)
 
     def _collect(self, actor: _Actor) -> None:
         """Take the result of an actor's call, its exception, or the actor's death."""
@@ -237,7 +241,9 @@ class RayPool(Generic[Spec]):
 
     def _expire(self, actor: _Actor, work: Work | Lesson) -> None:
         self._replace(actor)
-        self._results.put(failed(work, f"stopped after {self._timeout:g} s (cluster.timeout)", self._timeout or 0.0))
+        limit = self._limit(work)
+        times = f"{_LESSON} x " if isinstance(work, Lesson) else ""
+        self._results.put(failed(work, f"stopped after {limit:g} s ({times}cluster.timeout)", limit))
 
     def _restart(self, actor: _Actor, error: Exception) -> None:
         """Start the actor again, or give it up: the others may hold the memory that it lacked."""

@@ -212,8 +212,8 @@ def draw_weights(recipe: Recipe, title: str = "Weights") -> Figure:
     values = weights(recipe)
     with style.figure_style():
         figure, (ax,) = _axes(1)
-        many = len(values.groups) > _MANY_GROUPS
-        figure.set_size_inches(1.8 + 1.3 * len(values.experts), 1.6 + (0.26 if many else 0.62) * len(values.groups))
+        height, size = (0.26, 8) if len(values.groups) > _MANY_GROUPS else (0.62, None)
+        figure.set_size_inches(1.8 + 1.3 * len(values.experts), 1.6 + height * len(values.groups))
         top = max(1.0, max(abs(w) for row in values.values for w in row))
         negative = any(w < 0 for row in values.values for w in row)
         image = ax.imshow(
@@ -224,13 +224,13 @@ def draw_weights(recipe: Recipe, title: str = "Weights") -> Figure:
             aspect="auto",
         )
         ax.set_xticks(range(len(values.experts)), values.experts)
-        ax.set_yticks(range(len(values.groups)), values.groups, fontsize=8 if many else None)
+        ax.set_yticks(range(len(values.groups)), values.groups, fontsize=size)
         ax.grid(False)
         for row, own in enumerate(values.values):
             for column, weight in enumerate(own):
                 dark = abs(weight) > 0.6 * top
                 colour = "white" if dark else style.INK
-                ax.text(column, row, f"{weight:.2f}", ha="center", va="center", color=colour, fontsize=8 if many else None)
+                ax.text(column, row, f"{weight:.2f}", ha="center", va="center", color=colour, fontsize=size)
         figure.colorbar(image, ax=ax, label="weight", shrink=0.9)
         ax.set_title(title)
     return figure

@@ -12,7 +12,7 @@ from toy_worker import ToySpec, ToyWorker, build_toy
 from evomerge.cluster.ray_pool import RayPool
 from evomerge.cluster.serial import SerialPool
 from evomerge.errors import UserError
-from evomerge.types import Done, Expert, Pool, Recipe, Work
+from evomerge.types import Done, Expert, Lesson, Pool, Recipe, Work
 
 EXPERTS = (Expert("a", "a"), Expert("b", "b"))
 
@@ -51,6 +51,21 @@ def test_an_exception_is_one_line_of_a_failed_candidate():
     pool.submit(work("x", method="raises"))
     (done,) = pool.wait()
     assert done.error == "ValueError: this recipe is poison" and done.items == ()
+
+
+def lesson(key: str, method: str = "core_tsv") -> Lesson:
+    return Lesson(key, Recipe("base", EXPERTS, method, ((1.0, 1.0),)), seed=7)
+
+
+def test_a_lesson_is_another_kind_of_work(pool):
+    for own in (SerialPool(ToyWorker(ToySpec())), pool):
+        own.submit(lesson("learn"))
+        own.submit(work("x"))
+        own.submit(lesson("poison", method="raises"))
+        found = collect(own, 3)
+        assert found["learn"].learned.weights == ((7.0,),) and found["learn"].error is None
+        assert found["x"].items and found["x"].learned is None
+        assert found["poison"].learned is None and found["poison"].error == "ValueError: this recipe is poison"
 
 
 def test_a_task_without_items_is_a_failed_candidate():

@@ -136,3 +136,22 @@ def test_no_cluster_at_the_address():
     process = start(arguments="address='127.0.0.1:1'")
     out, _ = process.communicate(timeout=200)
     assert out.startswith("refused: no Ray cluster at '127.0.0.1:1'") and "ray start --head" in out
+
+
+LESSONS = """
+import sys
+sys.path.insert(0, {here!r})
+from evomerge.cluster.ray_pool import RayPool
+from evomerge.types import Expert, Lesson, Recipe
+from toy_worker import ToySpec, build_toy
+with RayPool(ToySpec(), build_toy, workers=1, timeout=0.4) as pool:
+    for method in ("waits", "hangs"):  # 2 s, 600 s
+        pool.submit(Lesson("k", Recipe("b", (Expert("a", "a"),), method, ((0.5,),))))
+        print([done.error for done in pool.wait(60)], flush=True)
+"""
+
+
+def test_a_lesson_may_take_longer_than_an_evaluation_but_not_for_ever():
+    code = LESSONS.format(here=str(HERE))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.stdout == "[None]\n['stopped after 4.8 s (12 x cluster.timeout)']\n", result.stderr
