@@ -6,6 +6,8 @@ In reading order:
 - ``base``: protocols of space and listener.
 - ``loop``: the search loop.
 - ``samplers/``: the samplers; a new one is a new file there.
+- ``surrogate/``: the model behind the default sampler.
+- ``noise``: the noise of each score, from the items' outcomes.
 - ``distributions``: parameters as Optuna's distributions.
 - ``store``: proposals and trials on disk.
 - ``records``: trials as JSON text.

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from evomerge.search.base import Parameter
+from evomerge.search.base import Parameter, Space
 
 # Optuna's GP walks a stepped dimension value by value, in Python: at 1000 steps one proposal takes a minute. Finer
 # steps than this are searched as continuous and rounded afterwards.
@@ -36,3 +36,36 @@ def _nearest_step(p: Parameter, value: Any) -> Any:
         return value
     last = int((p.high - p.low) / p.step + 1e-9)
     return round(p.low + min(max(round((value - p.low) / p.step), 0), last) * p.step, 9)
+
+
+def irrelevant(space: Space) -> dict[tuple[str, str], frozenset[str]]:
+    """(name of a categorical parameter, its choice) -> names of the numbers that do not change the recipe under it.
+
+    A method that has no density gives one recipe for all densities. The space is asked by decoding two values of each
+    number, beside two settings of the others.
+    """
+    numbers = [p for p in space.parameters if p.kind != "categorical"]
+    kinds = [p for p in space.parameters if p.kind == "categorical"]
+    first = {p.name: p.choices[0] for p in kinds}
+    found = {}
+    for kind in kinds:
+        for choice in kind.choices:
+            settings = [
+                {**first, kind.name: choice, **{p.name: _at(p, 0.3 + shift + 0.01 * n) for n, p in enumerate(numbers)}}
+                for shift in (0.0, 0.2)
+            ]
+            known = [space.decode(params).fingerprint for params in settings]
+            found[kind.name, choice] = frozenset(
+                p.name
+                for p in numbers
+                if all(
+                    space.decode({**params, p.name: _at(p, 0.9)}).fingerprint == before
+                    for params, before in zip(settings, known, strict=True)
+                )
+            )
+    return found
+
+
+def _at(p: Parameter, place: float) -> float:
+    """The value at ``place`` of the range, modulo 1, on the grid."""
+    return float(_nearest_step(p, p.low + (place % 1.0) * (p.high - p.low)))

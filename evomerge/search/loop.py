@@ -12,7 +12,8 @@ import optuna
 from evomerge.errors import RunFailed, UserError
 from evomerge.search.base import Listener, Silence, Space
 from evomerge.search.choose import references, score_matrix, with_references
-from evomerge.search.distributions import distributions, on_grid
+from evomerge.search.distributions import distributions, irrelevant, on_grid
+from evomerge.search.noise import Outcomes
 from evomerge.search.pareto import retentions, tchebycheff
 from evomerge.search.runaway import allowances, cut_off
 from evomerge.search.samplers import SAMPLERS, SamplerSetup
@@ -132,6 +133,8 @@ class _Search:
         self._runaway = runaway
         self._tasks = tuple(objective.task for objective in objectives)
         self._distributions = distributions(space.parameters)
+        self._irrelevant = irrelevant(space)
+        self._outcomes = Outcomes(self._tasks)
         self._in_flight: dict[str, Candidate] = {}
         self._arrived: deque[Done] = deque()
         self._parked: dict[str, list[int]] = {}  # duplicates of a candidate in flight, by its fingerprint
@@ -214,7 +217,19 @@ class _Search:
         mixed = int.from_bytes(hashlib.sha256(f"{self._seed} {turn}".encode()).digest()[:4], "big")
         if self._store.repeats() >= _RANDOM_AFTER:
             return self._store.ask(optuna.samplers.RandomSampler(seed=mixed), self._distributions)
-        setup = SamplerSetup(self._seed, mixed, turn, self._anchors, self._startup, self._distributions)
+        trials = self._store.trials()
+        self._outcomes.add(trials)
+        setup = SamplerSetup(
+            self._seed,
+            mixed,
+            turn,
+            self._anchors,
+            self._startup,
+            self._distributions,
+            self._irrelevant,
+            tuple(references(with_references(self._objectives, trials)).tolist()),
+            self._outcomes.noise(),
+        )
         with quiet():
             sampler = self._build(setup)
         return self._store.ask(sampler, self._distributions)

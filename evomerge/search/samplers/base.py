@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -24,6 +24,9 @@ class SamplerSetup:
         anchors: number of anchors, which every search proposes first.
         startup: told trials after which a sampler's model takes over.
         distributions: the searched parameters by name, in Optuna's words.
+        irrelevant: (a category's name, its choice) -> names of the parameters that do not matter under this choice.
+        references: each task's score of its expert alone, NaN where it is not known; empty: none is.
+        noise: variance of each score of a trial, by the trial's number (:mod:`evomerge.search.noise`).
     """
 
     run_seed: int
@@ -32,6 +35,9 @@ class SamplerSetup:
     anchors: int
     startup: int
     distributions: Mapping[str, BaseDistribution]
+    irrelevant: Mapping[tuple[str, Any], frozenset[str]] = field(default_factory=dict)
+    references: tuple[float, ...] = ()
+    noise: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,78 +1,111 @@
-"""Gaussian processes, the default: proposals alternate between extending the front and balancing the tasks."""
+"""Gaussian processes with known noise, the default: proposals alternate between the front and the balance of tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, GPSampler
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import norm
 
-from evomerge.search.pareto import retentions, tchebycheff
+from evomerge.search.pareto import nondominated, retentions, tchebycheff
 from evomerge.search.samplers.base import SAMPLERS, NoOptions, SamplerKind, SamplerSetup
+from evomerge.search.surrogate.acquisition import improvement, propose
+from evomerge.search.surrogate.gaussian_process import Array, GaussianProcess, fit
+from evomerge.search.surrogate.unit_cube import UnitCube
+
+_BEST, _NEWEST = 110, 40  # trials that the processes know: a fit costs the cube of their number
+_UNKNOWN = 100  # items that a score without known noise is taken to have
+_EDGE = 0.005  # scores nearer to 0 or 1 have no probit that means anything
 
 
 class FrontAndBalance(BaseSampler):
     """Alternates between proposals that extend the Pareto front and proposals that balance the tasks.
 
     Expected hypervolume improvement alone spends most of a small budget on the front's ends, where one skill is paid
-    for with another. Every second proposal therefore maximises the expected improvement of one number, the augmented
-    Tchebycheff loss of the retentions (as in ParEGO, doi:10.1109/TEVC.2005.851274), since the search chooses its
-    winner by that number. Retention is measured against the best score any trial has reached on that objective.
+    for with another. Every second proposal therefore maximises the expected improvement of the smallest retention, by
+    which the search chooses its winner (:mod:`evomerge.search.surrogate.acquisition`). Retention is the winner's: the
+    score divided by that of the task's expert alone.
+
+    Each task has a process of its own over the probits of its scores, which are told their noise
+    (:mod:`evomerge.search.noise`). Candidates that are running count with their predicted scores.
     """
 
     def __init__(self, setup: SamplerSetup) -> None:
-        # deterministic_objective stays off: a score of some dozens of items carries points of noise
-        self._front, self._balance = (
-            GPSampler(seed=seed, n_startup_trials=setup.startup, warn_independent_sampling=False)
-            for seed in (setup.seed, setup.seed ^ 1)
-        )
-        self._balances = setup.turn % 2 == 0
+        self._setup = setup
+        self._uniform = optuna.samplers.RandomSampler(seed=setup.seed)
 
     def reseed_rng(self) -> None:
-        self._front.reseed_rng()
-        self._balance.reseed_rng()
+        self._uniform.reseed_rng()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._front.infer_relative_search_space(study, trial)
+        return dict(self._setup.distributions)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if not self._balances or len(study.directions) == 1:
-            return self._front.sample_relative(study, trial, search_space)
-        copy = _one_number(study)
-        copy.sampler = self._balance
-        return copy.ask(fixed_distributions=search_space).params
+        told = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if self._counts(t)]
+        if len(told) < self._setup.startup or not search_space:
+            return {}
+        scores = 1.0 - np.array([t.values for t in told])
+        references = self._references(scores.shape[1])
+        told, scores = self._few(told, scores, references)
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        cube = UnitCube(search_space, self._setup.irrelevant)
+        points = cube.points([t.params for t in told])
+        pending = cube.points(
+            [t.params for t in running if t.number != trial.number and search_space.keys() <= t.params.keys()]
+        )
+        processes = [
+            self._fit(points, scores[:, m], [self._noise(t, m) for t in told]).given(*pending)
+            for m in range(scores.shape[1])
+        ]
+        balances = self._setup.turn % 2 == 0
+        wanted = improvement(processes, references, points, balances, self._setup.seed)
+        order = np.argsort(tchebycheff(retentions(scores, references)), kind="stable")
+        parents = points[0][order], points[1][order]
+        return cube.params(*propose(wanted, cube, parents, np.random.default_rng(self._setup.seed)))
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._front.sample_independent(study, trial, param_name, param_distribution)
+        return self._uniform.sample_independent(study, trial, param_name, param_distribution)
 
+    def _counts(self, trial: FrozenTrial) -> bool:
+        """A duplicate of another trial would count its noise twice."""
+        return "duplicate_of" not in trial.user_attrs and trial.params.keys() == self._setup.distributions.keys()
 
-def _one_number(study: Study) -> Study:
-    """The study's finished and running trials under a single loss."""
-    copies = optuna.create_study(direction="minimize")
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if finished:
-        scores = 1.0 - np.array([trial.values for trial in finished])
-        losses: Sequence[float] = tchebycheff(retentions(scores, scores.max(axis=0))).tolist()
-        copies.add_trials([_copy(trial, loss) for trial, loss in zip(finished, losses, strict=True)])
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    copies.add_trials([_copy(trial, None) for trial in running if trial.params])
-    return copies
+    def _references(self, tasks: int) -> Array:
+        known = np.array(self._setup.references or np.full(tasks, np.nan))
+        return np.where(known > 0, known, 1.0)
 
+    def _few(self, told: list[FrozenTrial], scores: Array, references: Array) -> tuple[list[FrozenTrial], Array]:
+        """The best by their smallest retention and the front, then the newest; all of them while they are few."""
+        if len(told) <= _BEST + _NEWEST:
+            return told, scores
+        loss = tchebycheff(retentions(scores, references))
+        loss = np.where(nondominated(1.0 - scores), loss - 10.0, loss)
+        newest = range(len(told) - _NEWEST, len(told))
+        best = [int(n) for n in np.argsort(loss, kind="stable") if n not in newest][:_BEST]
+        kept = [*sorted(best), *newest]
+        return [told[n] for n in kept], scores[kept]
 
-def _copy(trial: FrozenTrial, loss: float | None) -> FrozenTrial:
-    params: Mapping[str, Any] = trial.params
-    return optuna.trial.create_trial(
-        state=trial.state, value=loss, params=dict(params), distributions=trial.distributions
-    )
+    def _noise(self, trial: FrozenTrial, task: int) -> float:
+        known = self._setup.noise.get(trial.number)
+        if known is not None:
+            return known[task]
+        score = 1.0 - trial.values[task]
+        return max(score * (1.0 - score), _EDGE) / _UNKNOWN
+
+    def _fit(self, points: tuple[Array, Any], scores: Array, noise: Sequence[float]) -> GaussianProcess:
+        kept = np.clip(scores, _EDGE, 1.0 - _EDGE)
+        probits = norm.ppf(kept)
+        return fit(*points, probits, np.array(noise) / norm.pdf(probits) ** 2)
 
 
 def build(setup: SamplerSetup, options: NoOptions) -> BaseSampler:
