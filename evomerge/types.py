@@ -158,7 +158,8 @@ class Work:
     """One evaluation for a worker: the subject to load, and the split and tasks to score.
 
     ``split`` is ``search``, ``selection`` or ``test``. ``tasks`` are names of the worker's tasks. ``allowance`` bounds
-    the mean number of tokens of a task's answers; the worker cuts off answers beyond it.
+    the mean number of tokens of a task's answers; the worker cuts off answers beyond it. ``items`` names the items of
+    a task that are wanted; those of other tasks are wanted all.
     """
 
     key: str
@@ -166,6 +167,7 @@ class Work:
     split: str
     tasks: tuple[str, ...]
     allowance: Mapping[str, float] = field(default_factory=dict)
+    items: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate with its scores on the search split, as stored on disk."""
+    """A candidate with its scores on the search split, as stored on disk.
+
+    ``stopped``: racing stopped it (:mod:`evomerge.search.racing`), so that its scores are of part of the items and not
+    to be compared with others.
+    """
 
     number: int
     recipe: Recipe
@@ -237,6 +243,7 @@ class Trial:
     seconds: float
     isolation: str
     error: str | None = None
+    stopped: bool = False
 
     @property
     def scores(self) -> dict[str, Score]:

@@ -44,10 +44,15 @@ class ToyWorker:
             isolation = " ".join(os.environ[name] for name in names)
         weights = recipe.weights[0]
         items = []
-        for t, task in enumerate(work.tasks):
+        names = [expert.name for expert in recipe.experts]
+        for place, task in enumerate(work.tasks):
+            t = names.index(task) if task in names else place
             others = sum(w for i, w in enumerate(weights) if i != t)
             quality = max(0.0, 1.0 - (1.0 - weights[t]) ** 2 - 0.3 * others**2)
+            wanted = work.items.get(task)
             for i in range(self.spec.items):
+                if wanted is not None and f"{task}-{i}" not in wanted:
+                    continue
                 outcome = float((i + 0.5) / self.spec.items < quality)
                 items.append(ItemScore(task, f"{task}-{i}", outcome, f"answer {i}", {"valid": 1.0}))
         return Done(work.key, tuple(items), time.perf_counter() - start, isolation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
@@ -13,7 +13,7 @@ from evomerge.engine.load_merger import merger_for
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.judging.sandbox import SandboxSettings
 from evomerge.evaluation.learning_targets import given_answers, gold_answers
-from evomerge.evaluation.task_base import EvalTask, ask
+from evomerge.evaluation.task_base import EvalTask, Item, ask
 from evomerge.evaluation.task_settings import TaskSpec
 from evomerge.evaluation.tasks import load_tasks
 from evomerge.inference.backend import BACKENDS, Backend
@@ -91,7 +91,7 @@ class EvaluationWorker:
         """
         start = time.perf_counter()
         deadline = None if self._seconds is None else time.monotonic() + self._seconds
-        items = {name: self._tasks[name].items(work.split) for name in work.tasks}
+        items = {name: self._items(work, name) for name in work.tasks}
         self._become(work.subject)
         flat = [item for group in items.values() for item in group]
         costs: list[dict[str, float]] = [{} for _ in flat]
@@ -136,6 +136,14 @@ class EvaluationWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _items(self, work: Work, task: str) -> Sequence[Item]:
+        """The task's items that the work asks for, in the data's order."""
+        items = self._tasks[task].items(work.split)
+        if task not in work.items:
+            return items
+        wanted = set(work.items[task])
+        return [item for item in items if item.id in wanted]
 
     def _become(self, subject: Recipe | Artifact) -> None:
         """Load ``subject``, unless the last work left it loaded: a row of a table comes task by task."""

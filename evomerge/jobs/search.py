@@ -147,6 +147,7 @@ def run(settings: Settings) -> None:
                 listener,
                 options=options,
                 runaway=search.runaway,
+                racing=search.racing,
                 ahead=0 if settings.cluster.kind == "serial" else 1,
                 identity=identity,
             )

@@ -56,7 +56,8 @@ def _facts(run: RunData, table: Results) -> list[dict[str, str]]:
         facts.append({**_fact(f"{100 * gap.mean:+.1f} points", words), "better": "yes" if gap.low > 0 else ""})
         facts.append(_fact(f"{100 * comparison.probability:.1f} %", "of resamples of the items have it ahead"))
     failed = f", {len(run.failures)} failed" if run.failures else ""
-    facts.append(_fact(str(len(run.records)), f"candidates tried{failed}"))
+    stopped = f", {len(run.stopped)} stopped early" if run.stopped else ""
+    facts.append(_fact(str(len(run.records)), f"candidates tried{failed}{stopped}"))
     seconds = sum(run.environment.get("seconds", {}).values())
     if seconds:
         facts.append(_fact(f"{seconds / 60:.1f} min", "from start to finish"))
@@ -118,8 +119,10 @@ def _work(run: RunData) -> list[list[str]]:
     trusted = 0
     if run.failures:
         rows.append(["of these failed", str(len(run.failures))])
+    if run.stopped:
+        rows.append(["of these stopped early, surely behind", str(len(run.stopped))])
     for split in ("search", "selection", "test"):
-        answers = [i for trial in run.scored for items in run.evaluation(trial, split).values() for i in items]
+        answers = [i for trial in run.records for items in run.evaluation(trial, split).values() for i in items]
         trusted += sum(item.metrics.get(TRUSTED, 0.0) > 0 for item in answers)
         if answers:
             rows.append([f"answers on the {split} items", f"{len(answers):,}".replace(",", " ")])

@@ -85,8 +85,13 @@ class RunData:
 
     @property
     def scored(self) -> list[Trial]:
-        """Trials that did not fail."""
+        """Trials that were scored on all search items: they neither failed nor were stopped."""
         return choose.scored(self.records)
+
+    @property
+    def stopped(self) -> list[Trial]:
+        """Trials that racing stopped; their scores are of part of the search items."""
+        return [trial for trial in self.records if trial.stopped]
 
     @property
     def failures(self) -> list[Trial]:
@@ -127,8 +132,8 @@ class RunData:
         return scores_by_task([item for items in self.evaluation(trial, split).values() for item in items])
 
     def min_retention(self, trial: Trial) -> float:
-        """Smallest retention on the search items; NaN for a failed trial."""
-        if trial.error is not None:
+        """Smallest retention on the search items; NaN for a trial that failed or was stopped."""
+        if trial.error is not None or trial.stopped:
             return math.nan
         scores = choose.score_matrix([trial.scores], self.objectives)
         return float(smallest_retention(scores, choose.references(self.objectives))[0])

@@ -18,7 +18,8 @@ from evomerge.types import Score, Trial
 def trials_frame(run: RunData) -> pd.DataFrame:
     """One row per candidate: scores on the search items, smallest retention, place on the front, search parameters.
 
-    ``TASK_low`` and ``TASK_high`` bound a score's 95 % interval.
+    ``TASK_low`` and ``TASK_high`` bound a score's 95 % interval. A candidate that racing stopped has scores of part of
+    the items: ``stopped`` marks it, and it has no smallest retention.
     """
     front = {trial.number for trial in run.front_trials}
     winner = None if run.winner is None else run.winner.number
@@ -36,6 +37,7 @@ def trials_frame(run: RunData) -> pd.DataFrame:
                 "tokens": sum(item.metrics.get("tokens", 0.0) for item in trial.items),
                 "cut": sum(item.metrics.get("cut", 0.0) > 0 for item in trial.items),
                 "isolation": trial.isolation,
+                "stopped": trial.stopped,
                 "error": trial.error,
                 "fingerprint": trial.recipe.fingerprint,
                 **{name: value for name, value in trial.params.items() if name != "method"},

@@ -13,6 +13,7 @@ In reading order:
 - ``records``: trials as JSON text.
 - ``evaluations``: scores of selection and test items on disk.
 - ``runaway``: stop candidates that ramble.
+- ``racing``: stop candidates that are surely behind.
 - ``pareto``: Pareto mathematics.
 - ``choose``: finalists and winner.
 - ``progress``: where a search stands.

@@ -49,8 +49,8 @@ def choose(scores: Sequence[Mapping[str, Score]], objectives: Sequence[Objective
 
 
 def scored(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials that did not fail."""
-    return [trial for trial in trials if trial.error is None]
+    """Trials that were scored on all items: they neither failed nor were stopped."""
+    return [trial for trial in trials if trial.error is None and not trial.stopped]
 
 
 def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Trial]:

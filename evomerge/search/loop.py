@@ -15,6 +15,7 @@ from evomerge.search.choose import references, score_matrix, with_references
 from evomerge.search.distributions import distributions, irrelevant, on_grid
 from evomerge.search.noise import Outcomes
 from evomerge.search.pareto import retentions, tchebycheff
+from evomerge.search.racing import Racing
 from evomerge.search.runaway import allowances, cut_off
 from evomerge.search.samplers import SAMPLERS, SamplerSetup
 from evomerge.search.store import Proposal, Store, quiet
@@ -74,6 +75,7 @@ def run_search(
     *,
     options: Any = None,
     runaway: float | None = None,
+    racing: bool = False,
     ahead: int = 1,
     identity: Mapping[str, Any] | None = None,
 ) -> list[Trial]:
@@ -88,6 +90,8 @@ def run_search(
 
     Args:
         options: an object of the sampler's ``options`` class; None: its defaults.
+        runaway: see :mod:`evomerge.search.runaway`.
+        racing: stop candidates that are surely behind, see :mod:`evomerge.search.racing`.
 
     Returns:
         All finished trials of the store.
@@ -106,7 +110,7 @@ def run_search(
         return kind.build(setup, chosen)
 
     search = _Search(
-        pool, space, store, tuple(objectives), kind.scalar, build, seed, ahead, runaway, listener or Silence()
+        pool, space, store, tuple(objectives), kind.scalar, build, seed, ahead, runaway, racing, listener or Silence()
     )
     return search.run(budget)
 
@@ -125,6 +129,7 @@ class _Search:
         seed: int,
         ahead: int,
         runaway: float | None,
+        racing: bool,
         listener: Listener,
     ) -> None:
         self._pool, self._space, self._store, self._listener = pool, space, store, listener
@@ -135,7 +140,12 @@ class _Search:
         self._distributions = distributions(space.parameters)
         self._irrelevant = irrelevant(space)
         self._outcomes = Outcomes(self._tasks)
+        self._outcomes.add(store.trials())
+        self._racing, self._races = Racing(self._tasks, self._outcomes), racing
         self._in_flight: dict[str, Candidate] = {}
+        # In flight and not in the pool: with one worker, what was begun is finished before the next begins.
+        self._held: deque[str] = deque()
+        self._most = 1 if pool.size == 1 else self._depth
         self._arrived: deque[Done] = deque()
         self._parked: dict[str, list[int]] = {}  # duplicates of a candidate in flight, by its fingerprint
 
@@ -192,6 +202,7 @@ class _Search:
             self._arrived.extend(self._pool.wait(0.0 if filling else None))
         while self._arrived:
             self._finish(self._arrived.popleft())
+            self._send()
             if alone:
                 return
 
@@ -218,7 +229,6 @@ class _Search:
         if self._store.repeats() >= _RANDOM_AFTER:
             return self._store.ask(optuna.samplers.RandomSampler(seed=mixed), self._distributions)
         trials = self._store.trials()
-        self._outcomes.add(trials)
         setup = SamplerSetup(
             self._seed,
             mixed,
@@ -254,15 +264,35 @@ class _Search:
             return
         key = str(candidate.number)
         self._in_flight[key] = candidate
-        allowance = allowances(self._store.trials(), self._runaway)
-        self._pool.submit(Work(key, candidate.recipe, "search", self._tasks, allowance))
+        self._held.append(key)
+        self._send()
+
+    def _send(self) -> None:
+        """Give the pool what it has room for."""
+        while self._held and len(self._in_flight) - len(self._held) < self._most:
+            candidate = self._in_flight[key := self._held.popleft()]
+            run = [item for rung in self._store.rungs(candidate.number) for item in rung.items]
+            begins = self._races and candidate.label is None and not self._store.anchors_pending()
+            items = self._racing.next_items(run) if run or begins else {}
+            allowance = allowances(self._store.trials(), self._runaway)
+            self._pool.submit(Work(key, candidate.recipe, "search", tuple(items) or self._tasks, allowance, items))
 
     def _finish(self, done: Done) -> None:
-        self._record(self._in_flight.pop(done.key), done)
+        candidate = self._in_flight[done.key]
+        whole = self._racing.joined([*self._store.rungs(candidate.number), done])
+        left = self._racing.next_items(whole.items) if done.error is None and candidate.label is None else {}
+        known = references(with_references(self._objectives, self._store.trials()))
+        if not left or (self._races and self._racing.is_behind(whole.items, known)):
+            del self._in_flight[done.key]
+            self._record(candidate, whole, stopped=bool(left))
+        else:
+            self._store.record_rung(candidate.number, done)
+            self._held.appendleft(done.key)
 
-    def _record(self, candidate: Candidate, done: Done) -> None:
+    def _record(self, candidate: Candidate, done: Done, stopped: bool = False) -> None:
         """Write the outcome to disk, then tell the sampler, then the listener."""
-        trial = self._store.record(candidate, done)
+        trial = self._store.record(candidate, done, stopped)
+        self._outcomes.add([trial])
         losses = self._losses(trial)
         self._store.tell(trial.number, losses)
         for number in self._parked.pop(trial.recipe.fingerprint, []):
@@ -276,10 +306,14 @@ class _Search:
             _refuse_only_failures(trials)
 
     def _losses(self, trial: Trial) -> list[float] | None:
-        """The losses that the sampler minimises: 1 - score for each task, or one number; None for a failed trial."""
+        """The losses that the sampler minimises: 1 - score for each task, or one number; None for a failed trial. Of a
+        stopped trial they are those that it is expected to have on all items."""
         if trial.error is not None:
             return None
-        scores = score_matrix([trial.scores], self._objectives)
+        if trial.stopped:
+            scores = self._racing.expected(trial.items)[0][None]
+        else:
+            scores = score_matrix([trial.scores], self._objectives)
         if not self._scalar:
             return [float(loss) for loss in 1.0 - scores[0]]
         known = with_references(self._objectives, self._store.trials())

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evomerge.types import Trial
+from evomerge.types import ItemScore, Trial
 
 _NEIGHBOURS = 6  # trials of nearly the same score that a trial is compared with
 _PRIOR, _PRIOR_TRIALS = 0.3, 4  # share of the binomial variance that counts until as many trials have been compared
@@ -20,7 +20,7 @@ _LEAST = 0.05
 
 
 class Outcomes:
-    """Outcomes of all trials' items as arrays, each trial read once.
+    """Outcomes of all finished trials' items as arrays, each trial read once; failed ones have no items.
 
     Args:
         tasks: names of the M tasks, in the order of the scores.
@@ -30,32 +30,55 @@ class Outcomes:
         self._tasks = tuple(tasks)
         self._columns: dict[str, dict[str, int]] = {task: {} for task in tasks}
         self._rows: dict[int, dict[str, NDArray[np.float64]]] = {}
+        self._anchors: set[int] = set()
 
     def add(self, trials: Sequence[Trial]) -> None:
-        """Read the trials that are not known yet; failed ones have no items."""
+        """Read the trials that are not known yet."""
         for trial in trials:
-            if trial.number not in self._rows and trial.error is None:
-                self._rows[trial.number] = {task: self._row(trial, task) for task in self._tasks}
+            if trial.number not in self._rows:
+                self._rows[trial.number] = {task: self.row(task, trial.items) for task in self._tasks}
+                if trial.label is not None:
+                    self._anchors.add(trial.number)
 
-    def _row(self, trial: Trial, task: str) -> NDArray[np.float64]:
+    def row(self, task: str, items: Sequence[ItemScore]) -> NDArray[np.float64]:
+        """Outcomes (n,) of the task's items, NaN where one is not among ``items``."""
         columns = self._columns[task]
-        found = {columns.setdefault(i.item, len(columns)): i.outcome for i in trial.items if i.task == task}
+        found = {columns.setdefault(i.item, len(columns)): i.outcome for i in items if i.task == task}
         row = np.full(len(columns), np.nan)
         row[list(found)] = list(found.values())
         return row
 
-    def matrix(self, task: str) -> NDArray[np.float64]:
-        """Outcomes (N, n) of the trials in order of number, NaN where an item was not run."""
-        rows = [self._rows[number][task] for number in sorted(self._rows)]
-        matrix = np.full((len(rows), len(self._columns[task])), np.nan)
-        for n, row in enumerate(rows):
+    def names(self, task: str) -> list[str]:
+        """Names of the task's n items, in the order of the columns."""
+        return list(self._columns[task])
+
+    def anchors(self) -> set[int]:
+        """Numbers of the finished anchors."""
+        return self._anchors
+
+    def whole(self) -> list[int]:
+        """Numbers of the trials that have run all items, in order."""
+        return [
+            number
+            for number in sorted(self._rows)
+            if all(
+                len(row) == len(self._columns[task]) > 0 and not np.isnan(row).any()
+                for task, row in self._rows[number].items()
+            )
+        ]
+
+    def matrix(self, task: str, numbers: Sequence[int]) -> NDArray[np.float64]:
+        """Outcomes (N, n) of these trials, NaN where an item was not run."""
+        matrix = np.full((len(numbers), len(self._columns[task])), np.nan)
+        for n, number in enumerate(numbers):
+            row = self._rows[number][task]
             matrix[n, : len(row)] = row
         return matrix
 
     def noise(self) -> Mapping[int, tuple[float, ...]]:
         """Variance of each trial's own noise in each task's score (M,), by trial number."""
-        numbers = sorted(self._rows)
-        own = [score_noise(self.matrix(task)) for task in self._tasks]
+        numbers = [number for number in sorted(self._rows) if any(len(row) for row in self._rows[number].values())]
+        own = [score_noise(self.matrix(task, numbers)) for task in self._tasks]
         return {number: tuple(float(column[n]) for column in own) for n, number in enumerate(numbers)}
 
 

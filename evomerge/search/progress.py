@@ -24,10 +24,11 @@ class Best:
 @dataclass(frozen=True)
 class Progress:
     """``hypervolume`` of the scores above 0, at most 1; ``bests``: the best trial per task, then by smallest
-    retention."""
+    retention; both of the trials that were scored on all items."""
 
     finished: int
     failed: int
+    stopped: int
     hypervolume: float
     bests: tuple[Best, ...]
 
@@ -45,7 +46,8 @@ def progress(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Progre
             best = int(np.argmax(values))
             bests.append(Best(name, float(values[best]), own[best]))
     volume = hypervolume(1.0 - scores, np.ones(len(objectives)))
-    return Progress(len(trials), len(trials) - len(own), volume, tuple(bests))
+    failed = sum(trial.error is not None for trial in trials)
+    return Progress(len(trials), failed, sum(trial.stopped for trial in trials), volume, tuple(bests))
 
 
 def trial_retention(trial: Trial, trials: Sequence[Trial], objectives: Sequence[Objective]) -> float:

@@ -32,7 +32,18 @@ def items_from_json(rows: Sequence[Sequence[Any]]) -> tuple[ItemScore, ...]:
     return tuple(ItemScore(task, item, outcome, answer, metrics) for task, item, outcome, answer, metrics in rows)
 
 
-def dump_outcome(candidate: Candidate, done: Done) -> str:
+def dump_rung(done: Done) -> str:
+    """The items of one rung of a candidate as JSON text."""
+    values = {"items": items_to_json(done.items), "seconds": round(done.seconds, 3), "isolation": done.isolation}
+    return json.dumps(values, ensure_ascii=False)
+
+
+def load_rung(key: str, text: str) -> Done:
+    values = json.loads(text)
+    return Done(key, items_from_json(values["items"]), values["seconds"], values["isolation"])
+
+
+def dump_outcome(candidate: Candidate, done: Done, stopped: bool = False) -> str:
     """A finished trial as JSON text, without its number."""
     return json.dumps(
         {
@@ -43,6 +54,7 @@ def dump_outcome(candidate: Candidate, done: Done) -> str:
             "seconds": round(done.seconds, 3),
             "isolation": done.isolation,
             "error": done.error,
+            **({"stopped": True} if stopped else {}),
         },
         ensure_ascii=False,
     )
@@ -59,4 +71,5 @@ def load_outcome(number: int, text: str) -> Trial:
         seconds=values["seconds"],
         isolation=values["isolation"],
         error=values["error"],
+        stopped=values.get("stopped", False),
     )

@@ -22,6 +22,7 @@ class SearchSettings:
             (:mod:`evomerge.search.runaway`); None: never. A single answer is bounded by ``tasks.NAME.max_new_tokens``.
         learned: learn weights per layer and expert before the search, from ``own``, the experts' own right answers to
             the search items, or ``gold``, the tasks' reference answers; ``false``: do not.
+        racing: stop a candidate that is surely behind before all of its items are run (:mod:`evomerge.search.racing`).
 
     Raises:
         UserError: a number out of range.
@@ -33,6 +34,7 @@ class SearchSettings:
     seed: int = 0
     runaway: float | None = 5.0
     learned: str = "own"
+    racing: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "learned", self.learned.lower())  # Hydra makes "False" of false

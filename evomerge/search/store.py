@@ -7,6 +7,7 @@ answers as trial attributes, and ``evaluations.jsonl`` for what was scored on th
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import warnings
@@ -24,7 +25,7 @@ from optuna.trial import TrialState
 
 from evomerge.errors import UserError
 from evomerge.search.evaluations import Evaluations
-from evomerge.search.records import dump_outcome, load_outcome
+from evomerge.search.records import dump_outcome, dump_rung, load_outcome, load_rung
 from evomerge.types import Candidate, Done, ItemScore, Trial
 
 STUDY = "evomerge"
@@ -180,6 +181,11 @@ class Store:
             )
         }
 
+    def anchors_pending(self) -> bool:
+        """Whether a labelled proposal is waiting or running."""
+        pending = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
+        return any("label" in trial.user_attrs and "outcome" not in trial.user_attrs for trial in pending)
+
     def ask(self, sampler: optuna.samplers.BaseSampler, space: Mapping[str, BaseDistribution]) -> Proposal:
         """The next proposal: an enqueued one, else the sampler's."""
         with quiet():
@@ -191,9 +197,22 @@ class Store:
         """Note that the candidate is going to be scored."""
         self._set(candidate.number, "fingerprint", candidate.recipe.fingerprint)
 
-    def record(self, candidate: Candidate, done: Done) -> Trial:
-        """Write an outcome to disk. Call :meth:`tell` only after it."""
-        text = dump_outcome(candidate, done)
+    def record_rung(self, number: int, done: Done) -> None:
+        """Write the outcomes of a rung to disk, after which the candidate goes on."""
+        self._set(number, f"rung {len(self.rungs(number))}", dump_rung(done))
+
+    def rungs(self, number: int) -> list[Done]:
+        """Recorded rungs of a candidate, in order."""
+        known = self.study.get_trials(deepcopy=False)[number].user_attrs
+        texts = itertools.takewhile(lambda text: text is not None, (known.get(f"rung {n}") for n in itertools.count()))
+        return [load_rung(str(number), text) for text in texts if text is not None]
+
+    def record(self, candidate: Candidate, done: Done, stopped: bool = False) -> Trial:
+        """Write an outcome to disk. Call :meth:`tell` only after it.
+
+        Args:
+            stopped: by racing, before all items were run."""
+        text = dump_outcome(candidate, done, stopped)
         self._set(candidate.number, "outcome", text)
         return self._enter(load_outcome(candidate.number, text))
 

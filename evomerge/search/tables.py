@@ -14,8 +14,9 @@ from evomerge.types import Trial
 
 
 def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """A row per trial: number, label, method, fingerprint, error, seconds, cut (answers that its allowance ended),
-    isolation, ``score.TASK`` with ``.low`` and ``.high`` (95 % interval) and ``.items``, ``param.NAME``."""
+    """A row per trial: number, label, method, fingerprint, error, stopped (by racing: its scores are of part of the
+    items), seconds, cut (answers that its allowance ended), isolation, ``score.TASK`` with ``.low`` and ``.high`` (95 %
+    interval) and ``.items``, ``param.NAME``."""
     rows = []
     for trial in trials:
         row: dict[str, object] = {
@@ -24,6 +25,7 @@ def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
             "method": trial.recipe.method,
             "fingerprint": trial.recipe.fingerprint,
             "error": trial.error,
+            "stopped": trial.stopped,
             "seconds": trial.seconds,
             "cut": cut_off(trial),
             "isolation": trial.isolation,

@@ -118,6 +118,12 @@ def test_a_worker_scores_a_real_model_as_simple_evaluate_does(pico_model):
         done = worker.evaluate(Work("k", Artifact(str(folder)), "test", ("sql", "json")))
         assert [score.task for score in done.items] == ["sql"] * 6 + ["json"] * 6
         assert (done.key, done.isolation, done.error) == ("k", judge.level, None)
+        some = tuple(score.item for score in done.items[4:1:-2])  # of sql, in another order than the data's
+        part = worker.evaluate(Work("p", Artifact(str(folder)), "test", ("sql", "json"), items={"sql": some}))
+        wanted = [score for score in done.items if score.task == "json" or score.item in some]
+        assert [(s.task, s.item, s.outcome, s.answer) for s in part.items] == [
+            (s.task, s.item, s.outcome, s.answer) for s in wanted
+        ]
         use(judge)
         manager = TaskManager(include_path=str(tasks_folder()), include_defaults=False)
         chosen = [i * 200 // 6 for i in range(6)]

@@ -98,6 +98,8 @@ def log_line(record: _Record, trial: Trial) -> str:
     head = f"[{len(record.trials):>{width}}/{record.budget}] #{trial.number} {name_of(trial)}"
     if trial.error is not None:
         parts = [head, f"failed: {trial.error}"]
+    elif trial.stopped:
+        parts = [head, f"stopped after {len(trial.items)} items: surely behind"]
     else:
         scores = trial.scores
         parts = [head, *(f"{o.task} {scores[o.task].mean:.2f}" for o in record.objectives)]

@@ -59,13 +59,15 @@ class Tracked:
 def metrics(trial: Trial, trials: Sequence[Trial], objectives: Sequence[Objective]) -> dict[str, float]:
     """A trial's scores and the search's progress after it; ``trials`` are the finished ones, with this one.
 
-    A failed trial has no scores. Retentions use the references known so far.
+    A failed trial has no scores, and a stopped one none that could be compared. Retentions use the references known so
+    far.
     """
     state = progress(trials, objectives)
     values: dict[str, float] = {TRIAL: trial.number, "search/seconds": trial.seconds}
     values |= {"search/hypervolume": state.hypervolume, "search/failed": state.failed}
+    values["search/stopped"] = state.stopped
     values |= {f"best/{best.name}": best.value for best in state.bests}
-    if trial.error is None:
+    if trial.error is None and not trial.stopped:
         values |= {f"score/{objective.task}": trial.scores[objective.task].mean for objective in objectives}
         values["score/min-retention"] = trial_retention(trial, trials, objectives)
     return values
