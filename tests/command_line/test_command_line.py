@@ -51,7 +51,7 @@ EXPERTS = [f"models.experts.{name}=adapter" for name in ("sql", "code", "json")]
         (["search.seed=-1"], "search.seed must be at least 0, got -1"),
         (["job=merge", "recipe=recipe.yaml", "out=merged", "seed=-1"], "seed must be at least 0, got -1"),
         (["recipe=recipe.yaml"], "recipe belongs to job=extract_lora and job=merge, got job=search: leave it out"),
-        (["job=merge", "search.budget=3"], "search.budget belongs to job=search and job=space, got job=merge: leave it out"),
+        (["job=merge", "search.budget=3"], "search.budget belongs to job=search and job=space, got job=merge: leave"),
         (["job=methods", "model=x"], "model belongs to job=evaluate, job=extract_lora and job=latency, got"),
         (["job=merge", "recipe=recipe.yaml", "out=merged"], "density must be in (0, 1], got 1.5"),
         (["job=merge", "recipe=nowhere.yaml", "out=merged"], "nowhere.yaml"),

@@ -47,7 +47,7 @@ command()
         (["job=paint", "search=random"], "blue 40\n"),
         (["job=merge", "colour=red"], "evomerge: colour belongs to job=paint, got job=merge: leave it out\n"),
         (["job=paint", "name=x"], "evomerge: name belongs to job=search, got job=paint: leave it out\n"),
-        (["job=merge", "search.budget=3"], "search.budget belongs to job=paint, job=search and job=space, got job=merge: leave"),
+        (["job=merge", "search.budget=3"], "search.budget belongs to job=paint, job=search and job=space, got job="),
         (["job=paint", "color=red"], "evomerge: unknown setting 'color': did you mean 'colour'?"),
         (["job=pain"], "evomerge: unknown job 'pain': did you mean 'paint'? (known: evaluate, extract_lora, "),
         (["job=paint", "search.budget=0"], "evomerge: search.budget must be at least 1, got 0"),
