@@ -16,8 +16,6 @@ from evomerge.types import Learned
 _STARTS = (1.0, 0.7, 0.5)
 # A smaller part of the loss is no gain.
 _GAIN = 0.005
-# Part of the newest weights in the running mean, which wavers less than they do.
-_NEWEST = 0.25
 
 #: (weights (layers, experts), targets of each task, gradient=True) -> loss; adds its gradient to ``weights.grad``.
 Loss = Callable[..., float]
@@ -27,8 +25,7 @@ def learn(loss: Loss, shape: tuple[int, int], targets: Sequence[TokenTarget], se
     """Weights (layers, experts) of the smallest loss on a fifth of the targets, which is held back.
 
     A function of its arguments alone. The weights start equal. Each step takes some targets of every task, in an order
-    that the seed gives; its size shrinks to 0 over the steps. Every few steps the running mean of the weights, rounded
-    to the grid, is tried on the targets held back.
+    that the seed gives; every few steps the weights, rounded to the grid, are tried on the targets held back.
 
     Raises:
         UserError: no task has targets enough to hold some back.
@@ -45,21 +42,18 @@ def learn(loss: Loss, shape: tuple[int, int], targets: Sequence[TokenTarget], se
     begun, number = min((held_back(start), n) for n, start in enumerate(starts))
     best, found = begun, _rounded(starts[number], settings)
     weights = starts[number].clone().requires_grad_()
-    mean = starts[number].clone()
     adam = torch.optim.Adam([weights], lr=settings.rate)
     draws = [_draws(own, settings) for own in learned]
     steps = waited = 0
     while steps < settings.steps and waited < settings.patience:
         adam.zero_grad()
-        adam.param_groups[0]["lr"] = settings.rate * (1 - steps / settings.steps)
         loss(weights, [next(own) for own in draws])
         adam.step()
         with torch.no_grad():
             weights.clamp_(settings.low, settings.high)
-            mean.lerp_(weights, _NEWEST)
         steps += 1
         if steps % settings.every == 0:
-            tried = _rounded(mean, settings)
+            tried = _rounded(weights.detach(), settings)
             now = held_back(tried)
             waited = 0 if now < best * (1 - _GAIN) else waited + 1
             if now < best:
