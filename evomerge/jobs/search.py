@@ -95,6 +95,7 @@ def run(settings: Settings) -> None:
     from evomerge.jobs.steps.open_workers import dtype_of_run, open_pool, threads_together, worker_spec
     from evomerge.jobs.steps.phases import Phases
     from evomerge.jobs.steps.score_on_test_items import lora_key, score_on_test_items
+    from evomerge.jobs.steps.score_references import with_references_outside
     from evomerge.jobs.steps.scored_once import Measurement
     from evomerge.jobs.steps.terminal_view import listener as terminal_listener
     from evomerge.report.delivery import write_cards
@@ -120,12 +121,16 @@ def run(settings: Settings) -> None:
     objectives = objectives_of(tasks)
     identity, prompts = open_and_identify(tasks, search.runaway, spec, space)
     identity["search.learned"] = search.learned
+    identity["references"] = {label: recipe.fingerprint for label, recipe in space.references().items()}
     begin_run(store, space, objectives, search.sampler, identity, earlier_versions(identity), whole=False)
     _keep(settings, folder, space.layer_groups, dtype, prompts)
     seconds = Phases(folder)
     pool = open_pool(settings.cluster, spec, works=search.budget)
-    measurement = Measurement(pool, store, objectives, dict(space.anchors()), listener)
+    measurement = Measurement(pool, store, objectives, space.references() | dict(space.anchors()), listener)
     try:
+        with seconds("search"):
+            measurement = with_references_outside(measurement, space)
+            objectives = measurement.objectives
         if search.learned != "false":
             with seconds("search"):
                 score_alone(measurement, folder)
@@ -134,7 +139,7 @@ def run(settings: Settings) -> None:
                 start = learned_start(measurement, merger, space, search, threads, folder)
             space = with_profile(space, start, merger.layers)
             identity["learned.json"] = start.digest
-            measurement = replace(measurement, anchors=dict(space.anchors()))
+            measurement = replace(measurement, anchors=space.references() | dict(space.anchors()))
         with seconds("search"):
             run_search(
                 pool,

@@ -201,14 +201,9 @@ class SearchSpace:
         count = len(self.experts)
         additive = next((n for n in ("core_task_arithmetic", "task_arithmetic") if n in self.methods), None)
         averaging = additive or ("linear" if "linear" in self.methods else None)
-        # By law every method gives the base at weights 0 and an expert at its weight 1.
-        alone = averaging or self.methods[0]
         wanted: list[tuple[str, str, tuple[float, ...], float | None]]
-        wanted = [("base", alone, (0.0,) * count, None)]
-        wanted += [
-            (f"expert:{expert.name}", alone, tuple(float(i == t) for i in range(count)), None)
-            for t, expert in enumerate(self.experts)
-        ]
+        # By law every method gives the base at weights 0 and an expert at its weight 1.
+        wanted = [(label, averaging or self.methods[0], row, None) for label, row in self._alone().items()]
         if averaging and count > 1:
             wanted.append(("uniform", averaging, (1 / count,) * count, None))
         if additive and count > 1:
@@ -235,6 +230,23 @@ class SearchSpace:
                 flat = self.encode(self._plain(profile.method, (1.0,) * count, None))
                 found.append((profile.name, self.decode(flat | {"profile": profile.name})))
         return found
+
+    def references(self) -> dict[str, Recipe]:
+        """Each expert alone, labelled as its anchor is. An expert whose weights the space does not hold is no anchor,
+        and other merges are measured against it all the same."""
+        anchors = dict(self.anchors())
+        method = next((n for n in ("core_task_arithmetic", "task_arithmetic") if n in self.methods), self.methods[0])
+        return {
+            label: anchors.get(label) or self._plain(method, row, None)
+            for label, row in self._alone().items()
+            if label != "base"
+        }
+
+    def _alone(self) -> dict[str, tuple[float, ...]]:
+        """Weights of the base and of each expert alone, by the anchors' labels."""
+        count = len(self.experts)
+        alone = {f"expert:{e.name}": tuple(float(i == t) for i in range(count)) for t, e in enumerate(self.experts)}
+        return {"base": (0.0,) * count, **alone}
 
     def _weights(self, values: Mapping[str, Any], method: MergeMethod) -> tuple[tuple[float, ...], ...]:
         """Weights (G, T), or (L, T) where the profile gives the layers of a group different ones."""

@@ -106,6 +106,9 @@ def _models(run: RunData) -> Iterator[tuple[str, str, int | None, dict[str, tupl
         name = display_name(str(trial.label))
         name = f"{name} (best untuned)" if trial is untuned else name
         yield name, str(trial.label), trial.number, run.evaluation(trial, "test")
+    for expert in run.experts:  # those that the space does not hold
+        if run.anchor(f"expert:{expert}") is None and (own := run.alone(expert, "test")):
+            yield display_name(f"expert:{expert}"), f"expert:{expert}", None, own
     if run.control:
         yield CONTROL, CONTROL, None, run.control
     if run.winner is not None and (own := run.evaluation(run.winner, "test")):

@@ -74,7 +74,7 @@ class RunData:
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """The searched tasks; references are the experts' scores on the search items, once finished."""
-        return choose.with_references([Objective(task, self.expert_of(task)) for task in self.tasks], self.records)
+        return self._objectives_on("search")
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -109,7 +109,17 @@ class RunData:
         """
         if split == "search":
             return {task: tuple(i for i in trial.items if i.task == task) for task in trial.scores}
-        fingerprint = trial.recipe.fingerprint
+        return self._evaluation(trial.recipe.fingerprint, split)
+
+    def alone(self, expert: str | None, split: str) -> dict[str, tuple[ItemScore, ...]]:
+        """Item scores of an expert alone by task, also of one that is no anchor; empty if there are none."""
+        trial = self.anchor(f"expert:{expert}")
+        if trial is not None:
+            return self.evaluation(trial, split)
+        fingerprint = self._store.identity.get("references", {}).get(f"expert:{expert}")
+        return {} if fingerprint is None else self._evaluation(fingerprint, split)
+
+    def _evaluation(self, fingerprint: str, split: str) -> dict[str, tuple[ItemScore, ...]]:
         found = {task: self._store.evaluation(fingerprint, split, (task,)) for task in self._tasks}
         return {task: items for task, items in found.items() if items is not None}
 
@@ -169,8 +179,7 @@ class RunData:
         referenced = []
         for task in self.tasks:
             objective = Objective(task, self.expert_of(task))
-            expert = self.anchor(f"expert:{objective.expert}")
-            score = None if expert is None else self.scores(expert, split).get(task)
+            score = scores_by_task(self.alone(objective.expert, split).get(task, ())).get(task)
             referenced.append(objective if score is None else replace(objective, reference=score.mean))
         return tuple(referenced)
 

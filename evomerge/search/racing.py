@@ -8,13 +8,14 @@ most items, so that this is sharper than the candidate's own mean on the rung, a
 matter.
 
 A candidate is stopped once the probability that its whole scores would matter is below :data:`ERROR`. They matter if it
-would be among the best :data:`FINALISTS` by smallest retention, or would raise the front's hypervolume by more than the
-share :data:`GAIN`. Anchors are never stopped, and finalists have run all items.
+would have the largest smallest retention so far, or would raise the front's hypervolume by more than the share
+:data:`GAIN`. Anchors are never stopped, and finalists are chosen among those that have run all items.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,14 +28,13 @@ from evomerge.types import Done, ItemScore
 
 Array = NDArray[np.float64]
 
-#: Probability that a stopped candidate would have mattered, at each of the two looks.
-ERROR = 0.025
-FINALISTS = 8
-GAIN = 0.0
-_PARTS = (1 / 12, 1 / 3)  # of a task's items that the rungs reach, before all
+#: Probability that a stopped candidate would have mattered, spent by the root of the share of items that were run.
+ERROR = 0.1
+GAIN = 0.02
+_PARTS = (1 / 12, 2 / 5)  # of a task's items that the rungs reach, before all
 _HANDFUL = 6  # items of a task that the first rung has at least
 _PEERS = 5  # whole trials that a candidate's other outcomes are predicted from
-_DOUBT = 0.1  # variance of a difference on one item, as much as ...
+_DOUBT = 0.18  # variance of a difference on one item, as much as ...
 _ITEMS = 3.0  # ... so many items say
 _DRAWS = 256
 
@@ -109,16 +109,15 @@ def matters(means: Array, variances: Array, whole: Array, references: Array) -> 
         references: score of each task that counts as 1 (M,).
     """
     deviations = np.sqrt(np.maximum(variances, 1e-12))
-    kept = (whole / references).min(axis=1)
-    bar = float(np.sort(kept)[::-1][min(FINALISTS, len(kept)) - 1])
+    best = float((whole / references).min(axis=1).max())
     draws = means + deviations * np.random.default_rng(0).standard_normal((_DRAWS, len(means)))
-    finalist = (draws / references).min(axis=1) >= bar
-    if finalist.mean() >= ERROR:
-        return float(finalist.mean())
+    balances = (draws / references).min(axis=1) >= best
+    if balances.mean() > ERROR:
+        return float(balances.mean())
     front, worst = 1.0 - whole[nondominated(1.0 - whole)], np.ones(len(means))
     volume = hypervolume(front, worst)
     extends = [hypervolume([*front, 1.0 - draw], worst) > (1.0 + GAIN) * volume for draw in draws]
-    return float((finalist | np.array(extends)).mean())
+    return float((balances | np.array(extends)).mean())
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,8 @@ class Racing:
         whole = self.outcomes.whole()
         scores = np.stack([self.outcomes.matrix(task, whole).mean(axis=1) for task in self.tasks], axis=1)
         bounds = np.where(references > 0, references, 1.0)
-        return matters(means, variances, scores, bounds) < ERROR
+        share = len(run) / sum(len(self.outcomes.names(task)) for task in self.tasks)
+        return matters(means, variances, scores, bounds) < ERROR * math.sqrt(share)
 
     def expected(self, run: Sequence[ItemScore]) -> tuple[Array, Array]:
         """Each task's score on all items, as far as those that were run tell it: means and variances (M,)."""

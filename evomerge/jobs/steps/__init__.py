@@ -7,6 +7,7 @@ In reading order:
 - ``open_space``: the search space from its settings.
 - ``identity``: what makes scores of a run comparable.
 - ``terminal_view``: progress of a search.
+- ``score_references``: score the experts that are no anchors.
 - ``scored_once``: score models, each once, and keep the scores.
 - ``learn_profile``: weights per layer, learned before the search.
 - ``choose_winner``: the winner, and the better of two adapters.
