@@ -154,12 +154,32 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class KnownAnswer:
+    """An answer that earlier models gave to an item, with its verdict.
+
+    ``tokens`` were generated for it, with those that ended it. ``sources`` number the models that gave it, the newest
+    last. ``outcome`` and ``metrics`` are those of :class:`ItemScore`, without what the answer cost.
+    """
+
+    text: str
+    tokens: int
+    sources: tuple[int, ...] = ()
+    outcome: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+#: Task -> item -> its known answers, best first.
+KnownAnswers = Mapping[str, Mapping[str, tuple[KnownAnswer, ...]]]
+
+
+@dataclass(frozen=True)
 class Work:
     """One evaluation for a worker: the subject to load, and the split and tasks to score.
 
     ``split`` is ``search``, ``selection`` or ``test``. ``tasks`` are names of the worker's tasks. ``allowance`` bounds
     the mean number of tokens of a task's answers; the worker cuts off answers beyond it. ``items`` names the items of
-    a task that are wanted; those of other tasks are wanted all.
+    a task that are wanted; those of other tasks are wanted all. ``known`` are answers of earlier models: they make the
+    evaluation faster and change no answer.
     """
 
     key: str
@@ -168,6 +188,7 @@ class Work:
     tasks: tuple[str, ...]
     allowance: Mapping[str, float] = field(default_factory=dict)
     items: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known: KnownAnswers = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from evomerge.errors import UserError
 from evomerge.inference.backend import GenerationRequest
 from evomerge.inference.prefix import Tokens
+from evomerge.types import KnownAnswer
 
 # Tokenizers without a limit store a huge number.
 _UNSET = 10**18
@@ -20,15 +21,40 @@ class TextCodec:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self._prompts: dict[str, Tokens] = {}
+        self._known: dict[tuple[str, str, int], Tokens] = {}
         self._pieces: dict[int, str] = {}
 
     def encode(self, text: str) -> Tokens:
         """Tokens of a text, with the tokenizer's special tokens; a text that already starts with BOS gets none."""
         if text not in self._prompts:
-            bos = self.tokenizer.bos_token
-            given = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
-            self._prompts[text] = tuple(self.tokenizer(text, **given)["input_ids"])
+            self._prompts[text] = self._encoded(text)
         return self._prompts[text]
+
+    def known(self, request: GenerationRequest, answer: KnownAnswer) -> Tokens:
+        """Tokens that a known answer to the request most likely consisted of.
+
+        Its text has lost the stop string. If its number of tokens tells that more than one of them is missing, they are
+        those of the stop string that makes up the number: one token more comes with every forward pass anyway.
+        """
+        key = request.prompt, answer.text, answer.tokens
+        if key not in self._known:
+            tokens = self._continuation(request.prompt, answer.text)
+            if answer.tokens > len(tokens) + 1:
+                ended = (self._continuation(request.prompt, answer.text + stop) for stop in request.until)
+                tokens = next((longer for longer in ended if len(longer) == answer.tokens), tokens)
+            self._known[key] = tokens
+        return self._known[key]
+
+    def _continuation(self, prompt: str, text: str) -> Tokens:
+        before, whole = self.encode(prompt), self._encoded(prompt + text)
+        if whole[: len(before)] == before:
+            return whole[len(before) :]
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _encoded(self, text: str) -> Tokens:
+        bos = self.tokenizer.bos_token
+        given = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+        return tuple(self.tokenizer(text, **given)["input_ids"])
 
     def prompt(self, model: PreTrainedModel, request: GenerationRequest) -> Tokens:
         """Tokens of the request's prompt, cut on the left so that the answer fits the model's context."""

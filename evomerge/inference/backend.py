@@ -10,7 +10,7 @@ from evomerge.inference.deadline import Watch
 from evomerge.inference.learning.settings import LearnSettings
 from evomerge.inference.learning.targets import Target
 from evomerge.registry import Registry
-from evomerge.types import Artifact, Learned, Recipe
+from evomerge.types import Artifact, KnownAnswer, Learned, Recipe
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class GenerationRequest:
         max_new_tokens: the longest answer, in tokens.
         temperature: of sampling from the whole distribution; 0 is greedy.
         seed: of sampling: the same prompt, weights and seed give the same sample, whatever else is in the batch.
+        known: answers that earlier models gave to the prompt; a backend may verify them instead of generating token by
+            token. The answer is the same without them.
     """
 
     prompt: str
@@ -29,6 +31,7 @@ class GenerationRequest:
     max_new_tokens: int
     temperature: float = 0.0
     seed: int = 0
+    known: tuple[KnownAnswer, ...] = ()
 
 
 class Backend(Protocol):

@@ -19,6 +19,8 @@ class BackendSettings:
         device: torch device; None: cuda where there is one, else cpu.
         dtype: of the computation, a torch dtype name; None: the one that the run in the folder began with, else the
             one that the device is fast in.
+        drafts: whether answers of earlier models to the same items are verified instead of generated anew; answers are
+            the same, up to rounding.
 
     Raises:
         UserError: a number out of range, or an unknown dtype.
@@ -28,6 +30,7 @@ class BackendSettings:
     batch_size: int = 128
     device: str | None = None
     dtype: str | None = None
+    drafts: bool = True
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

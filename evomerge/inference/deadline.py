@@ -16,12 +16,14 @@ class Ended:
         index: of its request.
         text: the answer.
         tokens: generated for it, with those of a stop string and the end-of-sequence token.
+        passes: forward passes of the model that it took.
         cut: it was cut off by its group's allowance, before it ended by itself or by its own ``max_new_tokens``.
     """
 
     index: int
     text: str
     tokens: int
+    passes: int
     cut: bool
 
 
@@ -55,6 +57,7 @@ class Watch:
         self._left = dict(allowances or {})
         self._deadline = deadline
         self._tokens: Counter[int] = Counter()
+        self._passes: Counter[int] = Counter()
 
     def step(self) -> None:
         """Called before each forward pass.
@@ -64,6 +67,10 @@ class Watch:
         """
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise OutOfTime("answers were still being generated at the time limit")
+
+    def passed(self, index: int) -> None:
+        """A forward pass has computed one or more tokens of the answer to request ``index``."""
+        self._passes[index] += 1
 
     def token(self, index: int) -> None:
         """The answer to request ``index`` has grown by a token."""
@@ -80,4 +87,4 @@ class Watch:
     def end(self, index: int, text: str, cut: bool = False) -> None:
         """The answer to request ``index`` is done."""
         if self._ended is not None:
-            self._ended(Ended(index, text, self._tokens[index], cut))
+            self._ended(Ended(index, text, self._tokens[index], self._passes[index], cut))

@@ -1,13 +1,16 @@
-"""Greedy decoder: keep the batch full, and compute shared beginnings of prompts once.
+"""Greedy decoder: keep the batch full, compute shared beginnings of prompts once, and verify known answers.
 
 Rows leave the moment they are done and waiting requests take their places. Every row is right-aligned at the batch's
 last column (see kv_cache). A prefill forwards the last S tokens of each new row, S being the longest part in the chunk
 that is not covered by a shared prefix: where a row needs fewer, S recomputes some of its prefix instead of padding.
+
+A row with a draft (see drafts) is prefilled together with it, apart from the batch. It keeps the tokens that agree with
+the model's own, and one more. While another draft fits, it is verified again; else the row joins the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel
@@ -16,8 +19,9 @@ from evomerge.inference.answer_text import TextCodec, end_tokens
 from evomerge.inference.backend import GenerationRequest
 from evomerge.inference.batch_rows import Row, RowModel
 from evomerge.inference.deadline import Watch
+from evomerge.inference.drafts import Drafts, Sources
 from evomerge.inference.memory_limits import Limits
-from evomerge.inference.prefix import chunks, portions, shared_prefixes
+from evomerge.inference.waiting_rows import WaitingRows
 
 # Columns by which the cache grows. Growing copies the cache, so larger blocks copy less often, but attention also
 # computes unused columns.
@@ -32,10 +36,11 @@ class GreedyDecoder:
     Args:
         model: one that :func:`evomerge.inference.probe_model.prepare` found to decode by rows.
         codec: its tokenizer.
+        drafts: whether known answers are verified.
     """
 
-    def __init__(self, model: PreTrainedModel, codec: TextCodec, limits: Limits) -> None:
-        self._model, self._codec = model, codec
+    def __init__(self, model: PreTrainedModel, codec: TextCodec, limits: Limits, drafts: bool = True) -> None:
+        self._model, self._codec, self._drafts = model, codec, drafts
         self.limits = limits
         self._eos = end_tokens(model, codec)
         self._answers: list[str] = []
@@ -47,6 +52,10 @@ class GreedyDecoder:
         rows = [Row(i, r, self._codec.prompt(self._model, r)) for i, r in enumerate(requests)]
         self._answers, self.watch = [""] * len(rows), watch or Watch()
         model = RowModel(self._model)
+        if self._drafts and model.verifies:
+            sources = Sources()
+            for row in rows:
+                row.drafts = self._known(row.request, sources)
         classes: dict[int, list[Row]] = {}
         for row in rows:
             total = len(row.tokens) + row.request.max_new_tokens
@@ -55,6 +64,11 @@ class GreedyDecoder:
             _Batch(self, model, members).run()
         return self._answers
 
+    def _known(self, request: GenerationRequest, sources: Sources) -> Drafts | None:
+        if not request.known or request.temperature:
+            return None
+        return Drafts([(self._codec.known(request, answer), answer.sources) for answer in request.known], sources)
+
     def done(self, row: Row) -> bool:
         """Whether the row's last token ends it; an end-of-sequence token is dropped from the answer."""
         if row.answer[-1] in self._eos:
@@ -62,124 +76,121 @@ class GreedyDecoder:
             return True
         return len(row.answer) >= row.request.max_new_tokens or self._codec.stopped(row.answer, row.request.until)
 
+    def cut(self, row: Row) -> None:
+        """Record the answer of a row that may not go on."""
+        self.end(row, cut=True)
+
     def end(self, row: Row, cut: bool = False) -> None:
         """Record the row's answer."""
+        if row.drafts is not None and not cut:
+            row.drafts.compare(row.answer)
         text = self._codec.answer(row.answer, row.request.until)
         self._answers[row.index] = text
         self.watch.end(row.index, text, cut)
 
 
 class _Batch:
-    """Decodes rows of similar size: a queue of waiting rows, the live rows, and their cache."""
+    """Decodes rows of similar size: waiting rows, the live rows, and their cache."""
 
     def __init__(self, decoder: GreedyDecoder, model: RowModel, rows: list[Row]) -> None:
         self._decoder, self._model = decoder, model
-        self._portions = self._with_prefixes(rows)
-        self._queue: list[Row] = []
         columns = max(len(row.tokens) + row.request.max_new_tokens for row in rows) + _BLOCK
         self._size = max(1, min(decoder.limits.rows, len(rows), decoder.limits.cache_tokens // columns))
+        self._waiting = WaitingRows(model, rows, self._size, decoder.limits, decoder.watch, decoder.cut)
         self._end = 0
         self._live: list[Row] = []
-        self._cache = model.cache(self._size, 0)
+        self._cache = model.cache(0, 0)
+        self._scratch = model.cache(0, 0)  # of the rows whose drafts are being verified
 
     def run(self) -> None:
         while True:
             self._decoder.watch.step()
             free = self._size - len(self._live)
-            if free >= max(1, self._size // 8) and self._more():
-                self._admit(free)
+            if rows := self._waiting.to_verify(len(self._live)):
+                self._verify(rows)
+            elif free >= max(1, self._size // 8) and (rows := self._waiting.to_admit(free)):
+                self._admit(rows)
             elif self._live:
                 self._step()
-            else:
+            elif not self._waiting:
                 return
 
-    def _more(self) -> bool:
-        """Whether requests are waiting."""
-        if not self._queue:
-            self._queue = next(self._portions, [])
-        return bool(self._queue)
+    def _verify(self, rows: list[Row]) -> None:
+        """Compute rows with their drafts. Those that do not end with them wait again, with what has been computed."""
+        starts = [-len(row.text) for row in rows]  # from the end
+        end = -min(starts)
+        self._scratch.clear(len(rows), end)
+        found = self._model.prefill(rows, 0, end, self._scratch)
+        self._append(rows, found)
+        for place, (row, start, tokens) in enumerate(zip(rows, starts, found, strict=True)):
+            row.stored = None
+            if self._goes_on(row, tokens):
+                self._model.hold(row, self._scratch, place, end + start)
+                self._waiting.add(row)
 
-    def _with_prefixes(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """Rows in portions whose shared prefixes are stored, no more of them at a time than the limit allows.
-
-        The decoder takes rows from the end of a portion. The longest answers are there, so that they start first and
-        the batch does not end with a few of them; rows with prompts of similar length are neighbours, so that a
-        prefill pads little.
-        """
-        limits = self._decoder.limits
-        groups = shared_prefixes([row.tokens for row in rows])
-        alone = set(range(len(rows))).difference(*(group.members for group in groups))
-        for portion in portions(chunks(groups, limits.prefill_tokens), limits.cache_tokens) if groups else [[]]:
-            members = list(alone)
-            alone = set()
-            for chunk in portion:
-                self._decoder.watch.step()
-                self._model.store(chunk, rows)
-                members += [member for group in chunk for member in group.members]
-            yield sorted(
-                (rows[member] for member in sorted(members)),
-                key=lambda row: (row.request.max_new_tokens, len(row.tokens) - row.prefix),
-            )
-
-    def _next(self, free: int) -> list[Row]:
-        """At most ``free`` waiting rows that fit one prefill; none if the watch lets no other row begin."""
-        decoder = self._decoder
-        chosen: list[Row] = []
-        size = 0
-        while self._queue and len(chosen) < free:
-            if decoder.watch.spent(self._queue[-1].index):
-                spent = self._queue.pop()
-                spent.stored = None
-                decoder.end(spent, cut=True)
-                continue
-            size = max(size, len(self._queue[-1].tokens) - self._queue[-1].prefix)
-            if chosen and size * (len(chosen) + 1) > decoder.limits.prefill_tokens:
-                break
-            chosen.append(self._queue.pop())
-        return chosen
-
-    def _admit(self, free: int) -> None:
-        rows = self._next(free)
-        if not rows:
-            return
-        longest = max(len(row.tokens) for row in rows)
-        if self._end < longest or not self._live:
-            self._resize(longest)
-        tokens = self._model.prefill(rows, len(self._live), self._end, self._cache)
+    def _admit(self, rows: list[Row]) -> None:
+        """Let waiting rows join the live ones."""
+        longest = max(row.length for row in rows)
+        if self._end < longest or not self._live or len(self._live) + len(rows) > self._cache.rows:
+            self._resize(longest, rows)
+        found = self._model.prefill(rows, len(self._live), self._end, self._cache)
         self._live += rows
         for row in rows:
             row.stored = None  # the last user of a stored prefix frees it
-        self._take(tokens, len(self._live) - len(rows))
+        self._take(found, len(self._live) - len(rows))
 
     def _step(self) -> None:
         if self._end == self._cache.columns:
             self._resize(max(row.length for row in self._live) - 1)
-        tokens = self._model.step(self._live, self._end, self._cache)
+        found = self._model.step(self._live, self._end, self._cache)
         self._end += 1
-        self._take(tokens, 0)
+        self._take(found, 0)
 
-    def _take(self, tokens: Iterable[int], first: int) -> None:
-        """Append each live row's next token, from row ``first`` on. Rows that have ended leave; the last rows take
-        their place."""
-        watch = self._decoder.watch
-        for row, token in zip(self._live[first:], tokens, strict=True):
-            row.answer.append(token)
-            watch.token(row.index)
+    def _take(self, found: Sequence[Sequence[int]], first: int) -> None:
+        """Give each live row its next token, from row ``first`` on. Rows that have ended leave, and rows that have a
+        draft again wait to be verified; the last rows take their places."""
+        self._append(self._live[first:], found)
         for place in range(len(self._live) - 1, first - 1, -1):
             row = self._live[place]
+            if self._goes_on(row, found[place - first]):
+                if not row.draft:
+                    continue
+                self._model.hold(row, self._cache, place, self._end - row.length + 1)
+                self._waiting.add(row)
+            last = self._live.pop()
+            if place < len(self._live):
+                self._live[place] = last
+                self._cache.move_row(len(self._live), place)
+
+    def _append(self, rows: Sequence[Row], found: Sequence[Sequence[int]]) -> None:
+        """Append the first token that a pass found to each row's answer: it is the model's own in any case."""
+        for row, tokens in zip(rows, found, strict=True):
+            row.answer.append(tokens[0])
+            self._decoder.watch.passed(row.index)
+            self._decoder.watch.token(row.index)
+
+    def _goes_on(self, row: Row, found: Sequence[int]) -> bool:
+        """Append the other tokens that the pass found, as far as the draft agrees with the tokens before them. Whether
+        the row has not ended; then its next draft is chosen."""
+        watch = self._decoder.watch
+        for guess, token in zip((*row.draft, None), (*found[1:], None), strict=True):
             done = self._decoder.done(row)
             if done or watch.spent(row.index):
                 self._decoder.end(row, cut=not done)
-                last = self._live.pop()
-                if place < len(self._live):
-                    self._live[place] = last
-                    self._cache.move_row(len(self._live), place)
+                return False
+            if guess is None or token is None or row.answer[-1] != guess:
+                break
+            row.answer.append(token)
+            watch.token(row.index)
+        row.look_ahead()
+        return True
 
-    def _resize(self, end: int) -> None:
-        """Let the live rows end at column ``end``, with a block of room."""
+    def _resize(self, end: int, joining: Sequence[Row] = ()) -> None:
+        """Let the live rows end at column ``end``, with a block of room, and with room for rows that will join."""
         width = max((row.length - 1 for row in self._live), default=0)
         end = max(end, width)
         columns = -(-(end + _BLOCK) // 16) * 16
         old = slice(self._end - width, self._end)
-        self._cache.resize(len(self._live), old, slice(end - width, end), columns)
+        rows = min(self._size, len(self._live) + len(joining) + self._waiting.without_draft)
+        self._cache.resize(len(self._live), old, slice(end - width, end), (rows, columns))
         self._end = end

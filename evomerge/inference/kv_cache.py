@@ -9,10 +9,12 @@ leave the fast kernels. The width is therefore kept tight and grows by a block a
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -27,6 +29,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
         super().__init__()
         self.rows, self.columns = rows, columns
         self.first, self.last, self.end = 0, rows, 0
+        self._memory: dict[str, Tensor] = {}
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
@@ -56,16 +59,32 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
     def get_max_length(self) -> int:
         return -1
 
-    def resize(self, rows: int, old: slice, new: slice, columns: int) -> None:
-        """Move the columns ``old`` of the first ``rows`` rows to ``new`` in fresh buffers of ``columns`` columns."""
-        self.columns = columns
+    def resize(self, rows: int, old: slice, new: slice, shape: tuple[int, int]) -> None:
+        """Move the columns ``old`` of the first ``rows`` rows to ``new`` in fresh buffers of ``shape`` rows and
+        columns."""
+        self.rows, self.columns = shape
         if not self.is_initialized:
             return
         for name in ("keys", "values"):
             buffer = getattr(self, name)
-            fresh = buffer.new_zeros(self.rows, buffer.shape[1], columns, buffer.shape[3])
+            fresh = buffer.new_zeros(self.rows, buffer.shape[1], self.columns, buffer.shape[3])
             fresh[:rows, :, new] = buffer[:rows, :, old]
             setattr(self, name, fresh)
+
+    def clear(self, rows: int, columns: int) -> None:
+        """Begin anew with another shape, in the same memory if that is large enough: fresh memory can take as long as
+        a tenth of the forward pass."""
+        self.rows, self.columns = rows, columns
+        if not self.is_initialized:
+            return
+        for name in ("keys", "values"):
+            buffer = getattr(self, name)
+            size = rows * buffer.shape[1] * columns * buffer.shape[3]
+            memory = self._memory.get(name, buffer.view(-1))
+            if memory.numel() < size:
+                memory = buffer.new_empty(size)
+            self._memory[name] = memory
+            setattr(self, name, memory[:size].view(rows, buffer.shape[1], columns, buffer.shape[3]).zero_())
 
 
 class RowCache(Cache):  # type: ignore[misc]
@@ -73,7 +92,7 @@ class RowCache(Cache):  # type: ignore[misc]
 
     def __init__(self, layers: int, rows: int, columns: int) -> None:
         super().__init__(layers=[_Layer(rows, columns) for _ in range(layers)])
-        self.columns = columns
+        self.rows, self.columns = rows, columns
 
     @property
     def token_bytes(self) -> int:
@@ -86,11 +105,18 @@ class RowCache(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.first, layer.last, layer.end = first, last, end
 
-    def resize(self, rows: int, old: slice, new: slice, columns: int) -> None:
-        """Keep the columns ``old`` of the first ``rows`` rows, as columns ``new`` of a cache of ``columns`` columns."""
-        self.columns = columns
+    def resize(self, rows: int, old: slice, new: slice, shape: tuple[int, int]) -> None:
+        """Keep the columns ``old`` of the first ``rows`` rows, as columns ``new`` of a cache of ``shape`` rows and
+        columns."""
+        self.rows, self.columns = shape
         for layer in self.layers:
-            layer.resize(rows, old, new, columns)
+            layer.resize(rows, old, new, shape)
+
+    def clear(self, rows: int, columns: int) -> None:
+        """Become an empty cache of ``rows`` rows and ``columns`` columns, without new memory where possible."""
+        self.rows, self.columns = rows, columns
+        for layer in self.layers:
+            layer.clear(rows, columns)
 
     def move_row(self, source: int, target: int) -> None:
         """Copy row ``source`` over row ``target``."""
@@ -114,24 +140,55 @@ def cache_argument(model: PreTrainedModel) -> str | None:
 
 
 def forward_rows(
-    model: PreTrainedModel, argument: str, inputs: Tensor, positions: Tensor, starts: Tensor, cache: RowCache
+    model: PreTrainedModel,
+    argument: str,
+    inputs: Tensor,
+    positions: Tensor,
+    starts: Tensor,
+    cache: RowCache,
+    counts: Sequence[int],
 ) -> Tensor:
-    """Logits (rows, vocabulary) after the last token of the rows that ``cache`` has selected.
+    """Logits (sum of ``counts``, vocabulary) after the last tokens of the rows that ``cache`` has selected.
 
     Args:
         argument: name of the cache among forward's.
         inputs: (rows, q) token ids.
         positions: (rows, q) of the tokens in their texts.
         starts: (rows,) first column of each row.
+        counts: after how many of its last tokens each row wants logits.
     """
     mask = torch.arange(cache.columns)[None, :] >= starts[:, None]
-    output = model(
-        input_ids=inputs.to(model.device),
-        attention_mask=mask.to(model.device),
-        position_ids=positions.to(model.device),
-        use_cache=True,
-        logits_to_keep=1,
-        **{argument: cache},
-    )
-    logits: Tensor = output.logits[:, -1]
-    return logits
+    longest = max(counts)
+    wanted = torch.arange(longest, 0, -1)[None, :] <= torch.tensor(counts)[:, None]
+    with _only(model, wanted) if longest > 1 else nullcontext():
+        output = model(
+            input_ids=inputs.to(model.device),
+            attention_mask=mask.to(model.device),
+            position_ids=positions.to(model.device),
+            use_cache=True,
+            logits_to_keep=longest,
+            **{argument: cache},
+        )
+    logits: Tensor = output.logits
+    return logits.reshape(-1, logits.shape[-1]) if logits.shape[:2].numel() == sum(counts) else logits[wanted]
+
+
+@contextmanager
+def _only(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
+    """Let the model's head compute logits only where ``wanted`` (rows, positions) is true.
+
+    The rows want logits of different numbers of tokens, and a large vocabulary makes them expensive.
+    """
+    head = model.get_output_embeddings()
+    if head is None:
+        yield
+        return
+
+    def gather(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0][wanted.to(inputs[0].device)][None], *inputs[1:])
+
+    hook = head.register_forward_pre_hook(gather, prepend=True)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -33,6 +33,7 @@ class _Stop(StoppingCriteria):  # type: ignore[misc]
         answers = input_ids[:, self._prompt :].tolist()
         growing = [k for k, length in enumerate(self.lengths) if length is None]
         for k in growing:
+            self._watch.passed(self._batch[k][0])
             self._watch.token(self._batch[k][0])
         for k in growing:
             index, request = self._batch[k]

@@ -34,11 +34,13 @@ class Abilities:
         padding: rows may be padded on the left: the attention mask hides it, positions are counted without it, and no
             setting of the model's generation config looks at it.
         token_bytes: size of a token's keys and values in a RowCache; 0 without ``rows``.
+        drafts: it gives the logits of several tokens of a row in one pass.
     """
 
     rows: bool
     padding: bool
     token_bytes: int = 0
+    drafts: bool = False
 
 
 @torch.inference_mode()
@@ -57,15 +59,14 @@ def prepare(model: PreTrainedModel) -> Abilities:
             "language model (of a kind that is an encoder too: one trained with is_decoder=true in config.json)"
         )
     [shorter] = _logits(model, tokens[None, _FEWER:])
-    # Both rows after all but the last token, then both after the last.
-    wanted = torch.stack([whole[-2], shorter[-2], whole[-1], shorter[-1]])
     settings = other_settings(model)
     if keeps_keys_and_values(model) and not settings:
         own = model.config._attn_implementation
         attention.install(model)
         cache = RowCache(model.config.get_text_config().num_hidden_layers, 2, _LENGTH + 1)
-        if _decodes_by_rows(model, tokens, cache, wanted):
-            return Abilities(rows=True, padding=True, token_bytes=cache.token_bytes)
+        if _decodes_by_rows(model, tokens, cache, (whole, shorter), (1, 1)):
+            drafts = _decodes_by_rows(model, tokens, cache, (whole, shorter), (3, 2))
+            return Abilities(rows=True, padding=True, token_bytes=cache.token_bytes, drafts=drafts)
         model.set_attn_implementation(own)
     plain = not settings and repetition_penalty(model) == 1
     return Abilities(rows=False, padding=plain and _padding_is_hidden(model, tokens))
@@ -112,9 +113,14 @@ def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     return logits
 
 
-def _decodes_by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache, wanted: Tensor) -> bool:
+def _decodes_by_rows(
+    model: PreTrainedModel, tokens: Tensor, cache: RowCache, texts: tuple[Tensor, Tensor], counts: tuple[int, int]
+) -> bool:
+    """Whether the logits are those of whole texts: of ``counts`` tokens before the last of each, then of the last."""
+    before = [text[-1 - count : -1] for text, count in zip(texts, counts, strict=True)]
+    wanted = torch.cat([*before, *(text[-1:] for text in texts)])
     try:
-        return _alike(_by_rows(model, tokens, cache), wanted, model.dtype)
+        return _alike(_by_rows(model, tokens, cache, counts), wanted, model.dtype)
     except torch.OutOfMemoryError:
         raise
     # any exception: the model's own code may raise what it likes about a cache that it does not expect
@@ -122,9 +128,9 @@ def _decodes_by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache, wa
         return False
 
 
-def _by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache) -> Tensor:
-    """Logits (4, vocabulary) of two rows of different length in ``cache``: first all but the last tokens, then the
-    last."""
+def _by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache, counts: tuple[int, int]) -> Tensor:
+    """Logits (sum of ``counts`` + 2, vocabulary) of two rows of different length in ``cache``: first of the tokens
+    before the last, then of the last."""
     argument, end = cache_argument(model), len(tokens) - 1
     assert argument is not None, "a model without a cache does not decode by rows"
     inputs, positions = torch.zeros(2, end, dtype=torch.long), torch.zeros(2, end, dtype=torch.long)
@@ -132,9 +138,9 @@ def _by_rows(model: PreTrainedModel, tokens: Tensor, cache: RowCache) -> Tensor:
     for row, start in enumerate(starts):
         inputs[row, start:], positions[row, start:] = tokens[start:end], torch.arange(end - start)
     cache.select(0, 2, 0)
-    first = forward_rows(model, argument, inputs, positions, starts, cache)
+    first = forward_rows(model, argument, inputs, positions, starts, cache, counts)
     cache.select(0, 2, end)
-    last = forward_rows(model, argument, tokens[end].expand(2, 1), (end - starts)[:, None], starts, cache)
+    last = forward_rows(model, argument, tokens[end].expand(2, 1), (end - starts)[:, None], starts, cache, (1, 1))
     return torch.cat([first, last])
 
 

@@ -50,6 +50,7 @@ class HFBackend:
         device: torch device.
         batch_size: rows decoded together.
         threads: threads of torch in this process; None leaves them as they are.
+        drafts: whether known answers are verified instead of generated anew.
     """
 
     can_sample: ClassVar[bool] = True
@@ -62,12 +63,14 @@ class HFBackend:
         device: str = "cpu",
         batch_size: int = 64,
         threads: int | None = None,
+        drafts: bool = True,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self._merger = merger
         self._dtype, self._device = dtype, device
         self._batch_size = batch_size
+        self._drafts = drafts
         self._base_folder = base_folder
         self._loaded: _Ready | None = None
 
@@ -121,7 +124,8 @@ class HFBackend:
         with self._memory():
             if not abilities.rows:
                 return generate_plainly(model, codec, requests, self._limits.rows, watch, abilities.padding)
-            return GreedyDecoder(model, codec, self._limits).generate(requests, watch)
+            drafts = self._drafts and abilities.drafts
+            return GreedyDecoder(model, codec, self._limits, drafts).generate(requests, watch)
 
     def loglikelihood(self, requests: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
         model, codec, padding = self._current.model, self._current.codec, self._current.abilities.padding

@@ -1,0 +1,101 @@
+"""Drafts: guess how an answer goes on from answers that earlier models gave to the same prompt.
+
+The decoder verifies a draft in one forward pass and keeps only tokens that the model itself chooses (speculative
+decoding with known texts, arXiv:2304.04487), so that a bad guess costs time and changes no answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from evomerge.inference.prefix import Tokens
+
+# What an unknown source is taken for: so many tokens agreed with the model's, then one did not.
+_PRIOR = 20.0
+# A draft ends where the whole of it is less likely than this to be right: the tokens after that cost more than steps.
+_LEAST = 0.2
+# Where no known answer begins as this one does, one that holds its last tokens is followed from there.
+_LAST, _REJOINED = 2, 8
+
+
+class Sources:
+    """How far the answers of each source, an earlier model, have agreed with those of the model that answers now.
+
+    One for all requests of a generation: a merge resembles some of the earlier merges more than others.
+    """
+
+    def __init__(self) -> None:
+        self._agreed: dict[int, float] = {}
+        self._broken: dict[int, float] = {}
+
+    def share(self, source: int) -> float:
+        """Estimated probability that the source's next token is the model's too, in (0, 1)."""
+        agreed = self._agreed.get(source, 0.0) + _PRIOR
+        return agreed / (agreed + self._broken.get(source, 0.0) + 1.0)
+
+    def compare(self, source: int, known: Tokens, answer: Sequence[int]) -> None:
+        """Learn from an answer that has ended. Tokens that end an answer may be missing in either."""
+        agreed = _common(known, answer)
+        self._agreed[source] = self._agreed.get(source, 0.0) + agreed
+        if agreed < min(len(known), len(answer)):
+            self._broken[source] = self._broken.get(source, 0.0) + 1.0
+
+
+class Drafts:
+    """The known answers to one prompt.
+
+    Args:
+        answers: token lists and the sources that gave each; of equally likely ones the first is preferred.
+        sources: shared by the requests of a generation.
+    """
+
+    def __init__(self, answers: Sequence[tuple[Tokens, Sequence[int]]], sources: Sources) -> None:
+        self._answers = answers
+        self._sources = sources
+
+    def after(self, said: Sequence[int], room: int) -> Tokens:
+        """At most ``room`` tokens that may follow ``said``, what the model has answered so far; () if nothing does.
+
+        The likeliest known answer that begins with ``said`` goes on; else one that holds its last tokens.
+        """
+        if room <= 0:
+            return ()
+        begun = tuple(said)
+        fitting = [known for known in self._answers if len(known[0]) > len(begun) and known[0][: len(begun)] == begun]
+        if fitting:
+            tokens, sources = max(fitting, key=self._likelihood)
+            return tokens[len(begun) :][: min(room, self._length(sources))]
+        for tokens, sources in sorted(self._answers, key=self._likelihood, reverse=True):
+            if place := _rejoined(tokens, begun):
+                return tokens[place:][: min(room, self._length(sources), _REJOINED)]
+        return ()
+
+    def compare(self, answer: Sequence[int]) -> None:
+        """Tell the sources how the answer, which has ended, really went."""
+        for tokens, sources in self._answers:
+            for source in sources:
+                self._sources.compare(source, tokens, answer)
+
+    def _likelihood(self, known: tuple[Tokens, Sequence[int]]) -> float:
+        tokens, sources = known
+        return sum(self._sources.share(source) ** len(tokens) for source in sources)
+
+    def _length(self, sources: Sequence[int]) -> int:
+        """How far it pays to follow an answer of these sources."""
+        share = max((self._sources.share(source) for source in sources), default=_PRIOR / (_PRIOR + 1.0))
+        return max(1, int(math.log(_LEAST) / math.log(share)))
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the common prefix."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _rejoined(tokens: Tokens, said: Tokens) -> int:
+    """Where ``tokens`` goes on after the last tokens of ``said``, as near as possible to its length; 0 if nowhere."""
+    if len(said) < _LAST:
+        return 0
+    last = said[-_LAST:]
+    places = [end for end in range(_LAST, len(tokens)) if tokens[end - _LAST : end] == last]
+    return min(places, key=lambda end: abs(end - len(said)), default=0)

@@ -1,0 +1,122 @@
+"""Rows that wait for a forward pass: prompts with and without drafts, and rows that have begun; choose the next ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from evomerge.inference.batch_rows import Row, RowModel
+from evomerge.inference.deadline import Watch
+from evomerge.inference.memory_limits import Limits
+from evomerge.inference.prefix import chunks, portions, shared_prefixes
+
+
+class WaitingRows:
+    """The rows of a batch that are not live.
+
+    Args:
+        model: computes shared prefixes.
+        rows: all of the batch.
+        size: of the batch.
+        watch: says which rows may not begin.
+        cut: called with such a row.
+    """
+
+    def __init__(
+        self,
+        model: RowModel,
+        rows: Sequence[Row],
+        size: int,
+        limits: Limits,
+        watch: Watch,
+        cut: Callable[[Row], None],
+    ) -> None:
+        self._model, self._size, self._limits, self._watch, self._cut = model, size, limits, watch, cut
+        self._portions = self._with_prefixes(rows)
+        self._plain: list[Row] = []  # without a draft
+        self._drafted: list[Row] = []
+        self._again: list[Row] = []  # with a draft, and with tokens of the answer
+
+    def __bool__(self) -> bool:
+        self._load()
+        return bool(self._plain or self._drafted or self._again)
+
+    @property
+    def without_draft(self) -> int:
+        """Number of rows that are going to join the live ones."""
+        return len(self._plain)
+
+    def add(self, row: Row) -> None:
+        """Let a row wait that has begun."""
+        (self._again if row.draft else self._plain).append(row)
+
+    def to_verify(self, live: int) -> list[Row]:
+        """Rows with drafts for one pass; none if the ``live`` rows had better go on first.
+
+        Rows that have begun need few tokens each: they wait until they fill a pass, or until no more rows are live than
+        wait. Live rows would not get faster without them.
+        """
+        self._load()
+        if sum(bool(row.answer) for row in self._plain) >= self._size:
+            return []  # their keys and values take as much memory as those of the live rows
+        full = sum(row.new for row in self._again) >= self._limits.prefill_tokens // 4
+        if full or 2 * len(self._again) >= self._size or (not self._drafted and len(self._again) >= max(1, live)):
+            self._again.sort(key=lambda row: row.new)
+            return self._next(self._again, self._size)
+        return self._next(self._drafted, self._size)
+
+    def to_admit(self, free: int) -> list[Row]:
+        """At most ``free`` rows without drafts for one prefill."""
+        self._load()
+        return self._next(self._plain, free)
+
+    def _load(self) -> None:
+        if not (self._plain or self._drafted or self._again):
+            for row in next(self._portions, []):
+                (self._drafted if row.look_ahead() else self._plain).append(row)
+            self._drafted.sort(key=lambda row: row.new)
+
+    def _with_prefixes(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """Rows in portions whose shared prefixes are stored, no more of them at a time than the limit allows.
+
+        Rows are taken from the end of a portion. The longest answers are there, so that they start first and the batch
+        does not end with a few of them; rows with prompts of similar length are neighbours, so that a prefill pads
+        little.
+        """
+        limits = self._limits
+        groups = shared_prefixes([row.tokens for row in rows])
+        alone = set(range(len(rows))).difference(*(group.members for group in groups))
+        for portion in portions(chunks(groups, limits.prefill_tokens), limits.cache_tokens) if groups else [[]]:
+            members = list(alone)
+            alone = set()
+            for chunk in portion:
+                self._watch.step()
+                self._model.store(chunk, rows)
+                members += [member for group in chunk for member in group.members]
+            yield sorted((rows[member] for member in sorted(members)), key=lambda row: (row.request.max_new_tokens, row.new))
+
+    def _next(self, queue: list[Row], free: int) -> list[Row]:
+        """At most ``free`` rows from the end of ``queue`` that fit one pass; none if the watch lets no other row
+        begin.
+
+        A pass computes as many tokens of each row as of the one that needs most. Once that has wasted as much as a pass
+        of its own costs, the rest of the rows get one.
+        """
+        limits = self._limits
+        chosen: list[Row] = []
+        size = needed = logits = 0
+        while queue and len(chosen) < free:
+            row = queue[-1]
+            if self._watch.spent(row.index):
+                queue.pop().stored = None
+                self._cut(row)
+                continue
+            size, needed, logits = max(size, row.new), needed + row.new, logits + len(row.draft) + 1
+            computed = size * (len(chosen) + 1)
+            if chosen and (
+                computed > limits.prefill_tokens
+                or computed - needed > limits.pass_tokens
+                or logits > max(limits.logits, len(chosen) + 1)
+            ):
+                break
+            chosen.append(queue.pop())
+        return chosen
