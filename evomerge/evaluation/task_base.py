@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from evomerge.inference.backend import Backend, GenerationRequest
 from evomerge.inference.deadline import Ended, Watch
-from evomerge.types import ItemScore
+from evomerge.types import ItemScore, KnownAnswer, KnownAnswers
 
 #: Renders messages to a prompt; called with ``add_generation_prompt``.
 Template = Callable[..., str]
@@ -44,10 +44,14 @@ class Item:
         """Whether the answer is text."""
         return not self.pairs and self.text is None
 
-    def generations(self) -> list[GenerationRequest]:
-        """Requests for the item's samples. Seeds depend on item and sample alone, so all candidates use the same."""
+    def generations(self, known: tuple[KnownAnswer, ...] = ()) -> list[GenerationRequest]:
+        """Requests for the item's samples. Seeds depend on item and sample alone, so all candidates use the same.
+
+        Args:
+            known: answers of earlier models; samples have no use for them.
+        """
         if self.samples == 1:
-            return [GenerationRequest(self.prompt, self.until, self.max_new_tokens)]
+            return [GenerationRequest(self.prompt, self.until, self.max_new_tokens, known=known)]
         seeds = [zlib.crc32(f"{self.task}\0{self.id}\0{n}".encode()) for n in range(self.samples)]
         return [
             GenerationRequest(self.prompt, self.until, self.max_new_tokens, temperature=self.temperature, seed=seed)
@@ -97,6 +101,7 @@ def ask(
     ended: Callable[[int, Ended], None],
     allowances: Mapping[str, int] | None = None,
     deadline: float | None = None,
+    known: KnownAnswers | None = None,
 ) -> list[Answer]:
     """Answers to items of any tasks: all generations in one call, all log-likelihoods in another.
 
@@ -104,12 +109,19 @@ def ask(
         ended: told the number of an item and an answer to it as soon as that is generated.
         allowances: task -> tokens that all its answers may take together.
         deadline: value of ``time.monotonic()`` when the generation must be over.
+        known: answers of earlier models.
 
     Raises:
         OutOfTime: it was not.
     """
     owners = [n for n, item in enumerate(items) if item.generates for _ in range(item.samples)]
-    requests = [request for item in items if item.generates for request in item.generations()]
+    known = known or {}
+    requests = [
+        request
+        for item in items
+        if item.generates
+        for request in item.generations(known.get(item.task, {}).get(item.id, ()))
+    ]
     watch = Watch(
         lambda answer: ended(owners[answer.index], answer), [items[n].task for n in owners], allowances, deadline
     )

@@ -80,9 +80,10 @@ class EvaluationWorker:
 
     def evaluate(self, work: Work) -> Done:
         """Score ``work``. The items of all its tasks are generated in one call, so that batches stay full; answers are
-        judged while others are generated.
+        judged while others are generated; one that is among the work's known answers keeps the verdict that is known.
 
-        Metrics of a generated item tell its cost: ``tokens``, and ``cut`` if the work's allowance cut it off.
+        Metrics of a generated item tell its cost: ``tokens``, the ``passes`` of the model that computed them, and
+        ``cut`` if the work's allowance cut it off.
 
         Raises:
             UserError: a task without such items, or a subject that cannot be loaded. Pools record whatever is raised
@@ -95,19 +96,26 @@ class EvaluationWorker:
         self._become(work.subject)
         flat = [item for group in items.values() for item in group]
         costs: list[dict[str, float]] = [{} for _ in flat]
+        verdicts = [self._verdicts(work, item) for item in flat]
 
         def ended(number: int, answer: Ended) -> None:
             cost = costs[number]
             cost["tokens"] = cost.get("tokens", 0.0) + answer.tokens
+            cost["passes"] = cost.get("passes", 0.0) + answer.passes
             if answer.cut:
                 cost["cut"] = 1.0
-            self._tasks[flat[number].task].begin(flat[number], answer.text)
+            if answer.text not in verdicts[number]:
+                self._tasks[flat[number].task].begin(flat[number], answer.text)
 
         allowances = {name: math.ceil(mean * len(items[name])) for name, mean in work.allowance.items()}
-        answers = iter(ask(self._backend, flat, ended, allowances, deadline))
+        answers = ask(self._backend, flat, ended, allowances, deadline, work.known)
+        found = [known.get(str(answer[0])) for known, answer in zip(verdicts, answers, strict=True)]
         scores: list[ItemScore] = []
-        for name, group in items.items():
-            scores += self._tasks[name].score(group, [next(answers) for _ in group])
+        for name in items:
+            of_task = [n for n, item in enumerate(flat) if item.task == name]
+            asked = [n for n in of_task if found[n] is None]
+            judged = iter(self._tasks[name].score([flat[n] for n in asked], [answers[n] for n in asked]))
+            scores += [found[n] or next(judged) for n in of_task]
         told = (replace(s, metrics={**s.metrics, **cost}) for s, cost in zip(scores, costs, strict=True))
         level = self._judge.level if any(self._tasks[name].judged for name in work.tasks) else ""
         return Done(work.key, tuple(told), time.perf_counter() - start, level)
@@ -145,6 +153,13 @@ class EvaluationWorker:
         wanted = set(work.items[task])
         return [item for item in items if item.id in wanted]
 
+    def _verdicts(self, work: Work, item: Item) -> Mapping[str, ItemScore]:
+        """Scores of known answers to a judged item. Other tasks score all answers together, or take no time."""
+        if not self._tasks[item.task].judged or item.samples > 1:
+            return {}
+        known = work.known.get(item.task, {}).get(item.id, ())
+        return {a.text: ItemScore(item.task, item.id, a.outcome, a.text, a.metrics) for a in known}
+
     def _become(self, subject: Recipe | Artifact) -> None:
         """Load ``subject``, unless the last work left it loaded: a row of a table comes task by task."""
         if subject == self._subject:
@@ -181,6 +196,7 @@ def open_backend(spec: WorkerSpec) -> Backend:
         device=spec.device,
         batch_size=spec.backend.batch_size,
         threads=spec.threads,
+        drafts=spec.backend.drafts,
     )
     return backend
 

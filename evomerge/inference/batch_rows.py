@@ -14,7 +14,7 @@ from evomerge.inference.backend import GenerationRequest
 from evomerge.inference.drafts import Drafts
 from evomerge.inference.kv_cache import RowCache, cache_argument, forward_rows
 from evomerge.inference.next_token import argmax, penalized, repetition_penalty, sample
-from evomerge.inference.prefix import SharedPrefix, Tokens
+from evomerge.inference.prefix import Tokens
 
 
 @dataclass
@@ -145,14 +145,10 @@ class RowModel:
         own.copy_from(cache, (place, slice(start, start + length)), (0, slice(0, length)))
         row.prefix, row.stored = length, Stored(own, 0, 0)
 
-    def store(self, chunk: Sequence[SharedPrefix], rows: Sequence[Row]) -> None:
-        """Compute the prefixes that several of ``rows`` begin with, and note in each row where its prefix is stored."""
-        longest = max(group.length for group in chunk)
-        cache = self.cache(len(chunk), longest)
-        heads = [rows[group.members[0]] for group in chunk]
-        short = [Row(h.index, h.request, h.tokens[: g.length]) for h, g in zip(heads, chunk, strict=True)]
-        self.prefill(short, 0, longest, cache)
-        for number, group in enumerate(chunk):
-            for member in group.members:
-                rows[member].prefix = group.length
-                rows[member].stored = Stored(cache, number, longest - group.length)
+    def store(self, heads: Sequence[Row]) -> None:
+        """Compute prefixes that several rows begin with; notes in each head, which has no other tokens, where it is."""
+        longest = max(len(head.tokens) for head in heads)
+        cache = self.cache(len(heads), longest)
+        self.prefill(heads, 0, longest, cache)
+        for place, head in enumerate(heads):
+            head.prefix, head.stored = len(head.tokens), Stored(cache, place, longest - len(head.tokens))

@@ -14,8 +14,9 @@ from evomerge.inference.prefix import Tokens
 # What an unknown source is taken for: so many tokens agreed with the model's, then one did not.
 _PRIOR = 20.0
 # A draft ends where the whole of it is less likely than this to be right: the tokens after that cost more than steps.
-_LEAST = 0.2
-# Where no known answer begins as this one does, one that holds its last tokens is followed from there.
+_LEAST = 0.3
+# Where no known answer begins as this one does, one that holds so many of its last tokens is followed from there, for
+# at most so many tokens. Each time that this misleads, one more of the last tokens has to be there.
 _LAST, _REJOINED = 2, 8
 
 
@@ -53,6 +54,8 @@ class Drafts:
     def __init__(self, answers: Sequence[tuple[Tokens, Sequence[int]]], sources: Sources) -> None:
         self._answers = answers
         self._sources = sources
+        self._last = _LAST
+        self._guess: tuple[int, int] | None = None  # place and token that a known answer was followed to
 
     def after(self, said: Sequence[int], room: int) -> Tokens:
         """At most ``room`` tokens that may follow ``said``, what the model has answered so far; () if nothing does.
@@ -62,12 +65,16 @@ class Drafts:
         if room <= 0:
             return ()
         begun = tuple(said)
+        if self._guess is not None and begun[self._guess[0]] != self._guess[1]:
+            self._last += 1
+        self._guess = None
         fitting = [known for known in self._answers if len(known[0]) > len(begun) and known[0][: len(begun)] == begun]
         if fitting:
             tokens, sources = max(fitting, key=self._likelihood)
             return tokens[len(begun) :][: min(room, self._length(sources))]
         for tokens, sources in sorted(self._answers, key=self._likelihood, reverse=True):
-            if place := _rejoined(tokens, begun):
+            if place := _rejoined(tokens, begun, self._last):
+                self._guess = len(begun), tokens[place]
                 return tokens[place:][: min(room, self._length(sources), _REJOINED)]
         return ()
 
@@ -92,10 +99,11 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _rejoined(tokens: Tokens, said: Tokens) -> int:
-    """Where ``tokens`` goes on after the last tokens of ``said``, as near as possible to its length; 0 if nowhere."""
-    if len(said) < _LAST:
+def _rejoined(tokens: Tokens, said: Tokens, count: int) -> int:
+    """Where ``tokens`` goes on after the ``count`` last tokens of ``said``, as near as possible to its length; 0 if
+    nowhere."""
+    if len(said) < count:
         return 0
-    last = said[-_LAST:]
-    places = [end for end in range(_LAST, len(tokens)) if tokens[end - _LAST : end] == last]
+    last = said[-count:]
+    places = [end for end in range(count, len(tokens)) if tokens[end - count : end] == last]
     return min(places, key=lambda end: abs(end - len(said)), default=0)

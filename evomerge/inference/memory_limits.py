@@ -24,5 +24,5 @@ class Limits:
     rows: int = 64
     prefill_tokens: int = 1536
     cache_tokens: int = 1 << 16
-    pass_tokens: int = 48
+    pass_tokens: int = 32
     logits: int = 256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ def shared_prefixes(prompts: Sequence[Tokens], shortest: int = 16, least: int = 
     A group's prefix is at least one token shorter than each member, whose last token gives the first answer token.
     The candidates for a group are the intervals of the sorted prompts with one common prefix, which form a tree
     (Abouelhoda et al. 2004, LCP intervals); a node either shares its own prefix or leaves that to its
-    children, whichever saves more. Mixtures, which could save a little more, are not tried.
+    children, whichever saves more. Prefixes that begin alike may share that beginning in turn: call it with them.
     """
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
     common = [_common(prompts[a], prompts[b]) for a, b in pairwise(order)]
@@ -64,29 +64,17 @@ def shared_prefixes(prompts: Sequence[Tokens], shortest: int = 16, least: int = 
     return part.groups if part is not None else []
 
 
-def chunks(groups: Sequence[SharedPrefix], tokens: int) -> Iterator[list[SharedPrefix]]:
-    """Cut ``groups`` into chunks of similar length with count x longest <= ``tokens``; longer ones stand alone."""
-    chunk: list[SharedPrefix] = []
-    for group in sorted(groups, key=lambda group: group.length):
-        if chunk and (len(chunk) + 1) * group.length > tokens:
-            yield chunk
-            chunk = []
-        chunk.append(group)
-    if chunk:
-        yield chunk
-
-
-def portions(parts: Iterable[list[SharedPrefix]], tokens: int) -> Iterator[list[list[SharedPrefix]]]:
-    """Cut chunks into portions that hold at most ``tokens`` tokens together; a larger chunk is a portion by itself."""
-    portion: list[list[SharedPrefix]] = []
+def portions(groups: Sequence[SharedPrefix], tokens: int) -> Iterator[list[SharedPrefix]]:
+    """Cut groups into portions whose prefixes have at most ``tokens`` tokens together; a longer one is a portion by
+    itself."""
+    portion: list[SharedPrefix] = []
     held = 0
-    for chunk in parts:
-        size = len(chunk) * chunk[-1].length
-        if portion and held + size > tokens:
+    for group in groups:
+        if portion and held + group.length > tokens:
             yield portion
             portion, held = [], 0
-        portion.append(chunk)
-        held += size
+        portion.append(group)
+        held += group.length
     if portion:
         yield portion
 

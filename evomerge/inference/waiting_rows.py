@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from evomerge.inference.batch_rows import Row, RowModel
 from evomerge.inference.deadline import Watch
 from evomerge.inference.memory_limits import Limits
-from evomerge.inference.prefix import chunks, portions, shared_prefixes
+from evomerge.inference.prefix import SharedPrefix, portions, shared_prefixes
 
 
 class WaitingRows:
@@ -82,41 +82,57 @@ class WaitingRows:
         does not end with a few of them; rows with prompts of similar length are neighbours, so that a prefill pads
         little.
         """
-        limits = self._limits
-        groups = shared_prefixes([row.tokens for row in rows])
+        groups = sorted(shared_prefixes([row.tokens for row in rows]), key=lambda group: group.length)
         alone = set(range(len(rows))).difference(*(group.members for group in groups))
-        for portion in portions(chunks(groups, limits.prefill_tokens), limits.cache_tokens) if groups else [[]]:
-            members = list(alone)
+        for portion in portions(groups, self._limits.cache_tokens) if groups else [[]]:
+            self._store(portion, rows)
+            members = [*alone, *(member for group in portion for member in group.members)]
             alone = set()
-            for chunk in portion:
-                self._watch.step()
-                self._model.store(chunk, rows)
-                members += [member for group in chunk for member in group.members]
-            yield sorted((rows[member] for member in sorted(members)), key=lambda row: (row.request.max_new_tokens, row.new))
+            yield sorted((rows[m] for m in sorted(members)), key=lambda row: (row.request.max_new_tokens, row.new))
+
+    def _store(self, groups: Sequence[SharedPrefix], rows: Sequence[Row]) -> None:
+        """Compute prefixes that ``rows`` share, after those that the prefixes share in turn."""
+        firsts = [rows[group.members[0]] for group in groups]
+        heads = [Row(f.index, f.request, f.tokens[: g.length]) for f, g in zip(firsts, groups, strict=True)]
+        if shared := shared_prefixes([head.tokens for head in heads]):
+            self._store(shared, heads)
+        queue = sorted(heads, key=lambda head: head.new)
+        while queue:
+            self._watch.step()
+            count = _fitting(queue[::-1], self._limits)
+            self._model.store(queue[-count:])
+            del queue[-count:]
+        for group, head in zip(groups, heads, strict=True):
+            for member in group.members:
+                rows[member].prefix, rows[member].stored = head.prefix, head.stored
 
     def _next(self, queue: list[Row], free: int) -> list[Row]:
-        """At most ``free`` rows from the end of ``queue`` that fit one pass; none if the watch lets no other row
-        begin.
-
-        A pass computes as many tokens of each row as of the one that needs most. Once that has wasted as much as a pass
-        of its own costs, the rest of the rows get one.
-        """
-        limits = self._limits
-        chosen: list[Row] = []
-        size = needed = logits = 0
-        while queue and len(chosen) < free:
-            row = queue[-1]
-            if self._watch.spent(row.index):
-                queue.pop().stored = None
-                self._cut(row)
-                continue
-            size, needed, logits = max(size, row.new), needed + row.new, logits + len(row.draft) + 1
-            computed = size * (len(chosen) + 1)
-            if chosen and (
-                computed > limits.prefill_tokens
-                or computed - needed > limits.pass_tokens
-                or logits > max(limits.logits, len(chosen) + 1)
-            ):
-                break
-            chosen.append(queue.pop())
+        """At most ``free`` rows from the end of ``queue`` for one pass; none if the watch lets no other row begin."""
+        for place in range(len(queue) - 1, -1, -1):
+            if self._watch.spent(queue[place].index):
+                spent = queue.pop(place)
+                spent.stored = None
+                self._cut(spent)
+        count = _fitting(queue[: -free - 1 : -1], self._limits)
+        chosen = queue[len(queue) - count :][::-1]
+        del queue[len(queue) - count :]
         return chosen
+
+
+def _fitting(rows: Sequence[Row], limits: Limits) -> int:
+    """How many of ``rows``, from the first on, one pass computes.
+
+    It computes as many tokens of each row as of the one that needs most. Once that wastes as much as another pass
+    costs, the rest get one.
+    """
+    size = needed = logits = 0
+    for count, row in enumerate(rows):
+        size, needed, logits = max(size, row.new), needed + row.new, logits + 1 + len(row.draft)
+        computed = size * (count + 1)
+        if count and (
+            computed > limits.prefill_tokens
+            or computed - needed > limits.pass_tokens
+            or (row.draft and logits > limits.logits)
+        ):
+            return count
+    return len(rows)

@@ -132,7 +132,7 @@ def test_stored_prefixes_are_bounded(pico: Loaded, monkeypatch: pytest.MonkeyPat
     def store(self: RowModel, *given: Any) -> None:
         nonlocal most
         original(self, *given)
-        stored.update(row.stored.cache for row in given[1] if row.stored is not None)
+        stored.update(row.stored.cache for row in given[0] if row.stored is not None)
         most = max(most, sum(cache.columns * cache.layers[0].keys.shape[0] for cache in stored))
 
     original = RowModel.store
