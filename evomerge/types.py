@@ -155,16 +155,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class KnownAnswer:
-    """An answer that earlier models gave to an item, with its verdict.
+    """An answer that earlier models gave to an item, with its verdict if that holds for the work it is part of.
 
     ``tokens`` were generated for it, with those that ended it. ``sources`` number the models that gave it, the newest
-    last. ``outcome`` and ``metrics`` are those of :class:`ItemScore`, without what the answer cost.
+    last. ``outcome`` and ``metrics`` are those of :class:`ItemScore`, without what the answer cost; no outcome: the
+    answer has to be judged.
     """
 
     text: str
     tokens: int
     sources: tuple[int, ...] = ()
-    outcome: float = 0.0
+    outcome: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 

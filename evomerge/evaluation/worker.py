@@ -158,7 +158,9 @@ class EvaluationWorker:
         if not self._tasks[item.task].judged or item.samples > 1:
             return {}
         known = work.known.get(item.task, {}).get(item.id, ())
-        return {a.text: ItemScore(item.task, item.id, a.outcome, a.text, a.metrics) for a in known}
+        return {
+            a.text: ItemScore(item.task, item.id, a.outcome, a.text, a.metrics) for a in known if a.outcome is not None
+        }
 
     def _become(self, subject: Recipe | Artifact) -> None:
         """Load ``subject``, unless the last work left it loaded: a row of a table comes task by task."""

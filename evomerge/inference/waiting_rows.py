@@ -1,4 +1,4 @@
-"""Rows that wait for a forward pass: prompts with and without drafts, and rows that have begun; choose the next ones."""
+"""Rows that wait for a forward pass, with and without drafts: choose those that share the next one."""
 
 from __future__ import annotations
 

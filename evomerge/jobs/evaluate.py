@@ -18,7 +18,7 @@ from evomerge.settings import check_choice
 from evomerge.types import SPLITS
 
 if TYPE_CHECKING:
-    from evomerge.types import Done, Score
+    from evomerge.types import Done, KnownAnswers, Score
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ def run(settings: Settings) -> None:
     """Print score and 95 % interval of each task; ``out=FILE`` keeps them as JSON. When a task fails, the scores of the
     others are still printed.
 
-    Each task is a unit of work, as when a search measures its winner. So the same model gets the same numbers if each
-    worker has as many threads: sums in another order may turn a token (``cluster.threads``).
+    Each task is a unit of work, as when a search measures its winner. The same model gets the same numbers up to
+    rounding: sums in another order may turn a token (``cluster.threads``). Answers that the model's own run has on
+    record are verified, not generated anew.
     """
     # late: torch, the tasks and the pool
     from evomerge.files.small_files import write_text
@@ -77,10 +78,11 @@ def run(settings: Settings) -> None:
         updates_on(Adapter(adapter), Checkpoint(folder))
     subject = Artifact(str(folder.resolve()), None if adapter is None else str(adapter.resolve()))
     spec = worker_spec(settings, str(folder.resolve()), ())
+    known = _known_answers(adapter or folder, settings)
     pool = open_pool(settings.cluster, spec, works=len(settings.tasks))
     try:
         for task in settings.tasks:
-            pool.submit(Work(task, subject, settings.split, (task,)))
+            pool.submit(Work(task, subject, settings.split, (task,), known=known))
         finished: dict[str, Done] = {}
         while len(finished) < len(settings.tasks):
             finished.update({done.key: done for done in pool.wait()})
@@ -94,6 +96,19 @@ def run(settings: Settings) -> None:
         write_text(Path(settings.out), json.dumps({task: asdict(score) for task, score in scores.items()}, indent=2))
     if failed:
         raise UserError("could not be scored: " + "; ".join(failed))
+
+
+def _known_answers(folder: Path, settings: Settings) -> KnownAnswers:
+    """Answers on record in the run folder that holds the model, as RUN/best/model; their verdicts may be of other
+    settings."""
+    from evomerge.search.evaluations import Evaluations
+    from evomerge.search.known_answers import AnswerIndex
+
+    index = AnswerIndex(verdicts=False)
+    models: dict[str, int] = {}
+    for key, _, items in Evaluations(folder.resolve().parent.parent / "evaluations.jsonl").of_split(settings.split):
+        index.add(models.setdefault(key, len(models)), items)
+    return index.known(tuple(settings.tasks))
 
 
 def _print(settings: Settings, dtype: str, scores: Mapping[str, Score], finished: Mapping[str, Done]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,12 @@ class Evaluations:
         """Why the task could not be scored when it was last tried; None if it was scored or never tried."""
         key = fingerprint, split, task
         return None if key in self._parts else self._failures.get(key)
+
+    def of_split(self, split: str) -> Iterator[tuple[str, str, tuple[ItemScore, ...]]]:
+        """Fingerprint, task and items of all evaluations on the items of ``split``, in order of their first line."""
+        for (fingerprint, own, task), part in self._parts.items():
+            if own == split:
+                yield fingerprint, task, part.items
 
     def find(self, fingerprint: str, split: str, tasks: Sequence[str]) -> Done | None:
         """The evaluations of all ``tasks``, in their order; None unless each of them is stored."""

@@ -13,6 +13,7 @@ from evomerge.errors import RunFailed, UserError
 from evomerge.search.base import Listener, Silence, Space
 from evomerge.search.choose import references, score_matrix, with_references
 from evomerge.search.distributions import distributions, irrelevant, on_grid
+from evomerge.search.known_answers import AnswerIndex
 from evomerge.search.noise import Outcomes
 from evomerge.search.pareto import retentions, tchebycheff
 from evomerge.search.racing import Racing
@@ -148,6 +149,8 @@ class _Search:
         self._most = 1 if pool.size == 1 else self._depth
         self._arrived: deque[Done] = deque()
         self._parked: dict[str, list[int]] = {}  # duplicates of a candidate in flight, by its fingerprint
+        self._known = AnswerIndex()
+        self._indexed: set[int] = set()  # numbers of the trials whose answers it holds
 
         anchors = space.anchors()
         self._anchors = len(anchors)
@@ -274,8 +277,19 @@ class _Search:
             run = [item for rung in self._store.rungs(candidate.number) for item in rung.items]
             begins = self._races and candidate.label is None and not self._store.anchors_pending()
             items = self._racing.next_items(run) if run or begins else {}
+            tasks = tuple(items) or self._tasks
             allowance = allowances(self._store.trials(), self._runaway)
-            self._pool.submit(Work(key, candidate.recipe, "search", tuple(items) or self._tasks, allowance, items))
+            known = self._known_answers(candidate.number).known(tasks, items)
+            self._pool.submit(Work(key, candidate.recipe, "search", tasks, allowance, items, known))
+
+    def _known_answers(self, number: int) -> AnswerIndex:
+        """Answers of the candidates before this one: all of them are finished if there is one worker, so that a killed
+        and resumed search gives the same."""
+        for trial in self._store.trials():
+            if trial.number < number and trial.number not in self._indexed:
+                self._indexed.add(trial.number)
+                self._known.add(trial.number, trial.items, (trial.label or "").startswith("expert:"))
+        return self._known
 
     def _finish(self, done: Done) -> None:
         candidate = self._in_flight[done.key]

@@ -318,6 +318,10 @@ class Store:
         """The same with seconds and isolation."""
         return self._evaluations.find(fingerprint, split, tasks)
 
+    def evaluations(self, split: str) -> Iterator[tuple[str, str, tuple[ItemScore, ...]]]:
+        """Fingerprint, task and items of everything recorded on the items of ``split``, in order."""
+        return self._evaluations.of_split(split)
+
 
 def _difference(stored: Any, wanted: Any) -> str:
     """The difference, short enough for one line."""

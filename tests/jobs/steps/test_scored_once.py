@@ -135,3 +135,47 @@ def test_what_stopped_a_phase_is_told_and_not_what_failed_after_it(tmp_path: Pat
         _ = 1 / 0
     with pytest.raises((OSError, UserError)), seconds("search"):
         pass
+
+
+class Answering:
+    """A worker that notes what each unit of work is given, and is interrupted once."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop = stop
+        self.given: dict[str, list[str]] = {}
+
+    def evaluate(self, work: Work) -> Done:
+        if len(self.given) == self.stop:
+            raise KeyboardInterrupt
+        assert isinstance(work.subject, Recipe)
+        [task] = work.tasks
+        self.given[work.key] = [answer.text for answer in work.known[task].get("0", ())]
+        answer = f"{work.subject.weights[0][0]:.1f} {task}"
+        return Done(work.key, (ItemScore(task, "0", 1.0, answer, {"tokens": 2.0}),), 0.0)
+
+
+def test_later_models_get_the_answers_of_earlier_ones_also_after_an_interrupt(tmp_path: Path) -> None:
+    first = [recipe_request(f"{w}", SPACE.recipe(w, 0.1), ("a", "b")) for w in (0.1, 0.2)]
+    then = [recipe_request(f"{w}", SPACE.recipe(w, 0.1), ("a", "b")) for w in (0.1, 0.3, 0.4)]
+
+    def scored(folder: Path, worker: Answering) -> dict[str, list[str]]:
+        for requests in (first, then):
+            measurement(Store(folder), SerialPool(worker)).score(requests, "test")
+        return worker.given
+
+    whole = scored(tmp_path / "whole", Answering())
+    assert list(whole.values()) == [
+        [],
+        [],
+        ["0.1 a"],
+        ["0.1 b"],
+        ["0.1 a", "0.2 a"],
+        ["0.1 b", "0.2 b"],
+        ["0.3 a", "0.1 a", "0.2 a"],
+        ["0.3 b", "0.1 b", "0.2 b"],
+    ]
+    for stop in range(8):
+        killed, resumed = Answering(stop), Answering()
+        with pytest.raises(KeyboardInterrupt):
+            scored(tmp_path / str(stop), killed)
+        assert killed.given | scored(tmp_path / str(stop), resumed) == whole

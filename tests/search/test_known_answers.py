@@ -1,0 +1,104 @@
+"""Answers of earlier candidates travel with later ones: the best of them, whatever the order, also after a kill."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from toy_space import ToySpace, objectives
+
+from evomerge.cluster.serial import SerialPool
+from evomerge.search.known_answers import AnswerIndex
+from evomerge.search.loop import run_search
+from evomerge.search.store import Store
+from evomerge.types import Done, ItemScore, KnownAnswers, Recipe, Work
+
+SPACE = ToySpace()
+
+
+def item(answer: str, number: int = 0, **metrics: float) -> ItemScore:
+    return ItemScore("a", str(number), 0.5, answer, {"tokens": 3.0, "passes": 2.0, "valid": 1.0, **metrics})
+
+
+def test_holds_the_same_whatever_the_order() -> None:
+    rng = random.Random(0)
+    models = [(n, [item(rng.choice("uvwxyz"), k) for k in range(4)], n in (1, 2)) for n in range(40)]
+    found = []
+    for _ in range(5):
+        index = AnswerIndex()
+        for source, items, expert in rng.sample(models, len(models)):
+            index.add(source, items, expert)
+        found.append(index.known(("a",)))
+    assert all(known == found[0] for known in found)
+    assert {len(known) for known in found[0]["a"].values()} == {6}
+
+
+def test_experts_come_first_then_the_frequent_then_the_new() -> None:
+    index = AnswerIndex()
+    for source, answer in enumerate("xyyzzw"):
+        index.add(source, [item(answer, trusted=1.0)], expert=answer == "x")
+    [known] = index.known(("a", "b"))["a"].values()
+    assert [answer.text for answer in known] == ["x", "z", "y", "w"]
+    assert known[1].sources == (3, 4) and known[1].tokens == 3
+    assert (known[1].outcome, known[1].metrics) == (0.5, {"valid": 1.0, "trusted": 1.0})
+
+
+def test_the_size_of_a_work_is_bounded() -> None:
+    index = AnswerIndex()
+    for source in range(300):
+        index.add(source, [item("same"), item(f"own {source}", 1)])
+    known = index.known(("a",))["a"]
+    assert known["0"][0].sources == tuple(range(284, 300))
+    assert [answer.text for answer in known["1"]] == [f"own {n}" for n in range(299, 287, -1)]
+
+
+def test_what_was_cut_off_or_not_generated_is_no_known_answer() -> None:
+    index = AnswerIndex(verdicts=False)
+    index.add(0, [item("cut", 0, cut=1.0), ItemScore("a", "1", 1.0, "choice", {"acc": 1.0}), item("whole", 2)])
+    [known] = index.known(("a",))["a"].values()
+    assert [(answer.text, answer.outcome, answer.metrics) for answer in known] == [("whole", None, {})]
+
+
+class Remembering:
+    """A worker whose answers depend on the recipe, that notes what each candidate is given, and stops once."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.given: dict[str, KnownAnswers] = {}
+        self.stop = stop
+
+    def evaluate(self, work: Work) -> Done:
+        assert isinstance(work.subject, Recipe)
+        if len(self.given) == self.stop:
+            raise KeyboardInterrupt
+        self.given[work.subject.fingerprint] = work.known
+        items = [
+            ItemScore(task, str(n), 0.01 * len(self.given), f"{work.subject.weights} {n % 3}", {"tokens": 4.0})
+            for task in work.tasks
+            for n in range(5)
+        ]
+        return Done(work.key, tuple(items), 0.0)
+
+
+def searched(folder: Path, worker: Remembering, ahead: int) -> None:
+    store = Store(folder)
+    try:
+        run_search(SerialPool(worker), SPACE, store, objectives(SPACE), 9, "random", ahead=ahead)
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_resumed_search_gives_the_same_answers(tmp_path: Path, ahead: int) -> None:
+    whole = Remembering()
+    searched(tmp_path / "whole", whole, ahead)
+    sizes = [sum(len(own) for own in known["a"].values()) for known in whole.given.values()]
+    assert sizes == [5 * max(0, n - ahead) for n in range(9)]
+    for stop in range(9):
+        folder = tmp_path / str(stop)
+        killed = Remembering(stop)
+        with pytest.raises(KeyboardInterrupt):
+            searched(folder, killed, ahead)
+        resumed = Remembering()
+        searched(folder, resumed, ahead)
+        assert killed.given | resumed.given == whole.given
