@@ -31,7 +31,6 @@ from kept_results import keep
 from evomerge.analysis.rescore import worker_spec_of
 from evomerge.evaluation.judging.judge import Judge
 from evomerge.evaluation.worker import open_backend, open_tasks
-from evomerge.inference.answer_text import TextCodec
 from evomerge.inference.backend import GenerationRequest
 from evomerge.inference.backends.hf import HFBackend
 from evomerge.inference.deadline import Ended, Watch

@@ -11,6 +11,8 @@ In reading order:
 - ``probe_model``: what a model's forward pass allows.
 - ``generation``: the greedy decoder.
 - ``batch_rows``: rows of the batch: prefill and step.
+- ``waiting_rows``: which rows share the next pass.
+- ``drafts``: how an answer may go on, from known answers.
 - ``kv_cache``: the key/value cache that rows live in.
 - ``prefix``: shared beginnings of prompts.
 - ``attention``: attention on the CPU.

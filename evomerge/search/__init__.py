@@ -12,6 +12,7 @@ In reading order:
 - ``store``: proposals and trials on disk.
 - ``records``: trials as JSON text.
 - ``evaluations``: scores of selection and test items on disk.
+- ``known_answers``: answers on record, for the models that are scored next.
 - ``runaway``: stop candidates that ramble.
 - ``racing``: stop candidates that are surely behind.
 - ``pareto``: Pareto mathematics.

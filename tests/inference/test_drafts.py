@@ -184,7 +184,7 @@ def test_sources_that_agreed_are_followed_first_and_further() -> None:
     drafts = Drafts([(bad, (0, 2)), (good, (1,))], sources)
     assert drafts.after([], 99) == good
     assert drafts.after([], 10) == good[:10]
-    assert drafts.after([0, 1, 2, 100], 99) == tuple(range(101, 107)), "not far: its sources went wrong before"
+    assert drafts.after([0, 1, 2, 100], 99) == tuple(range(101, 108)), "not far: its sources went wrong before"
     assert drafts.after([7, 30, 31], 99)[:4] == (32, 33, 34, 35)
     assert drafts.after([7, 8, 30, 9], 99) == ()
     assert drafts.after([], 0) == ()

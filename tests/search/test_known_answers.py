@@ -72,8 +72,9 @@ class Remembering:
         if len(self.given) == self.stop:
             raise KeyboardInterrupt
         self.given[work.subject.fingerprint] = work.known
+        weights = work.subject.weights
         items = [
-            ItemScore(task, str(n), 0.01 * len(self.given), f"{work.subject.weights} {n % 3}", {"tokens": 4.0})
+            ItemScore(task, str(n), min(1.0, weights[0][0]), f"{weights} {n % 3}", {"tokens": 4.0})
             for task in work.tasks
             for n in range(5)
         ]
