@@ -1,6 +1,6 @@
 """Compare evaluation with and without drafts: answers of earlier candidates, verified in one pass.
 
-    python benchmarks/drafts.py [--run RUN] [--items 100] [--long 12] [--threads 1] [--pairs 1] [--dtype float32] [--keep]
+    python benchmarks/drafts.py [--run RUN] [--items 100] [--long 12] [--threads 1] [--pairs 1] [--dtype DTYPE] [--keep]
 
 ``short``: the run's last candidate answers its search items with the answers of all candidates before it, as
 the search would have it. Without ``--run`` the benchmark first makes a search of the shipped experts, on ``--items``
