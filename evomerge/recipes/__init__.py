@@ -9,6 +9,7 @@ In reading order:
 - ``validate``: check a recipe against its method.
 - ``duplicate_experts``: refuse one model as two experts.
 - ``space_settings``: what a user sets of the models and the space.
+- ``untuned_merges``: the usual merges, from which a search starts.
 - ``profiles``: weights per layer that a search scales as a whole.
 - ``space``: parameters, and the recipe that they mean.
 """

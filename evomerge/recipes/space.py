@@ -13,14 +13,11 @@ from evomerge.merging.parameters import Range
 from evomerge.merging.registry import METHODS, MergeMethod
 from evomerge.recipes.duplicate_experts import check_models
 from evomerge.recipes.profiles import FLAT, WEIGHT_STEP, Profile, by_group, multipliers_of, weigh
+from evomerge.recipes.untuned_merges import additive, alone, untuned_merges
 from evomerge.recipes.validate import check
 from evomerge.types import Expert, Recipe
 
 PARAMETER_STEP = 1e-2
-# Weights of the task arithmetic anchors; Ilharco et al. 2023 (arXiv:2212.04089) find the best between 0.3 and 0.5, and
-# adapters that were trained to be merged take 1. The uniform average stands for a weight that is nearly its own.
-TASK_ARITHMETIC = (0.3, 0.5, 0.7, 1.0)
-SAME_WEIGHT = 0.05
 _FOR_ADAPTERS = ("core_task_arithmetic", "core_tsv", "linear", "ties", "dare_linear", "dare_ties", "slerp")
 _FOR_ANY = ("task_arithmetic", "linear", "ties", "dare_linear", "dare_ties", "slerp")
 
@@ -190,63 +187,35 @@ class SearchSpace:
         return self._checked({p.name: _snap(p, given.get(p.name, p.default)) for p in self.parameters})
 
     def anchors(self) -> list[tuple[str, Recipe]]:
-        """Labelled recipes that every search starts from; recipes outside the space are left out.
-
-        The base, each expert alone, the uniform average, task arithmetic with one weight for all experts, TIES at
-        density 0.1 and 0.5 (weight 1 each: its mean divides by the number of experts), DARE at 0.5 (weight 1/T each:
-        it adds up) and TSV-M (weight 1 each: its experts are orthogonal). These are the merges that people make
-        without tuning, so a search has to beat the best of them. Each is a point of the space: ``encode`` gives the
+        """Labelled recipes that every search starts from: the merges that people make without tuning, and the profiles
+        made for a method. Recipes outside the space are left out. Each is a point of the space: ``encode`` gives the
         parameters to enqueue.
         """
-        count = len(self.experts)
-        additive = next((n for n in ("core_task_arithmetic", "task_arithmetic") if n in self.methods), None)
-        averaging = additive or ("linear" if "linear" in self.methods else None)
-        wanted: list[tuple[str, str, tuple[float, ...], float | None]]
-        # By law every method gives the base at weights 0 and an expert at its weight 1.
-        wanted = [(label, averaging or self.methods[0], row, None) for label, row in self._alone().items()]
-        if averaging and count > 1:
-            wanted.append(("uniform", averaging, (1 / count,) * count, None))
-        if additive and count > 1:
-            wanted += [
-                (f"task arithmetic {weight:g}", additive, (weight,) * count, None)
-                for weight in TASK_ARITHMETIC
-                if abs(weight - 1 / count) > SAME_WEIGHT
-            ]
-        if count > 1:
-            wanted += [
-                ("ties 0.1", "ties", (1.0,) * count, 0.1),
-                ("ties 0.5", "ties", (1.0,) * count, 0.5),
-                ("dare 0.5", "dare_linear", (1 / count,) * count, 0.5),
-                ("tsv", "core_tsv", (1.0,) * count, None),
-            ]
         low, high = self.weight_range
         found = [
-            (label, self.decode(self.encode(self._plain(method, row, density))))
-            for label, method, row, density in wanted
-            if method in self.methods and all(low <= weight <= high for weight in row)
+            (merge.label, self.decode(self.encode(self._plain(merge.method, merge.weights, merge.density))))
+            for merge in untuned_merges(self.methods, self._names)
+            if all(low <= weight <= high for weight in merge.weights)
         ]
         for profile in self.profiles:
             if profile.method in self.methods and low <= 1.0 <= high:
-                flat = self.encode(self._plain(profile.method, (1.0,) * count, None))
+                flat = self.encode(self._plain(profile.method, (1.0,) * len(self.experts), None))
                 found.append((profile.name, self.decode(flat | {"profile": profile.name})))
         return found
 
     def references(self) -> dict[str, Recipe]:
         """Each expert alone, labelled as its anchor is. An expert whose weights the space does not hold is no anchor,
         and other merges are measured against it all the same."""
-        anchors = dict(self.anchors())
-        method = next((n for n in ("core_task_arithmetic", "task_arithmetic") if n in self.methods), self.methods[0])
+        anchors, method = dict(self.anchors()), additive(self.methods) or self.methods[0]
         return {
             label: anchors.get(label) or self._plain(method, row, None)
-            for label, row in self._alone().items()
+            for label, row in alone(self._names).items()
             if label != "base"
         }
 
-    def _alone(self) -> dict[str, tuple[float, ...]]:
-        """Weights of the base and of each expert alone, by the anchors' labels."""
-        count = len(self.experts)
-        alone = {f"expert:{e.name}": tuple(float(i == t) for i in range(count)) for t, e in enumerate(self.experts)}
-        return {"base": (0.0,) * count, **alone}
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(expert.name for expert in self.experts)
 
     def _weights(self, values: Mapping[str, Any], method: MergeMethod) -> tuple[tuple[float, ...], ...]:
         """Weights (G, T), or (L, T) where the profile gives the layers of a group different ones."""

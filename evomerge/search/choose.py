@@ -60,6 +60,14 @@ def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Tria
     return [trial for trial, keep in zip(own, mask, strict=True) if keep]
 
 
+def unsolved_task(trial: Trial, objectives: Sequence[Objective]) -> str | None:
+    """A task of which the expert alone, if ``trial`` is it, solves no item; then retention is the raw score."""
+    if trial.error is not None or trial.label is None:
+        return None
+    own = (o.task for o in objectives if trial.label == f"expert:{o.expert}")
+    return next((task for task in own if task in trial.scores and trial.scores[task].mean == 0.0), None)
+
+
 def best_untuned(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial | None:
     """The anchor that a person would take who tries the usual merges and tunes nothing: the largest smallest retention
     on the search items. None while no anchor is scored.

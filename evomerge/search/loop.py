@@ -11,7 +11,7 @@ import optuna
 
 from evomerge.errors import RunFailed, UserError
 from evomerge.search.base import Listener, Silence, Space
-from evomerge.search.choose import references, score_matrix, with_references
+from evomerge.search.choose import references, score_matrix, unsolved_task, with_references
 from evomerge.search.distributions import distributions, irrelevant, on_grid
 from evomerge.search.known_answers import AnswerIndex
 from evomerge.search.noise import Outcomes
@@ -315,6 +315,9 @@ class _Search:
         if cut := cut_off(trial):
             told = f"#{trial.number}: {cut} of {len(trial.items)} answers were cut off"
             self._listener.note(f"{told}: many times the tokens of the median candidate (search.runaway)")
+        if task := unsolved_task(trial, self._objectives):
+            told = f"{trial.label} solves none of the search items of {task}, its own task"
+            self._listener.note(f"{told}: merges cannot keep a skill that is not there; check adapter and prompt format")
         trials = self._store.trials()
         if len(trials) >= max(_FIRST, self._depth):
             _refuse_only_failures(trials)

@@ -56,6 +56,21 @@ def test_every_sampler_searches_and_resumes(tmp_path, sampler, names, recwarn, c
     assert capfd.readouterr() == ("", "")
 
 
+def test_an_expert_that_solves_nothing_of_its_own_task_is_named_before_the_budget_is_spent(tmp_path):
+    class Unskilled(Counting):
+        def evaluate(self, work: Work) -> Done:
+            done = super().evaluate(work)
+            return replace(done, items=tuple(replace(i, outcome=0.0) if i.task == "b" else i for i in done.items))
+
+    notes = Notes()
+    search(tmp_path / "a", worker=Unskilled(), listener=notes, budget=5)
+    (said,) = [note for note in notes.said if "solves none" in note]
+    assert said.startswith("expert:b solves none of the search items of b, its own task")
+    notes = Notes()
+    search(tmp_path / "b", listener=notes, budget=5)
+    assert not any("solves none" in note for note in notes.said)
+
+
 def test_the_default_beats_its_anchors(tmp_path):
     space = ToySpace()
     trials = search(tmp_path, space, 18, sampler="gp")
