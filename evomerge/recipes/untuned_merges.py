@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Weights of task arithmetic; Ilharco et al. 2023 (arXiv:2212.04089) find the best between 0.3 and 0.5, and adapters that
-# were trained to be merged take 1. The uniform average stands for a weight that is nearly its own.
+# Weights of task arithmetic; Ilharco et al. 2023 (arXiv:2212.04089) find the best between 0.3 and 0.5, and adapters
+# that were trained to be merged take 1. The uniform average stands for a weight that is nearly its own.
 TASK_ARITHMETIC = (0.3, 0.5, 0.7, 1.0)
 SAME_WEIGHT = 0.05
 
@@ -42,8 +42,8 @@ def additive(methods: Sequence[str]) -> str | None:
 
 def untuned_merges(methods: Sequence[str], names: Sequence[str]) -> list[UntunedMerge]:
     """The base, each expert alone, the uniform average, task arithmetic with one weight for all experts, TIES at
-    density 0.1 and 0.5 (weight 1 each: its mean divides by the number of experts), DARE at 0.5 (weight 1/T each: it adds
-    up) and TSV-M (weight 1 each: its experts are orthogonal).
+    density 0.1 and 0.5 (weight 1 each: its mean divides by the number of experts), DARE at 0.5 (weight 1/T each: it
+    adds up) and TSV-M (weight 1 each: its experts are orthogonal).
 
     Args:
         methods: that may be used.

@@ -317,7 +317,7 @@ class _Search:
             self._listener.note(f"{told}: many times the tokens of the median candidate (search.runaway)")
         if task := unsolved_task(trial, self._objectives):
             told = f"{trial.label} solves none of the search items of {task}, its own task"
-            self._listener.note(f"{told}: merges cannot keep a skill that is not there; check adapter and prompt format")
+            self._listener.note(f"{told}: merges cannot keep a skill that is not there, check the adapter")
         trials = self._store.trials()
         if len(trials) >= max(_FIRST, self._depth):
             _refuse_only_failures(trials)
