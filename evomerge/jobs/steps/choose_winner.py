@@ -18,6 +18,10 @@ ANCHORS = 2  # and this number of the best anchors: the search has not fitted an
 def select(measurement: Measurement, trials: Sequence[Trial]) -> Trial:
     """The winner: of the best on the search items, the one with the largest smallest retention on the selection items.
 
+    The search items do not count a second time. Finalists are finalists because they scored high on them, by merit and
+    by luck, and anchors are not fitted to them, so that the pooled mean is too large by a different amount for each.
+    Pooling chose no better on simulated landscapes either: true retention -0.003 +- 0.009 (15 landscapes).
+
     Raises:
         RunFailed: no candidate could be scored.
     """
