@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,44 @@ def test_a_resumed_search_gives_the_same_answers(tmp_path: Path, ahead: int) -> 
         resumed = Remembering()
         searched(folder, resumed, ahead)
         assert killed.given | resumed.given == whole.given
+
+
+SCRIPT = """
+import dataclasses, json, os, signal, sys
+sys.path[:0] = {paths!r}
+from test_known_answers import Remembering, searched
+from pathlib import Path
+
+class Killed(Remembering):
+    def evaluate(self, work):
+        done = super().evaluate(work)
+        known = [[t, n, [dataclasses.asdict(a) for a in own]] for t in work.known for n, own in work.known[t].items()]
+        with open({log!r}, "a") as file:
+            file.write(json.dumps([work.subject.fingerprint, known]) + chr(10))
+        if len(self.given) == {stop}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+searched(Path({folder!r}), Killed(), 1)
+"""
+
+
+def test_a_search_killed_twice_gives_the_same_answers(tmp_path: Path) -> None:
+    def logged(name: str, stops: tuple[int, ...]) -> dict[str, object]:
+        log = tmp_path / f"{name}.log"
+        for stop in stops:
+            script = SCRIPT.format(
+                paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])],
+                log=str(log),
+                stop=stop,
+                folder=str(tmp_path / name),
+            )
+            code = subprocess.run([sys.executable, "-c", script], check=False).returncode
+            assert code == (-9 if stop else 0)
+        return dict(json.loads(line) for line in log.read_text().splitlines())
+
+    whole = logged("whole", (0,))
+    assert len(whole) == 9
+    assert logged("killed", (3, 4, 0)) == whole
+    trials, resumed = (Store(tmp_path / name).trials() for name in ("whole", "killed"))
+    assert [(t.recipe, t.items) for t in trials] == [(t.recipe, t.items) for t in resumed]
