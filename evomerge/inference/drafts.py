@@ -35,12 +35,10 @@ class Sources:
         agreed = self._agreed.get(source, 0.0) + _PRIOR
         return agreed / (agreed + self._broken.get(source, 0.0) + 1.0)
 
-    def compare(self, source: int, known: Tokens, answer: Sequence[int]) -> None:
-        """Learn from an answer that has ended. Tokens that end an answer may be missing in either."""
-        agreed = _common(known, answer)
+    def learn(self, source: int, agreed: int, broken: bool) -> None:
+        """So many more tokens of the source's answer were the model's too; ``broken``: then one was not."""
         self._agreed[source] = self._agreed.get(source, 0.0) + agreed
-        if agreed < min(len(known), len(answer)):
-            self._broken[source] = self._broken.get(source, 0.0) + 1.0
+        self._broken[source] = self._broken.get(source, 0.0) + broken
 
 
 class Drafts:
@@ -54,6 +52,7 @@ class Drafts:
     def __init__(self, answers: Sequence[tuple[Tokens, Sequence[int]]], sources: Sources) -> None:
         self._answers = answers
         self._sources = sources
+        self._agreed: list[int | None] = [0] * len(answers)  # tokens that each shares with the answer; None: no others
         self._last = _LAST
         self._guess: tuple[int, int] | None = None  # place and token that a known answer was followed to
 
@@ -62,6 +61,7 @@ class Drafts:
 
         The likeliest known answer that begins with ``said`` goes on; else one that holds its last tokens.
         """
+        self.learn(said)
         if room <= 0:
             return ()
         begun = tuple(said)
@@ -78,11 +78,17 @@ class Drafts:
                 return tokens[place:][: min(room, self._length(sources), _REJOINED)]
         return ()
 
-    def compare(self, answer: Sequence[int]) -> None:
-        """Tell the sources how the answer, which has ended, really went."""
-        for tokens, sources in self._answers:
+    def learn(self, said: Sequence[int]) -> None:
+        """Tell the sources how far their answers agree with ``said``, which has grown since it was told last."""
+        for number, (tokens, sources) in enumerate(self._answers):
+            agreed = self._agreed[number]
+            if agreed is None:
+                continue
+            more = _common(tokens[agreed:], said[agreed:])
+            broken = agreed + more < min(len(tokens), len(said))
+            self._agreed[number] = None if broken else agreed + more
             for source in sources:
-                self._sources.compare(source, tokens, answer)
+                self._sources.learn(source, more, broken)
 
     def _likelihood(self, known: tuple[Tokens, Sequence[int]]) -> float:
         tokens, sources = known

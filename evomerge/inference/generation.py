@@ -82,8 +82,8 @@ class GreedyDecoder:
 
     def end(self, row: Row, cut: bool = False) -> None:
         """Record the row's answer."""
-        if row.drafts is not None and not cut:
-            row.drafts.compare(row.answer)
+        if row.drafts is not None:
+            row.drafts.learn(row.answer)
         text = self._codec.answer(row.answer, row.request.until)
         self._answers[row.index] = text
         self.watch.end(row.index, text, cut)

@@ -180,11 +180,11 @@ def test_sources_that_agreed_are_followed_first_and_further() -> None:
     good, bad = tuple(range(60)), (*range(3), *range(100, 157))
     for _ in range(5):
         told = Drafts([(good, (1,)), (bad, (0, 2))], sources)
-        told.compare(list(range(60)))
+        told.learn(list(range(60)))
     drafts = Drafts([(bad, (0, 2)), (good, (1,))], sources)
     assert drafts.after([], 99) == good
     assert drafts.after([], 10) == good[:10]
-    assert drafts.after([0, 1, 2, 100], 99) == tuple(range(101, 108)), "not far: its sources went wrong before"
+    assert drafts.after([0, 1, 2, 100], 99) == tuple(range(101, 109)), "not far: its sources went wrong before"
     assert drafts.after([7, 30, 31], 99)[:4] == (32, 33, 34, 35)
     assert drafts.after([7, 8, 30, 9], 99) == ()
     assert drafts.after([], 0) == ()
@@ -195,3 +195,14 @@ def test_a_place_that_misled_needs_more_tokens_in_common() -> None:
     assert drafts.after([9, 2, 3], 9) == (4, 5, 6)
     assert drafts.after([9, 2, 3, 8, 2, 3], 9) == ()
     assert drafts.after([9, 2, 3, 8, 1, 2, 3], 9) == (4, 5, 6)
+
+
+def test_a_source_is_followed_further_as_its_answer_agrees() -> None:
+    sources = Sources()
+    drafts, other = (Drafts([(tuple(range(300)), (5,))], sources) for _ in range(2))
+    first = drafts.after([], 999)
+    second = drafts.after(range(len(first) + 1), 999)
+    assert second[0] == len(first) + 1 and len(second) > 1.5 * len(first)
+    assert len(other.after([], 999)) == len(second)
+    drafts.learn([*range(len(first) + 1), 7])
+    assert len(other.after([], 999)) < len(second)
