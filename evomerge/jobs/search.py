@@ -100,8 +100,9 @@ def run(settings: Settings) -> None:
     from evomerge.jobs.steps.terminal_view import listener as terminal_listener
     from evomerge.report.delivery import write_cards
     from evomerge.report.write import print_summary, write_report
+    from evomerge.search.begin import begin_run
     from evomerge.search.choose import scored
-    from evomerge.search.loop import begin_run, run_search
+    from evomerge.search.loop import run_search
     from evomerge.search.samplers import SAMPLERS
     from evomerge.search.store import Store
     from evomerge.search.tables import write_tables

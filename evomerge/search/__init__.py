@@ -4,12 +4,14 @@ In reading order:
 
 - ``settings``: what a user sets of a search.
 - ``base``: protocols of space and listener.
+- ``begin``: claim the run folder.
 - ``loop``: the search loop.
 - ``samplers/``: the samplers; a new one is a new file there.
 - ``surrogate/``: the model behind the default sampler.
 - ``noise``: the noise of each score, from the items' outcomes.
 - ``distributions``: parameters as Optuna's distributions.
 - ``store``: proposals and trials on disk.
+- ``same_search``: refuse a folder of another search.
 - ``records``: trials as JSON text.
 - ``evaluations``: scores of selection and test items on disk.
 - ``known_answers``: answers on record, for the models that are scored next.

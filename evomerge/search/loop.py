@@ -11,6 +11,7 @@ import optuna
 
 from evomerge.errors import RunFailed, UserError
 from evomerge.search.base import Listener, Silence, Space
+from evomerge.search.begin import begin_run
 from evomerge.search.choose import references, score_matrix, unsolved_task, with_references
 from evomerge.search.distributions import distributions, irrelevant, on_grid
 from evomerge.search.known_answers import AnswerIndex
@@ -27,41 +28,6 @@ _RANDOM_AFTER = 4
 _EXHAUSTED_AFTER = 120
 # The search fails if none of the first candidates can be scored.
 _FIRST = 5
-
-
-def begin_run(
-    store: Store,
-    space: Space,
-    objectives: Sequence[Objective],
-    sampler: str,
-    identity: Mapping[str, Any] | None = None,
-    earlier: Mapping[str, Any] | None = None,
-    *,
-    whole: bool = True,
-) -> None:
-    """Claim the run folder for this search, or refuse; see :meth:`Store.begin`.
-
-    :func:`run_search` calls it too. A job that records evaluations before the search calls it first.
-
-    Args:
-        identity: further values that make scores comparable.
-        earlier: what folders of earlier versions did, by keys of ``identity`` that these lack.
-        whole: whether the space's parameters are known already; a job may learn some of them first."""
-    scalar = SAMPLERS[sampler].scalar
-    # The first difference is named in the error: settings come before the values that follow from them.
-    values: dict[str, Any] = {
-        "tasks": [objective.task for objective in objectives],
-        "base": space.base,
-        "experts": [[expert.name, expert.source] for expert in space.experts],
-        **(identity or {}),
-    }
-    if whole:
-        values["parameters"] = [
-            [p.name, *p.choices] if p.kind == "categorical" else [p.name, p.low, p.high, p.step]
-            for p in space.parameters
-        ]
-    values["objective"] = "smallest retention (one number)" if scalar else "one loss per task"
-    store.begin(values, 1 if scalar else len(objectives), earlier)
 
 
 def run_search(

@@ -26,6 +26,7 @@ from optuna.trial import TrialState
 from evomerge.errors import UserError
 from evomerge.search.evaluations import Evaluations
 from evomerge.search.records import dump_outcome, dump_rung, load_outcome, load_rung
+from evomerge.search.same_search import refuse_another
 from evomerge.types import Candidate, Done, ItemScore, Trial
 
 STUDY = "evomerge"
@@ -137,24 +138,10 @@ class Store:
         stored = self.identity
         if stored:
             stored = {**earlier, **stored}
-        for key, value in wanted.items():
-            if key not in stored:
-                continue
-            if isinstance(value, dict) and isinstance(stored[key], dict):
-                for name in value:
-                    self._refuse_other(f"{key}.{name}", stored[key].get(name, value[name]), value[name])
-            else:
-                self._refuse_other(key, stored[key], value)
+        refuse_another(self.folder, stored, wanted)
         for key, value in wanted.items():
             if stored.get(key) != value:
                 self.study.set_user_attr(key, value)
-
-    def _refuse_other(self, key: str, stored: Any, wanted: Any) -> None:
-        if stored != wanted:
-            raise UserError(
-                f"{self.folder} holds a search with other {key} ({_difference(stored, wanted)}): "
-                "choose another name=, or delete the folder"
-            )
 
     def close(self) -> None:
         """Let another process write here."""
@@ -321,21 +308,3 @@ class Store:
     def evaluations(self, split: str) -> Iterator[tuple[str, str, tuple[ItemScore, ...]]]:
         """Fingerprint, task and items of everything recorded on the items of ``split``, in order."""
         return self._evaluations.of_split(split)
-
-
-def _difference(stored: Any, wanted: Any) -> str:
-    """The difference, short enough for one line."""
-    if isinstance(stored, list) and isinstance(wanted, list):
-        gone = [x for x in stored if x not in wanted]
-        new = [x for x in wanted if x not in stored]
-        stored, wanted = gone or stored, new or wanted
-        if gone and not new:
-            return f"without {_short(gone)} now"
-        if new and not gone:
-            return f"{_short(new)} is new"
-    return f"there {_short(stored)}, now {_short(wanted)}"
-
-
-def _short(value: Any, limit: int = 100) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."

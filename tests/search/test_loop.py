@@ -12,8 +12,9 @@ from toy_worker import Counting
 from evomerge.cluster.serial import SerialPool
 from evomerge.errors import RunFailed, UserError
 from evomerge.search.base import Silence
+from evomerge.search.begin import begin_run
 from evomerge.search.choose import choose, finalists, front, with_references
-from evomerge.search.loop import begin_run, run_search
+from evomerge.search.loop import run_search
 from evomerge.search.progress import progress
 from evomerge.search.samplers import SAMPLERS
 from evomerge.search.store import Store

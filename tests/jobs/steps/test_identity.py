@@ -23,7 +23,7 @@ from evomerge.jobs.steps.open_space import experts_of, search_space
 from evomerge.jobs.steps.open_workers import worker_spec
 from evomerge.recipes.space import SearchSpace
 from evomerge.recipes.space_settings import ModelsSettings
-from evomerge.search.loop import begin_run
+from evomerge.search.begin import begin_run
 from evomerge.search.store import Store
 
 SCHEMA = "CREATE TABLE t (a INT);"
