@@ -13,7 +13,7 @@ from run_evomerge import ENVIRONMENT, command, evomerge
 
 from evomerge.search.store import Store
 
-KILLS = 6
+KILLS = 4
 
 
 @pytest.fixture
