@@ -16,9 +16,8 @@ LIMITS = [f"tasks.{task}.limit={items}" for task, items in (("sql", 8), ("code",
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real")
-    result = evomerge(
-        "+experiment=sql_code_json", "search.budget=3", *LIMITS, "tasks.humaneval.limit=3", folder=folder
-    )
+    few = ["search.budget=3", "search.learned=false"]  # learning takes minutes here; test_learned_start has tiny models
+    result = evomerge("+experiment=sql_code_json", *few, *LIMITS, "tasks.humaneval.limit=3", folder=folder)
     assert result.returncode == 0, result.stdout + result.stderr
     return folder
 
