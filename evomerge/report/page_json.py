@@ -52,7 +52,7 @@ def _facts(run: RunData, table: Results) -> list[dict[str, str]]:
         facts.append(_fact(_percent(winner.retention), "smallest retention, 95 % interval " + _range(winner.retention)))
     if comparison is not None:
         gap = comparison.difference
-        words = f"against {comparison.other}, the best untuned merge, 95 % interval {_range(gap, '+.1f')}"
+        words = f"against {comparison.other}, the best without tuning, 95 % interval {_range(gap, '+.1f')}"
         facts.append({**_fact(f"{100 * gap.mean:+.1f} points", words), "better": "yes" if gap.low > 0 else ""})
         facts.append(_fact(f"{100 * comparison.probability:.1f} %", "of resamples of the items have it ahead"))
     failed = f", {len(run.failures)} failed" if run.failures else ""
@@ -78,7 +78,7 @@ def _range(value: Interval, form: str = ".1f") -> str:
 
 def _row(row: Row) -> dict[str, Any]:
     return {
-        "name": row.name,
+        "name": row.shown,
         "winner": row.label == WINNER,
         "scores": {task: asdict(score) for task, score in row.scores.items()},
         "retention": None if row.retention is None else asdict(row.retention),

@@ -13,7 +13,7 @@ from evomerge.report.bootstrap import Interval, interval, resampled_means, resam
 from evomerge.report.paired import aligned
 from evomerge.report.run_data import RunData
 from evomerge.search.choose import best_untuned
-from evomerge.types import ItemScore, Score, Trial, scores_by_task
+from evomerge.types import ItemScore, Score, scores_by_task
 
 WINNER = "winner"
 CONTROL = "random LoRA"
@@ -22,13 +22,19 @@ CONTROL = "random LoRA"
 @dataclass(frozen=True)
 class Row:
     """One model on the test items. ``number`` is its trial's, None for the control. ``retention`` is None unless all
-    searched tasks were scored."""
+    searched tasks were scored. ``untuned``: it is the best untuned merge, with which the winner is compared."""
 
     name: str
     label: str
     number: int | None
     scores: dict[str, Score]
     retention: Interval | None
+    untuned: bool = False
+
+    @property
+    def shown(self) -> str:
+        """Name in a table for people."""
+        return f"{self.name} (best untuned)" if self.untuned else self.name
 
 
 @dataclass(frozen=True)
@@ -82,16 +88,16 @@ def results(run: RunData) -> Results:
     items = [own for _, _, _, own in models]
     complete = [place for place, own in enumerate(items) if set(run.tasks) <= own.keys()]
     draws, kept = _retention(run, [models[p][1] for p in complete], [items[p] for p in complete])
-    rows = []
+    rows, untuned = [], best_untuned(run.records, run.objectives)
     for place, (name, label, number, _) in enumerate(models):
         scores = scores_by_task([item for own in items[place].values() for item in own])
         own_interval = None
         if place in complete and draws is not None:
             column = complete.index(place)
             own_interval = interval(float(kept[column]), draws[:, column])
-        rows.append(Row(name, label, number, scores, own_interval))
-    untuned = best_untuned(run.records, run.objectives)
-    comparison = None if draws is None else _compare([rows[p] for p in complete], kept, draws, untuned)
+        is_untuned = untuned is not None and number == untuned.number and label != WINNER
+        rows.append(Row(name, label, number, scores, own_interval, is_untuned))
+    comparison = None if draws is None else _compare([rows[p] for p in complete], kept, draws)
     side = tuple(task for task in run.side_tasks if any(task in row.scores for row in rows))
     return Results(run.tasks, side, tuple(rows), comparison)
 
@@ -101,11 +107,8 @@ def _models(run: RunData) -> Iterator[tuple[str, str, int | None, dict[str, tupl
     control, winner."""
     anchors = [t for t in run.scored if t.label is not None and run.evaluation(t, "test")]
     order = {"base": 0, **{f"expert:{name}": 1 for name in run.experts}, "uniform": 2}
-    untuned = best_untuned(run.records, run.objectives)
     for trial in sorted(anchors, key=lambda trial: (order.get(str(trial.label), 3), trial.number)):
-        name = display_name(str(trial.label))
-        name = f"{name} (best untuned)" if trial is untuned else name
-        yield name, str(trial.label), trial.number, run.evaluation(trial, "test")
+        yield display_name(str(trial.label)), str(trial.label), trial.number, run.evaluation(trial, "test")
     for expert in run.experts:  # those that the space does not hold
         if run.anchor(f"expert:{expert}") is None and (own := run.alone(expert, "test")):
             yield display_name(f"expert:{expert}"), f"expert:{expert}", None, own
@@ -156,15 +159,13 @@ def _retention(
     return resampled_retention(resampled_means(outcomes), task_experts), kept
 
 
-def _compare(
-    rows: list[Row], kept: NDArray[np.float64], draws: NDArray[np.float64], untuned: Trial | None
-) -> Comparison | None:
+def _compare(rows: list[Row], kept: NDArray[np.float64], draws: NDArray[np.float64]) -> Comparison | None:
     """Compare the winner with the best untuned merge, which the search items chose as they chose the winner.
 
     The row that happens to be best on the test items would be the wrong one: of a dozen merges the best on some items
     owes a part of its lead to these items."""
     winner = next((place for place, row in enumerate(rows) if row.label == WINNER), None)
-    other = next((p for p, row in enumerate(rows) if untuned is not None and row.number == untuned.number), None)
+    other = next((place for place, row in enumerate(rows) if row.untuned), None)
     if winner is None or other is None or rows[other].number == rows[winner].number:
         return None
     gained = draws[:, winner] - draws[:, other]

@@ -43,7 +43,7 @@ def _cells(table: Results) -> tuple[list[str], list[tuple[list[str], bool]]]:
     header = ["", *table.tasks, RETENTION, *table.side_tasks]
     rows = []
     for row in table.rows:
-        cells = [row.name, *(_cell(row.scores.get(task)) for task in table.tasks), _cell(row.retention)]
+        cells = [row.shown, *(_cell(row.scores.get(task)) for task in table.tasks), _cell(row.retention)]
         cells += [_cell(row.scores.get(task)) for task in table.side_tasks]
         rows.append((cells, row is table.winner))
     return header, rows

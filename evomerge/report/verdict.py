@@ -59,7 +59,7 @@ def verdict(run: RunData, table: Results) -> Verdict:
     gap = comparison.difference
     points = f"{100 * gap.mean:+.1f} points (95 % interval {100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
     sure = f"{points}; ahead in {100 * comparison.probability:.1f} % of the resamples of the items"
-    detail = f"{held} Against the best untuned merge, {comparison.other}: {sure}."
+    detail = f"{held} Against the best without tuning, {comparison.other}: {sure}."
     if gap.low > 0:
         return Verdict("yes", f"The winner keeps more of {skill} than {comparison.other}", detail)
     if gap.mean > 0:

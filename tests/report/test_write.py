@@ -115,8 +115,9 @@ def test_the_winner_is_compared_with_the_merge_that_the_search_items_chose(finis
     untuned = max((t for t in run.scored if t.label), key=run.min_retention)
     table = results(run)
     assert table.comparison is not None and table.comparison.other == display_name(str(untuned.label))
-    marked = [row.label for row in table.rows if row.name.endswith("(best untuned)")]
-    assert marked == [untuned.label]
+    (marked,) = [row for row in table.rows if row.untuned]
+    assert marked.label == untuned.label and f"| {marked.name} (best untuned) |" in markdown(table)
+    assert marked.name in set(table.frame()["model"]), "whoever reads the table by name finds the name"
 
     run.records = tuple(replace(t, label="learned") if t.number == untuned.number else t for t in run.records)
     second = max((t for t in run.scored if t.label and t.label != "learned"), key=run.min_retention)
