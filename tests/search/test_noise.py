@@ -48,5 +48,5 @@ def test_items_are_matched_by_name_and_failures_left_out():
     known.add([trial(0, ["x"], ["y", "z"]), trial(4, ["z", "y"], []), trial(2, [], [], "failed")])
     known.add([trial(0, ["x"], ["y", "z"]), trial(3, ["y"], ["x", "z"])])
     expected = [[1, 0, 0], [0, 1, 0], [np.nan, 1, 1]]
-    np.testing.assert_array_equal(known.matrix("a"), expected)
+    np.testing.assert_array_equal(known.matrix("a", [0, 3, 4]), expected)
     assert set(known.noise()) == {0, 3, 4}
