@@ -77,7 +77,8 @@ class Outcomes:
 
     def noise(self) -> Mapping[int, tuple[float, ...]]:
         """Variance of each trial's own noise in each task's score (M,), by trial number."""
-        numbers = [number for number in sorted(self._rows) if any(len(row) for row in self._rows[number].values())]
+        run = {number: any((~np.isnan(row)).any() for row in own.values()) for number, own in self._rows.items()}
+        numbers = [number for number in sorted(run) if run[number]]
         own = [score_noise(self.matrix(task, numbers)) for task in self._tasks]
         return {number: tuple(float(column[n]) for column in own) for n, number in enumerate(numbers)}
 
