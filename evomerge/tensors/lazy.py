@@ -43,8 +43,8 @@ class LazyMatrix(ABC):
         return out
 
     def entries(self, positions: Tensor) -> Tensor | None:
-        """Entries at these flat positions (int64), to the bit those of :meth:`rows`; None for a matrix whose single
-        entries cost about as much as its rows."""
+        """Entries at these flat positions (int64), to the bit those of :meth:`rows`, on the processor: they are few.
+        None for a matrix whose single entries cost about as much as its rows."""
         return None
 
     @property
@@ -84,7 +84,7 @@ class InMemory(LazyMatrix):
         out.copy_(self.rows(start, stop))
 
     def entries(self, positions: Tensor) -> Tensor:
-        return self.tensor.reshape(-1)[positions]
+        return self.tensor.reshape(-1)[positions].cpu()
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +244,7 @@ class LastBlock(LazyMatrix):
 
     def entries(self, positions: Tensor) -> Tensor | None:
         found = self._matrix.entries(positions)
-        return None if found is None else found.to(self._device, self._dtype)
+        return None if found is None else found.to(self._dtype)
 
 
 def _computed(*dtypes: torch.dtype) -> torch.dtype:

@@ -80,6 +80,14 @@ def test_rows_and_fill_give_the_same_arithmetic(kind, dtype, monkeypatch):
     torch.testing.assert_close(into, plain.double(), **({"rtol": 1e-6, "atol": 1e-6} if tolerance else {}))
 
 
+def test_entries_of_a_difference_do_not_mix_devices(tmp_path):
+    """The base's blocks lie on an accelerator, here the meta device, the expert's parameter in its file."""
+    one, two = random(5, 3), random(5, 3, seed=1)
+    base = LastBlock(InMemory(two), torch.float32, torch.device("meta"))
+    found = Difference(stored(tmp_path, "a", one), base).entries(torch.tensor([4, 2]))
+    assert torch.equal(found, (one - two).reshape(-1)[[4, 2]])
+
+
 def test_entries_of_a_stored_parameter(tmp_path):
     tensor = random(5, 3, dtype=torch.bfloat16)
     matrix = stored(tmp_path, "a", tensor)
