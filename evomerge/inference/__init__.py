@@ -14,6 +14,7 @@ In reading order:
 - ``waiting_rows``: which rows share the next pass.
 - ``drafts``: how an answer may go on, from known answers.
 - ``kv_cache``: the key/value cache that rows live in.
+- ``chosen_positions``: logits where they are wanted.
 - ``prefix``: shared beginnings of prompts.
 - ``attention``: attention on the CPU.
 - ``next_token``: argmax and samples.

@@ -9,14 +9,16 @@ leave the fast kernels. The width is therefore kept tight and grows by a block a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+from evomerge.inference.chosen_positions import logits_only_at
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[misc]
@@ -160,7 +162,7 @@ def forward_rows(
     mask = torch.arange(cache.columns)[None, :] >= starts[:, None]
     longest = max(counts)
     wanted = torch.arange(longest, 0, -1)[None, :] <= torch.tensor(counts)[:, None]
-    with _only(model, wanted) if longest > 1 else nullcontext():
+    with logits_only_at(model, wanted.to(model.device)) if longest > 1 else nullcontext(_last) as chosen:
         output = model(
             input_ids=inputs.to(model.device),
             attention_mask=mask.to(model.device),
@@ -169,26 +171,8 @@ def forward_rows(
             logits_to_keep=longest,
             **{argument: cache},
         )
-    logits: Tensor = output.logits
-    return logits.reshape(-1, logits.shape[-1]) if logits.shape[:2].numel() == sum(counts) else logits[wanted]
+    return chosen(output.logits)
 
 
-@contextmanager
-def _only(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
-    """Let the model's head compute logits only where ``wanted`` (rows, positions) is true.
-
-    The rows want logits of different numbers of tokens, and a large vocabulary makes them expensive.
-    """
-    head = model.get_output_embeddings()
-    if head is None:
-        yield
-        return
-
-    def gather(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0][wanted.to(inputs[0].device)][None], *inputs[1:])
-
-    hook = head.register_forward_pre_hook(gather, prepend=True)
-    try:
-        yield
-    finally:
-        hook.remove()
+def _last(logits: Tensor) -> Tensor:
+    return logits[:, -1]

@@ -182,4 +182,3 @@ class Racing:
         if not anchors:
             return {}
         return {task: course(self.outcomes.matrix(task, anchors), self.outcomes.names(task)) for task in self.tasks}
-

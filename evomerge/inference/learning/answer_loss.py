@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from evomerge.inference import attention
+from evomerge.inference.chosen_positions import logits_only_at
 from evomerge.inference.learning.tokens import TokenTarget
-from evomerge.inference.learning.weighted_layers import WeightedLayers, selected_positions
+from evomerge.inference.learning.weighted_layers import WeightedLayers
 from evomerge.inference.probe_model import accepted
 
 
@@ -81,7 +82,7 @@ class AnswerLoss:
         names = accepted(self.model)
         given = {name: value for name, value in {"use_cache": False}.items() if name in names}
         at = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
-        with selected_positions(self.model, *at) as chosen:
+        with logits_only_at(self.model, at) as chosen:
             logits = chosen(self.model(input_ids=inputs.to(device), **given).logits).float()
         logs = torch.log_softmax(logits, dim=-1)
         each = -logs.gather(-1, torch.tensor(wanted, device=device)[:, None])[:, 0]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,25 +82,5 @@ def _hook(module: nn.Module, part: _Part, core: Tensor) -> Iterator[None]:
     handle = module.register_forward_hook(add)
     try:
         yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def selected_positions(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[Any]:
-    """Within, the model's head sees the hidden states of these positions alone, as one row: logits of all others would
-    take most of the memory.
-
-    Gives a function that takes the model's logits and returns those (positions, vocabulary).
-    """
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    if head is None:
-        yield lambda logits: logits[rows, columns]
-        return
-    handle = head.register_forward_pre_hook(
-        lambda module, inputs: (inputs[0][rows, columns][None], *inputs[1:]), prepend=True
-    )
-    try:
-        yield lambda logits: logits[0]
     finally:
         handle.remove()
